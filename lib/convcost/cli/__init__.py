@@ -1,0 +1,50 @@
+"""The command line: `python -m convcost COMMAND`.
+
+Each command is a module of this package with `HELP`, `add_arguments(parser)` and `run(args)`,
+which returns the exit status. Modules are imported only when their command is called, so that
+`--help` answers at once and a command that needs no torch never loads it.
+"""
+
+import argparse
+import importlib
+import sys
+
+from convcost.errors import ConvcostError
+
+# command -> one line; the module of the same name in this package does the work
+COMMANDS = {
+    "count": "count the operations, parameters and activations of a network",
+    "claims": "every claim of the sources, with its verdict",
+    "reproduce": "run the notebooks: the project's main job",
+    "run": "run one notebook safely, with parameters",
+    "data": "fetch and prepare the data sets",
+    "figures": "redraw every figure from data/ (no torch needed)",
+    "doctor": "what this machine has, and what each profile will take",
+    "hygiene": "check the committed notebooks",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command. Returns its exit status: 0 well, 1 the job failed, 2 bad input."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="python -m convcost", description=__doc__.split("\n")[0])
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    chosen = next((word for word in argv if not word.startswith("-")), None)
+    for name, line in COMMANDS.items():
+        sub = subparsers.add_parser(name, help=line, description=line)
+        if name == chosen:
+            module = importlib.import_module(f"convcost.cli.{name}")
+            module.add_arguments(sub)
+            sub.set_defaults(run=module.run)
+    args = parser.parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except ConvcostError as error:
+        print(f"convcost {args.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"convcost {args.command}: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `… | head` closed its end
+        sys.stderr.close()
+        return 0

@@ -1,0 +1,22 @@
+"""Where things lie: every folder of the compendium, found from this file's own place.
+
+Nothing is created here; whoever writes creates its folder.
+"""
+
+import os
+from pathlib import Path
+
+ROOT = Path(
+    os.environ.get("CONVCOST_ROOT") or Path(__file__).resolve().parents[2]
+)  # the repository; an installed copy without one sets CONVCOST_ROOT
+
+NOTEBOOKS = ROOT / "notebooks"  # committed, with the outputs of the reference run
+FIGURES = ROOT / "figures"  # generated only, committed
+PUBLISHED = ROOT / "data" / "published"  # one CSV per source: what it prints
+REFERENCE_RESULTS = ROOT / "data" / "results"  # <machine>/<table>.csv, committed
+RAW = ROOT / "data" / "raw"  # downloads and local runs, git-ignored
+LOCAL_RESULTS = Path(
+    os.environ.get("CONVCOST_RESULTS") or RAW / "runs"
+)  # <machine>/<table>.csv of a user's own runs, git-ignored
+BUILD = ROOT / "build"  # whatever can be made again, git-ignored
+EXECUTED_NOTEBOOKS = BUILD / "notebooks"  # copies that papermill has run
