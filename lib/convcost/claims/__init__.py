@@ -1,0 +1,34 @@
+"""The ledger: every checkable statement of the five sources, computed, with a verdict.
+
+An entry exists for every row of `data/published/`. What makes it more than a row is its check: a
+function over our results (`data/results/`, or a user's own run) and the published values that
+says what we get. The verdict follows from that and from the tolerance; nobody types it.
+
+Needs no torch.
+"""
+
+from convcost.claims.ledger import (
+    VERDICTS,
+    Check,
+    Claim,
+    Entry,
+    Finding,
+    Published,
+    claims,
+    evaluate,
+    ledger,
+    table,
+)
+
+__all__ = [
+    "VERDICTS",
+    "Check",
+    "Claim",
+    "Entry",
+    "Finding",
+    "Published",
+    "claims",
+    "evaluate",
+    "ledger",
+    "table",
+]

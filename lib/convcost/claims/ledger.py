@@ -1,0 +1,308 @@
+"""How a claim becomes a verdict."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+
+import pandas as pd
+
+from convcost import paths, sources
+from convcost.errors import BadInputError
+from convcost.records import LOCAL, REFERENCE, MissingTableError, Results
+
+REPRODUCED = "reproduced"
+UNDER_PROTOCOL = "reproduced under protocol"
+DIFFERS = "differs"
+INCONSISTENT = "inconsistent in the source"
+NOT_TESTABLE = "not testable here"
+NO_DATA = "not tested: data set not available"
+NOT_YET = "not tested yet"
+VERDICTS = (
+    REPRODUCED,
+    UNDER_PROTOCOL,
+    DIFFERS,
+    INCONSISTENT,
+    NOT_TESTABLE,
+    NO_DATA,
+    NOT_YET,
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found.
+
+    `value` is ours, in the unit of the published value (a number, or a text for statements).
+    `agrees` says whether it matches; None leaves it to the tolerance. `protocol` names what the
+    source does not say and we had to assume. `contradiction` is the arithmetic by which the
+    source contradicts itself; where it is set, the verdict is "inconsistent in the source".
+    """
+
+    value: object
+    agrees: bool | None = None
+    protocol: str | None = None
+    contradiction: str | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far ours may be from the published value, and why that far.
+
+    `absolute` is in the value's own unit, `relative` a share of the published value; the larger
+    one holds. Both 0: equality.
+    """
+
+    why: str
+    absolute: float = 0.0
+    relative: float = 0.0
+
+    def agrees(self, published: float, ours: float) -> bool:
+        """Whether `ours` lies within the tolerance of `published`.
+
+        >>> Tolerance("two digits are printed", absolute=0.005).agrees(0.35, 0.3521)
+        True
+        """
+        # decimals, so that 1.425 - 1.42 is exactly the half step that was meant
+        distance = abs(Decimal(str(published)) - Decimal(str(ours)))
+        allowed = max(
+            Decimal(str(self.absolute)), Decimal(str(self.relative)) * abs(Decimal(str(published)))
+        )
+        return distance <= allowed
+
+    def __str__(self) -> str:
+        if not self.absolute and not self.relative:
+            return "equal"
+        parts = []
+        if self.absolute:
+            parts.append(f"± {self.absolute:g}")
+        if self.relative:
+            parts.append(f"± {100 * self.relative:g} %")
+        return " or ".join(parts)
+
+
+EXACT = Tolerance("an exact count, or a formula applied to exact numbers")
+LOGICAL = Tolerance("a statement holds or does not")
+
+
+def half_last_digit(text: str) -> Tolerance:
+    """Half a unit of the last digit that is printed: '30.94' gives ± 0.005."""
+    exponent = Decimal(text).as_tuple().exponent
+    return Tolerance("half a unit of the last printed digit", absolute=0.5 * 10.0**exponent)
+
+
+@dataclass(frozen=True)
+class Published:
+    """Published values of one source, for the functions that check them."""
+
+    source: str
+
+    def __call__(self, name: str) -> int | float:
+        """The value of the row `name`, as a number."""
+        return sources.value(self.source, name)
+
+    def text(self, name: str) -> str:
+        """The value of the row `name`, as printed."""
+        return sources.printed_text(self.source, name)
+
+
+@dataclass(frozen=True)
+class Check:
+    """How one published row is checked.
+
+    `compute(results, published, name)` returns a Finding. `section` is the heading of the
+    notebook that shows it; `datasets` are the real sets that the finding needs, by table:
+    {"datasets": "fashionmnist"} means that the table's run must have used that set itself.
+    """
+
+    compute: Callable[[Results, Published, str], Finding]
+    section: str
+    tolerance: Tolerance = EXACT
+    datasets: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement of a source, in our own words."""
+
+    key: str
+    source: str
+    locator: str
+    kind: str
+    statement: str
+    published: str
+    unit: str
+    notebook: str
+    testable: str
+    note: str
+    check: Check | None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A claim with what we found: one line of the ledger."""
+
+    key: str
+    source: str
+    locator: str
+    kind: str
+    statement: str
+    published: object
+    unit: str
+    reference: object
+    this_run: object
+    tolerance: str
+    tolerance_reason: str
+    verdict: str
+    reason: str
+    verdict_this_run: str
+    reason_this_run: str
+    notebook: str
+    section: str
+
+
+def claims(checks: dict[str, Check]) -> list[Claim]:
+    """All claims: one for each published row, with its check where there is one.
+
+    Raises BadInputError for a check whose key belongs to no row.
+    """
+    found = []
+    for source in sources.SOURCES:
+        for row in sources.published(source).to_dict("records"):
+            key = f"{source}/{row['name']}"
+            found.append(
+                Claim(
+                    key=key,
+                    source=source,
+                    locator=row["locator"],
+                    kind=row["kind"],
+                    statement=row["statement"],
+                    published=row["value"],
+                    unit=row["unit"],
+                    notebook=row["notebook"],
+                    testable=row["testable"],
+                    note=row["note"],
+                    check=checks.get(key),
+                )
+            )
+    orphans = sorted(set(checks) - {claim.key for claim in found})
+    if orphans:
+        raise BadInputError(f"checks without a published row: {', '.join(orphans)}")
+    return found
+
+
+def _is_built(notebook: str) -> bool:
+    return (paths.NOTEBOOKS / f"{notebook}.ipynb").exists()
+
+
+def _missing_data(check: Check, results: Results) -> str | None:
+    """The first data set that a finding needs and its run did not have, or None."""
+    for table, dataset in check.datasets:
+        used = {entry.get("asked"): entry for entry in results.record(table).get("data", [])}
+        if dataset not in used or used[dataset].get("is_stand_in"):
+            return dataset
+    return None
+
+
+def evaluate(claim: Claim, results: Results) -> tuple[object, str, str]:
+    """(ours, verdict, reason) of one claim over one set of results.
+
+    The order is fixed: what cannot be tested here, what is not built, what no run has written,
+    what was run on a stand-in, and only then what was found.
+    """
+    if claim.check is None:
+        if claim.testable != "yes":
+            return None, NOT_TESTABLE, claim.testable
+        return None, NOT_YET, f"notebook {claim.notebook} does not test it yet"
+    try:
+        missing = _missing_data(claim.check, results)
+        if missing:
+            return None, NO_DATA, f"needs the real {missing}; this run had a stand-in or none"
+        finding = claim.check.compute(
+            results, Published(claim.source), claim.key.partition("/")[2]
+        )
+    except MissingTableError as error:
+        return None, NOT_YET, str(error)
+    return finding.value, *_verdict(claim, finding)
+
+
+def _verdict(claim: Claim, finding: Finding) -> tuple[str, str]:
+    if finding.contradiction:
+        return INCONSISTENT, finding.contradiction
+    agrees = finding.agrees
+    if agrees is None:
+        agrees = claim.check.tolerance.agrees(float(claim.published), float(finding.value))
+    if not agrees:
+        return DIFFERS, finding.reason
+    if finding.protocol:
+        return f"{UNDER_PROTOCOL} {finding.protocol}", finding.reason
+    return REPRODUCED, finding.reason
+
+
+def ledger(
+    *,
+    source: str | None = None,
+    verdict: str | None = None,
+    notebook: str | None = None,
+    machine: str | None = None,
+) -> list[Entry]:
+    """Every claim with the reference's finding and this machine's own, in source order.
+
+    `source` a key of `sources.SOURCES`, `verdict` one of `VERDICTS` ("reproduced under protocol"
+    takes any protocol), `notebook` a name such as "01-flop-counting" or its number; `machine`
+    a folder of `data/results/`, None the first that has the table. `verdict` of an entry is the
+    reference's; `verdict_this_run` is that of the user's own results, "not tested yet" where
+    there are none. Raises BadInputError for an unknown source, verdict or notebook.
+    """
+    from convcost.claims import checks
+
+    every = claims(checks.all_checks())
+    if source is not None and source not in sources.SOURCES:
+        raise BadInputError(
+            f"unknown source {source!r}: choose one of {', '.join(sources.SOURCES)}"
+        )
+    if verdict is not None and verdict not in VERDICTS:
+        raise BadInputError(f"unknown verdict {verdict!r}: choose one of {', '.join(VERDICTS)}")
+    names = sorted({claim.notebook for claim in every})
+    if notebook is not None and not any(n == notebook or n[:2] == notebook for n in names):
+        raise BadInputError(f"no claim belongs to notebook {notebook!r}: {', '.join(names)}")
+    entries = []
+    for claim in every:
+        if source not in (None, claim.source):
+            continue
+        if notebook is not None and notebook not in (claim.notebook, claim.notebook[:2]):
+            continue
+        entry = _entry(claim, machine)
+        if verdict is None or entry.verdict.startswith(verdict):
+            entries.append(entry)
+    return entries
+
+
+def _entry(claim: Claim, machine: str | None) -> Entry:
+    reference, reference_verdict, reason = evaluate(claim, Results(REFERENCE, machine))
+    this_run, run_verdict, run_reason = evaluate(claim, Results(LOCAL))
+    check = claim.check
+    return Entry(
+        key=claim.key,
+        source=claim.source,
+        locator=claim.locator,
+        kind=claim.kind,
+        statement=claim.statement,
+        published=claim.published or None,
+        unit=claim.unit,
+        reference=reference,
+        this_run=this_run,
+        tolerance=str(check.tolerance) if check and claim.kind == "number" else "",
+        tolerance_reason=check.tolerance.why if check else "",
+        verdict=reference_verdict,
+        reason=reason,
+        verdict_this_run=run_verdict,
+        reason_this_run=run_reason,
+        notebook=claim.notebook,
+        section=check.section if check else "",
+    )
+
+
+def table(entries: Iterable[Entry]) -> pd.DataFrame:
+    """The entries as a DataFrame, one row each, in the order given."""
+    return pd.DataFrame([asdict(entry) for entry in entries])

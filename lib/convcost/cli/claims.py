@@ -1,0 +1,46 @@
+"""`python -m convcost claims`: the ledger, as text or JSON."""
+
+import json
+from collections import Counter
+from dataclasses import asdict
+
+HELP = "every claim of the sources, with its verdict"
+
+
+def add_arguments(parser) -> None:
+    parser.add_argument("--source", help="one source only, by its key")
+    parser.add_argument("--verdict", help='one verdict only, such as "differs"')
+    parser.add_argument("--notebook", help="one notebook only, by number or name")
+    parser.add_argument("--machine", help="a folder of data/results/ (default: the largest run)")
+    parser.add_argument("--json", action="store_true", help="a list of objects instead of text")
+
+
+def run(args) -> int:
+    from convcost import claims
+
+    entries = claims.ledger(
+        source=args.source, verdict=args.verdict, notebook=args.notebook, machine=args.machine
+    )
+    if args.json:
+        print(json.dumps([asdict(entry) for entry in entries], indent=1, ensure_ascii=False))
+        return 0
+    for entry in entries:
+        print(f"{entry.key}  [{entry.locator}]")
+        print(f"    {entry.statement}")
+        parts = [f"published {entry.published}"] if entry.published is not None else []
+        parts += [f"reference {entry.reference}"] if entry.reference is not None else []
+        parts += [f"this run {entry.this_run}"] if entry.this_run is not None else []
+        if parts:
+            print(f"    {' · '.join(parts)}" + (f"  ({entry.unit})" if entry.unit else ""))
+        print(f"    {entry.verdict}" + (f": {entry.reason}" if entry.reason else ""))
+        if entry.tolerance:
+            print(f"    tolerance {entry.tolerance}: {entry.tolerance_reason}")
+    totals = Counter(_short(entry.verdict) for entry in entries)
+    print(f"\n{len(entries)} claims: " + " · ".join(f"{n} {v}" for v, n in totals.most_common()))
+    return 0
+
+
+def _short(verdict: str) -> str:
+    from convcost.claims import VERDICTS
+
+    return next(v for v in sorted(VERDICTS, key=len, reverse=True) if verdict.startswith(v))

@@ -1,0 +1,38 @@
+"""How much work a run does: `quick`, `cpu`, `gpu`, and `auto`, which chooses between them."""
+
+import os
+
+from convcost import machine
+from convcost.errors import BadInputError
+
+PROFILES = {
+    "quick": "every notebook on 2 cores, all together within 10 minutes; the papers' nets at reduced scale",
+    "cpu": "reference scale on a CPU: hours, resumable",
+    "gpu": "the papers' own scale, on a CUDA GPU",
+}
+CHOICES = ("auto", *PROFILES)
+
+
+def resolve(profile: str = "auto") -> str:
+    """The profile that runs: "quick", "cpu" or "gpu".
+
+    "auto" is the environment's CONVCOST_PROFILE where it is set (the runner sets it), else "gpu"
+    where an NVIDIA GPU answers, else "quick". Raises BadInputError for any other name, and for
+    "gpu" on a machine without one.
+
+    >>> resolve("quick")
+    'quick'
+    """
+    if profile == "auto":
+        profile = os.environ.get("CONVCOST_PROFILE") or "auto"
+    if profile not in CHOICES:
+        raise BadInputError(f"unknown profile {profile!r}: choose one of {', '.join(CHOICES)}")
+    has_gpu = machine.describe().get("gpu") is not None
+    if profile == "auto":
+        return "gpu" if has_gpu else "quick"
+    if profile == "gpu" and not has_gpu:
+        raise BadInputError(
+            "profile gpu needs an NVIDIA GPU and none answers here: run with PROFILE=cpu "
+            "(hours) or PROFILE=quick (minutes)"
+        )
+    return profile

@@ -1,0 +1,491 @@
+"""Results on disk: one schema per table, written atomically, checked when read, with a run record.
+
+A table lies at `<root>/<machine>/<table>.csv`, where `<root>` is `data/results/` for the committed
+reference and the git-ignored `data/raw/runs/` for a user's own runs. Beside the tables,
+`manifest.json` holds the sha256 of each, and `runs/<run_id>.json` says what made them: machine,
+versions, data sets, profile, seeds, commit, date, command.
+"""
+
+import datetime
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from convcost import machine, paths
+from convcost.errors import BadInputError, ConvcostError, DamagedFileError
+
+REFERENCE, LOCAL = "reference", "local"
+_PROFILE_ORDER = {"gpu": 0, "cpu": 1, "quick": 2}
+
+
+class MissingTableError(ConvcostError, LookupError):
+    """No run has written this table yet."""
+
+
+# --- schemas ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its type, what it holds (with unit and convention), and its bounds."""
+
+    dtype: str  # "int", "float", "text" or "bool"
+    meaning: str
+    low: float | None = None
+    optional: bool = False  # an empty cell is allowed, and means "not available"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: what a row is, the columns that name a row, and all columns."""
+
+    row: str
+    key: tuple[str, ...]
+    columns: Mapping[str, Column]
+
+
+def _count(meaning: str, optional: bool = False) -> Column:
+    return Column("int", meaning, low=0, optional=optional)
+
+
+def _text(meaning: str, optional: bool = False) -> Column:
+    return Column("text", meaning, optional=optional)
+
+
+_NET = _text("name of the net in `convcost.nets`")
+_MACS = _count("multiply-adds of convolutions, linear layers and matrix products")
+_FLOPS = _count("floating-point operations, two per multiply-add")
+_PARAMS = _count("trainable parameters, each counted once per net")
+_ACTS = _count("elements of the outputs of convolutions, linear layers and matrix products")
+_BYTES = _count("bytes read and written once each: inputs, weights and outputs, at 4 B a number")
+
+TABLES: dict[str, Table] = {
+    "datasets": Table(
+        "one split of one data set",
+        ("asked", "split"),
+        {
+            "asked": _text("data set that was asked for"),
+            "name": _text("data set that was really read"),
+            "split": _text("train, validation or test"),
+            "images": _count("images"),
+            "channels": _count("channels"),
+            "height_px": _count("height"),
+            "width_px": _count("width"),
+            "classes": _count("classes"),
+            "largest_class_fraction": Column("float", "share of the most frequent class", 0),
+            "origin": _text("where it was found"),
+            "is_stand_in": Column("bool", "true where another set stands in for the one asked"),
+            "content_sha256": _text("sha256 of images and labels"),
+        },
+    ),
+    "layer_counts": Table(
+        "one operator call of one forward pass of one image",
+        ("net", "position"),
+        {
+            "net": _NET,
+            "position": _count("place in the forward pass, from 0"),
+            "path": _text("dotted path of the module that made the call", optional=True),
+            "module_type": _text("class of that module"),
+            "op": _text("operator type"),
+            "input_shape": _text("shapes of the inputs, batch first"),
+            "output_shape": _text("shape of the output, batch first"),
+            "macs": _MACS,
+            "params": _PARAMS,
+            "acts": _ACTS,
+            "bytes": _BYTES,
+        },
+    ),
+    "net_counts": Table(
+        "one net, one image",
+        ("net", "in_channels", "num_classes", "input_px", "training"),
+        {
+            "net": _NET,
+            "in_channels": _count("channels of the input"),
+            "num_classes": _count("outputs of the classifier"),
+            "input_px": _count("side of the square input"),
+            "training": Column("bool", "true where the net runs in training mode (with aux heads)"),
+            "macs": _MACS,
+            "flops": _FLOPS,
+            "params": _PARAMS,
+            "acts": _ACTS,
+            "bytes": _BYTES,
+            "backward_flops": _count("backward pass, no gradient for the image"),
+            "backward_flops_with_input_gradient": _count("backward pass, gradient for the image"),
+        },
+    ),
+    "convention_totals": Table(
+        "one net counted in one convention, one image",
+        ("net", "convention"),
+        {
+            "net": _NET,
+            "convention": _text("key in `convcost.conventions`"),
+            "unit": _text("the word the convention's tool uses"),
+            "total": _count("total in that convention"),
+            "silent_zero_calls": _count("operator calls with arithmetic that it counts as zero"),
+        },
+    ),
+    "tool_totals": Table(
+        "one net counted by another tool itself",
+        ("net", "tool"),
+        {
+            "net": _NET,
+            "tool": _text("convention key whose tool was run"),
+            "tool_version": _text("version that was run"),
+            "total": _count("total that the tool returned"),
+        },
+    ),
+    "protocol_totals": Table(
+        "one candidate protocol for one row of Cheng & Liu's Table 1",
+        ("row", "net", "num_classes", "in_channels", "input_px", "aux_heads", "convention"),
+        {
+            "row": _text("name of the published value"),
+            "net": _NET,
+            "num_classes": _count("outputs of the classifier"),
+            "in_channels": _count("channels of the input"),
+            "input_px": _count("side of the square input"),
+            "aux_heads": Column("bool", "true where GoogLeNet's auxiliary heads are counted"),
+            "convention": _text("key in `convcost.conventions`"),
+            "total": _count("total in that convention, not yet doubled or rounded"),
+        },
+    ),
+    "input_sweep": Table(
+        "one net at one input size, one image",
+        ("net", "input_px"),
+        {
+            "net": _NET,
+            "input_px": _count("side of the square input"),
+            "macs": _MACS,
+            "params": _PARAMS,
+            "acts": _ACTS,
+        },
+    ),
+    "equation_checks": Table(
+        "one published equation applied to one layer",
+        ("source", "equation", "layer"),
+        {
+            "source": _text("key in `convcost.sources`"),
+            "equation": _text("number of the equation"),
+            "layer": _text("the layer it is applied to"),
+            "by_equation": _count("what the equation gives"),
+            "traced": _count("multiply-adds that the tracer finds in the real layer"),
+        },
+    ),
+    "lenet_multiplications": Table(
+        "one layer of LeNet in one way of counting",
+        ("layer", "reading"),
+        {
+            "layer": _text("name in the paper"),
+            "reading": _text("equation, exact or sparse-1998"),
+            "multiplications": _count("multiplications for one image"),
+        },
+    ),
+    "separable_example": Table(
+        "one step of the depthwise-separable example",
+        ("step",),
+        {
+            "step": _text("depthwise, pointwise, separable or regular"),
+            "by_formula": _count("multiply-adds by formula"),
+            "traced": _count("multiply-adds that the tracer finds in a real layer"),
+        },
+    ),
+    "ke_baseline_sums": Table(
+        "one architecture reading of the baseline T0 of Ke, Cao & Lv",
+        ("in_channels", "padding", "pool"),
+        {
+            "in_channels": _count("channels of the input image"),
+            "padding": _text("same or valid"),
+            "pool": _text("what shrinks the maps between layers"),
+            "sum": _count("sum of equation (1), multiplications"),
+            "traced": _count("multiply-adds of the convolutions of the real net"),
+        },
+    ),
+    "parameter_counts": Table(
+        "one net whose parameter count a source names",
+        ("net",),
+        {"net": _text("the net"), "params": _PARAMS, "how": _text("traced or by formula")},
+    ),
+}
+
+_DTYPES = {"int": "int64", "float": "float64", "text": "str", "bool": "bool"}
+
+
+def _schema(name: str):
+    """The pandera schema of a table."""
+    import pandera.pandas as pa  # slow to import, and only writing and reading need it
+
+    def column(spec: Column):
+        checks = [] if spec.low is None else [pa.Check.ge(spec.low)]
+        dtype = object if spec.dtype == "text" else _DTYPES[spec.dtype]
+        if spec.dtype == "int" and spec.optional:
+            dtype = "Int64"
+        if spec.dtype == "text":
+            checks.append(pa.Check(lambda s: s.map(lambda v: isinstance(v, str)), error="not text"))
+        return pa.Column(dtype, checks, nullable=spec.optional)
+
+    table = TABLES[name]
+    columns = {key: column(spec) for key, spec in table.columns.items()}
+    columns["run_id"] = pa.Column(object)
+    return pa.DataFrameSchema(columns, strict=True, ordered=True, unique=list(table.key))
+
+
+def _known(table: str) -> Table:
+    if table not in TABLES:
+        raise BadInputError(f"unknown table {table!r}: choose one of {', '.join(sorted(TABLES))}")
+    return TABLES[table]
+
+
+def _validate(table: str, frame: pd.DataFrame, where: str) -> pd.DataFrame:
+    import pandera.errors
+
+    try:
+        return _schema(table).validate(frame, lazy=True)
+    except pandera.errors.SchemaErrors as error:
+        cases = error.failure_cases[["column", "check", "failure_case", "index"]]
+        raise DamagedFileError(
+            f"{where} does not fit the schema of table {table!r}:\n{cases.head(8).to_string()}\n"
+            "see convcost.records.TABLES for its columns"
+        ) from None
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+def sha256(path: Path) -> str:
+    """sha256 of a file, as hexadecimal text."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that another process, or a crash, sees the old content or the new, whole.
+
+    On failure (a full disk, say) the old file stays, nothing is left behind, and the OSError
+    goes on.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _json(content: object) -> bytes:
+    return (json.dumps(content, indent=1, sort_keys=True, default=str) + "\n").encode()
+
+
+def _root(where: str) -> Path:
+    if where == REFERENCE:
+        return paths.REFERENCE_RESULTS
+    if where == LOCAL:
+        return paths.LOCAL_RESULTS
+    raise BadInputError(f"where is {where!r}: choose {REFERENCE!r} or {LOCAL!r}")
+
+
+def _load_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise DamagedFileError(f"{path} is not JSON ({error}): restore or remove it") from None
+
+
+# --- run records -----------------------------------------------------------------------------
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=paths.ROOT, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+@dataclass
+class Run:
+    """One execution that writes tables: made by `start_run`."""
+
+    run_id: str
+    machine: str
+    where: str
+    record: dict
+    written: list[str] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        """Where its tables go."""
+        return _root(self.where) / self.machine
+
+    def write(self, table: str, rows: pd.DataFrame | Iterable[Mapping]) -> pd.DataFrame:
+        """Check the rows against the table's schema and write them, replacing the whole table.
+
+        Returns the frame as written, with its `run_id` column. Raises BadInputError for an
+        unknown table and DamagedFileError for rows that do not fit; then nothing is written.
+        """
+        from filelock import FileLock
+
+        spec = _known(table)
+        frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+        frame = frame.assign(run_id=self.run_id)
+        missing = [c for c in spec.columns if c not in frame]
+        if missing:
+            raise DamagedFileError(f"rows for table {table!r} lack {', '.join(missing)}")
+        frame = _validate(table, frame[[*spec.columns, "run_id"]], "what is to be written")
+        content = frame.to_csv(index=False, lineterminator="\n").encode()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / ".lock"):
+            manifest = _load_json(self.folder / "manifest.json")
+            before = manifest.get(table, {}).get("sha256")
+            manifest[table] = {
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "previous_sha256": before,  # right until the next line of this block has run
+                "rows": len(frame),
+                "run_id": self.run_id,
+            }
+            write_atomically(self.folder / "runs" / f"{self.run_id}.json", _json(self.record))
+            write_atomically(self.folder / "manifest.json", _json(manifest))
+            write_atomically(self.folder / f"{table}.csv", content)
+            self._forget_unused_records(manifest)
+        self.written.append(table)
+        return frame
+
+    def _forget_unused_records(self, manifest: Mapping) -> None:
+        """Drop run records that no table refers to any more."""
+        used = {entry["run_id"] for entry in manifest.values()} | {self.run_id}
+        for path in (self.folder / "runs").glob("*.json"):
+            if path.stem not in used:
+                path.unlink()
+
+    def banner(self) -> str:
+        """One line for the top of a notebook: machine, profile, where results go."""
+        kept = "committed reference" if self.where == REFERENCE else "your own run"
+        return f"{self.machine} · profile {self.record['profile']} · {kept} · {self.run_id}"
+
+
+def start_run(
+    notebook: str,
+    profile: str,
+    *,
+    data: Iterable[Mapping] = (),
+    seeds: Iterable[int] = (),
+    where: str | None = None,
+) -> Run:
+    """A run that tables can be written under.
+
+    `notebook` names what asks ("01-flop-counting"), `profile` is a resolved one, `data` holds
+    `Dataset.describe()` of each set that is used, `seeds` every seed. `where` is "local" unless
+    CONVCOST_REFERENCE=1 is set, which `python -m convcost reproduce --reference` does.
+    """
+    where = where or (REFERENCE if os.environ.get("CONVCOST_REFERENCE") == "1" else LOCAL)
+    now = datetime.datetime.now(datetime.UTC)
+    slug = machine.slug()
+    run_id = f"{notebook.split('-')[0]}-{profile}-{now:%Y%m%dT%H%M%S}-{os.getpid() % 10000:04d}"
+    record = {
+        "run_id": run_id,
+        "notebook": notebook,
+        "profile": profile,
+        "machine": slug,
+        "machine_details": machine.describe(),
+        "python": sys.version.split()[0],
+        "data": [dict(entry) for entry in data],
+        "seeds": list(seeds),
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--", "lib", "data/published")),
+        "date": now.isoformat(timespec="seconds"),
+        "command": os.environ.get("CONVCOST_COMMAND") or "interactive",
+    }
+    _root(where)  # refuses an unknown place before any work is done
+    return Run(run_id, slug, where, record)
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+def machines(where: str = REFERENCE) -> list[str]:
+    """Machines with results there, the largest profile first (gpu, cpu, quick), then by name."""
+    found = []
+    for manifest in _root(where).glob("*/manifest.json"):
+        folder = manifest.parent
+        profiles = [r.get("profile") for r in map(_load_json, (folder / "runs").glob("*.json"))]
+        order = min((_PROFILE_ORDER.get(p, 9) for p in profiles), default=9)
+        found.append((order, folder.name))
+    return [name for _, name in sorted(found)]
+
+
+def read(table: str, *, machine: str | None = None, where: str = REFERENCE) -> pd.DataFrame:
+    """A table as written, checked against its sha256 and its schema.
+
+    `machine` None takes the first of `machines(where)` that has the table. Raises
+    MissingTableError where no run has written it, DamagedFileError where the file is not what
+    was written, BadInputError for a name that is no table.
+    """
+    spec = _known(table)
+    for name in [machine] if machine else machines(where):
+        path = _root(where) / name / f"{table}.csv"
+        if path.exists():
+            return _read_file(path, table, spec)
+    raise MissingTableError(
+        f"no {where} run has written table {table!r}"
+        + (f" on {machine}" if machine else "")
+        + ": run `make reproduce`"
+    )
+
+
+def _read_file(path: Path, table: str, spec: Table) -> pd.DataFrame:
+    entry = _load_json(path.parent / "manifest.json").get(table, {})
+    digest = sha256(path)
+    if digest not in (entry.get("sha256"), entry.get("previous_sha256")):
+        raise DamagedFileError(
+            f"{path} is not the file that was written (sha256 {digest[:12]}…, manifest.json says "
+            f"{str(entry.get('sha256'))[:12]}…): restore it from git, or run `make reproduce`"
+        )
+    types = {c: _DTYPES[s.dtype] for c, s in spec.columns.items() if s.dtype in ("text", "float")}
+    try:
+        frame = pd.read_csv(
+            path, dtype={**types, "run_id": str}, keep_default_na=False, na_values=[""]
+        )
+    except (ValueError, pd.errors.ParserError) as error:
+        raise DamagedFileError(f"{path} cannot be read as a table: {error}") from None
+    for column, column_spec in spec.columns.items():
+        if column_spec.dtype == "text" and column in frame:
+            frame[column] = frame[column].astype(object)
+            if not column_spec.optional:
+                frame[column] = frame[column].fillna("")
+    if "run_id" in frame:
+        frame["run_id"] = frame["run_id"].astype(object)
+    return _validate(table, frame, str(path))
+
+
+@dataclass(frozen=True)
+class Results:
+    """Tables of one place ("reference" or "local") and, if named, of one machine."""
+
+    where: str = REFERENCE
+    machine: str | None = None
+
+    def table(self, name: str) -> pd.DataFrame:
+        """As `read`."""
+        return read(name, machine=self.machine, where=self.where)
+
+    def record(self, name: str) -> dict:
+        """The run record behind a table."""
+        for machine_name in [self.machine] if self.machine else machines(self.where):
+            folder = _root(self.where) / machine_name
+            if (folder / f"{name}.csv").exists():
+                entry = _load_json(folder / "manifest.json").get(name, {})
+                return _load_json(folder / "runs" / f"{entry.get('run_id')}.json")
+        raise MissingTableError(f"no {self.where} run has written table {name!r}")
