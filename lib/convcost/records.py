@@ -195,6 +195,16 @@ TABLES: dict[str, Table] = {
             "traced": _count("multiply-adds that the tracer finds in a real layer"),
         },
     ),
+    "separable_sweep": Table(
+        "one kernel and number of output channels, 64 input channels on a 112 x 112 map",
+        ("kernel", "out_channels"),
+        {
+            "kernel": _count("side of the kernel"),
+            "out_channels": _count("channels of the output"),
+            "regular_macs": _count("multiply-adds of the regular convolution"),
+            "separable_macs": _count("multiply-adds of the depthwise and the pointwise one"),
+        },
+    ),
     "ke_baseline_sums": Table(
         "one architecture reading of the baseline T0 of Ke, Cao & Lv",
         ("in_channels", "padding", "pool"),
@@ -483,9 +493,16 @@ class Results:
 
     def record(self, name: str) -> dict:
         """The run record behind a table."""
+        folder, entry = self._entry(name)
+        return _load_json(folder / "runs" / f"{entry.get('run_id')}.json")
+
+    def sha256(self, name: str) -> str:
+        """sha256 of a table's file, as its manifest has it."""
+        return self._entry(name)[1]["sha256"]
+
+    def _entry(self, name: str) -> tuple[Path, dict]:
         for machine_name in [self.machine] if self.machine else machines(self.where):
             folder = _root(self.where) / machine_name
             if (folder / f"{name}.csv").exists():
-                entry = _load_json(folder / "manifest.json").get(name, {})
-                return _load_json(folder / "runs" / f"{entry.get('run_id')}.json")
+                return folder, _load_json(folder / "manifest.json").get(name, {})
         raise MissingTableError(f"no {self.where} run has written table {name!r}")

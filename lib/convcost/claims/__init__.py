@@ -16,8 +16,10 @@ from convcost.claims.ledger import (
     Published,
     claims,
     evaluate,
+    family,
     ledger,
     table,
+    view,
 )
 
 __all__ = [
@@ -29,6 +31,8 @@ __all__ = [
     "Published",
     "claims",
     "evaluate",
+    "family",
     "ledger",
     "table",
+    "view",
 ]

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pandas as pd
 
-from convcost import paths, sources
+from convcost import sources, tables
 from convcost.errors import BadInputError
 from convcost.records import LOCAL, REFERENCE, MissingTableError, Results
 
@@ -26,6 +26,15 @@ VERDICTS = (
     NO_DATA,
     NOT_YET,
 )
+
+
+def family(verdict: str) -> str:
+    """The member of `VERDICTS` that a verdict belongs to: its protocol, if any, left off.
+
+    >>> family("reproduced under protocol 2 per multiply-add")
+    'reproduced under protocol'
+    """
+    return max((v for v in VERDICTS if verdict.startswith(v)), key=len)
 
 
 @dataclass(frozen=True)
@@ -191,10 +200,6 @@ def claims(checks: dict[str, Check]) -> list[Claim]:
     return found
 
 
-def _is_built(notebook: str) -> bool:
-    return (paths.NOTEBOOKS / f"{notebook}.ipynb").exists()
-
-
 def _missing_data(check: Check, results: Results) -> str | None:
     """The first data set that a finding needs and its run did not have, or None."""
     for table, dataset in check.datasets:
@@ -218,9 +223,7 @@ def evaluate(claim: Claim, results: Results) -> tuple[object, str, str]:
         missing = _missing_data(claim.check, results)
         if missing:
             return None, NO_DATA, f"needs the real {missing}; this run had a stand-in or none"
-        finding = claim.check.compute(
-            results, Published(claim.source), claim.key.partition("/")[2]
-        )
+        finding = claim.check.compute(results, Published(claim.source), claim.key.partition("/")[2])
     except MissingTableError as error:
         return None, NOT_YET, str(error)
     return finding.value, *_verdict(claim, finding)
@@ -273,7 +276,7 @@ def ledger(
         if notebook is not None and notebook not in (claim.notebook, claim.notebook[:2]):
             continue
         entry = _entry(claim, machine)
-        if verdict is None or entry.verdict.startswith(verdict):
+        if verdict in (None, family(entry.verdict)):
             entries.append(entry)
     return entries
 
@@ -306,3 +309,45 @@ def _entry(claim: Claim, machine: str | None) -> Entry:
 def table(entries: Iterable[Entry]) -> pd.DataFrame:
     """The entries as a DataFrame, one row each, in the order given."""
     return pd.DataFrame([asdict(entry) for entry in entries])
+
+
+def view(entries: Iterable[Entry], *, with_run: bool = True) -> tables.Shown:
+    """The entries as a verdict table for a notebook.
+
+    Columns: claim, source and locator, published, the committed reference's value, this run's,
+    the ratio of the reference to the published value where both are numbers, tolerance, verdict
+    and reason. `with_run` False leaves out this run's column.
+    """
+    rows = []
+    for entry in entries:
+        row = {
+            "claim": entry.statement,
+            "where": f"{entry.source}, {entry.locator}",
+            "published": _with_unit(entry.published, entry.unit),
+            "reference": tables.cell(entry.reference),
+            "this run": tables.cell(entry.this_run),
+            "ratio": _ratio(entry),
+            "tolerance": entry.tolerance or "–",
+            "verdict": entry.verdict,
+            "reason": entry.reason,
+        }
+        if entry.this_run is not None and entry.verdict_this_run != entry.verdict:
+            row["verdict"] += f" (this run: {entry.verdict_this_run})"
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    return tables.show(frame if with_run else frame.drop(columns="this run"))
+
+
+def _with_unit(published: object, unit: str) -> str:
+    if published is None:
+        return "–"
+    return f"{published} {unit}" if unit not in ("", "1", "formula", "statement") else published
+
+
+def _ratio(entry: Entry) -> str:
+    if entry.kind != "number" or entry.published is None:
+        return "–"
+    if not isinstance(entry.reference, int | float) or isinstance(entry.reference, bool):
+        return "–"
+    published = float(entry.published)
+    return f"{entry.reference / published:.4g}" if published else "–"

@@ -35,12 +35,6 @@ def run(args) -> int:
         print(f"    {entry.verdict}" + (f": {entry.reason}" if entry.reason else ""))
         if entry.tolerance:
             print(f"    tolerance {entry.tolerance}: {entry.tolerance_reason}")
-    totals = Counter(_short(entry.verdict) for entry in entries)
+    totals = Counter(claims.family(entry.verdict) for entry in entries)
     print(f"\n{len(entries)} claims: " + " · ".join(f"{n} {v}" for v, n in totals.most_common()))
     return 0
-
-
-def _short(verdict: str) -> str:
-    from convcost.claims import VERDICTS
-
-    return next(v for v in sorted(VERDICTS, key=len, reverse=True) if verdict.startswith(v))

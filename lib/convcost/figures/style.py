@@ -1,0 +1,68 @@
+"""One look for every figure: readable in print and for the colour-blind."""
+
+import matplotlib
+
+matplotlib.rcParams["svg.hashsalt"] = "convcost"  # the same figure gives the same file
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+
+NETS = {
+    "alexnet": "AlexNet",
+    "vgg16": "VGG16",
+    "googlenet": "GoogLeNet",
+    "resnet18": "ResNet18",
+    "densenet121": "DenseNet121",
+    "densenet161": "DenseNet161",
+    "lenet_atsumi": "LeNet (Atsumi et al.)",
+}
+"""Display names, in the order of Cheng & Liu's tables."""
+
+_PALETTE = sns.color_palette("colorblind")
+NET_COLOURS = dict(zip(NETS, _PALETTE, strict=False))
+NET_MARKERS = dict(zip(NETS, "osD^vPX", strict=False))
+
+OPS = {
+    "conv": "convolution",
+    "linear": "linear",
+    "norm": "normalisation",
+    "activation": "activation",
+    "pool": "pooling",
+    "concat": "concatenation",
+    "elementwise": "addition and other elementwise",
+    "other": "everything else",
+}
+"""Operator types as figures group them: op of a call -> label."""
+
+OP_COLOURS = dict(zip(OPS, _PALETTE, strict=False))
+OP_HATCHES = dict(zip(OPS, ["", "//", "..", "\\\\", "xx", "oo", "--", "++"], strict=False))
+
+
+def apply() -> None:
+    """Set the house's look: called by every figure function, so that each stands alone."""
+    sns.set_theme(
+        context="notebook",
+        style="whitegrid",
+        palette="colorblind",
+        rc={
+            "figure.dpi": 110,
+            "savefig.dpi": 160,
+            "figure.constrained_layout.use": True,
+            "axes.titlesize": "medium",
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "font.family": ["DejaVu Sans"],
+            "hatch.linewidth": 0.4,
+            "svg.hashsalt": "convcost",
+        },
+    )
+
+
+def net_name(key: str) -> str:
+    """Display name of a net; the key itself where there is none."""
+    return NETS.get(key, key)
+
+
+def caption(figure: plt.Figure, text: str) -> None:
+    """Put what made the data (machine, profile, data set) under a figure, small."""
+    figure.supxlabel(text, fontsize=7, color="0.35", x=0.01, ha="left")

@@ -1,0 +1,24 @@
+"""How the sources counted: their protocols, searched for and confronted with an exact count.
+
+`printing` asks which way of printing gives the printed digits (no torch); `confront` counts.
+"""
+
+from convcost.protocols.printing import (
+    ATSUMI_PRINTED,
+    PRINTINGS,
+    TABLE1_ROWS,
+    agreement_of_one_protocol,
+    matching_protocols,
+    printings,
+    with_printed,
+)
+
+__all__ = [
+    "ATSUMI_PRINTED",
+    "PRINTINGS",
+    "TABLE1_ROWS",
+    "agreement_of_one_protocol",
+    "matching_protocols",
+    "printings",
+    "with_printed",
+]

@@ -1,0 +1,125 @@
+"""From an exact total to the digits in a table, in every way that people print one."""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+import pandas as pd
+
+from convcost import sources
+from convcost.units import FLOPS_PER_MAC, printed, scaled
+
+TABLE1_ROWS = {
+    "table1_alexnet_gflops": "AlexNet",
+    "table1_vgg16_gflops": "VGG16",
+    "table1_googlenet_gflops": "GoogLeNet",
+    "table1_resnet18_gflops": "ResNet18",
+    "table1_densenet_gflops": "DenseNet",
+}
+"""Rows of Cheng & Liu's Table 1: name of the published value -> label."""
+
+ATSUMI_PRINTED = {
+    "conv1": "multiplications_conv1",
+    "conv2": "multiplications_conv2",
+    "fc120": "multiplications_fc120",
+}
+"""Layers whose multiplications Atsumi et al. print: layer -> name of the published value."""
+
+
+def _double_after(mode: str) -> Callable[[int], Decimal]:
+    """Print G multiply-adds with two decimals first, then double what was printed."""
+    return lambda total: FLOPS_PER_MAC * Decimal(printed(total, "G", 2, mode))
+
+
+def _double_before(mode: str, factor: int) -> Callable[[int], Decimal]:
+    return lambda total: Decimal(printed(factor * total, "G", 2, mode))
+
+
+PRINTINGS: dict[str, Callable[[int], Decimal]] = {
+    "doubled, rounded": _double_before("round", FLOPS_PER_MAC),
+    "doubled, truncated": _double_before("truncate", FLOPS_PER_MAC),
+    "rounded, doubled": _double_after("round"),
+    "truncated, doubled": _double_after("truncate"),
+    "as counted, rounded": _double_before("round", 1),
+    "as counted, truncated": _double_before("truncate", 1),
+}
+"""Ways to print a total in G with two decimals: name -> function of the exact total."""
+
+
+def printings(total: int) -> dict[str, str]:
+    """What each way of printing makes of a total of multiply-adds.
+
+    Trailing zeros are dropped, as a spreadsheet does: 15.70 is printed as 15.7.
+
+    >>> printings(714_188_480)["doubled, truncated"], printings(714_188_480)["doubled, rounded"]
+    ('1.42', '1.43')
+    """
+    return {name: _bare(way(int(total))) for name, way in PRINTINGS.items()}
+
+
+def _bare(value: Decimal) -> str:
+    return f"{value.normalize():f}"
+
+
+def with_printed(protocol_totals: pd.DataFrame) -> pd.DataFrame:
+    """The candidates of `protocol_totals`, one row for each way of printing.
+
+    Adds `printing`, `text` (what it prints), `gflops` (the exact value before rounding),
+    `published` (the paper's text) and `matches` (the same digits).
+    """
+    frames = []
+    for printing, way in PRINTINGS.items():
+        factor = 1 if printing.startswith("as counted") else FLOPS_PER_MAC
+        frames.append(
+            protocol_totals.assign(
+                printing=printing,
+                text=[_bare(way(int(t))) for t in protocol_totals["total"]],
+                gflops=[scaled(factor * int(t), "G") for t in protocol_totals["total"]],
+            )
+        )
+    table = pd.concat(frames, ignore_index=True)
+    published = {row: _bare(Decimal(sources.printed_text("cheng2025", row))) for row in TABLE1_ROWS}
+    table["published"] = table["row"].map(published)
+    table["matches"] = table["text"] == table["published"]
+    return table
+
+
+PROTOCOL = ["num_classes", "in_channels", "input_px", "aux_heads", "convention", "printing"]
+"""What one protocol fixes for every net alike; the depth variant is chosen per row."""
+
+
+def matching_protocols(protocol_totals: pd.DataFrame) -> pd.DataFrame:
+    """The candidates that print exactly the published digits, sorted by row and protocol."""
+    table = with_printed(protocol_totals)
+    table = table[table["matches"]]
+    order = {row: place for place, row in enumerate(TABLE1_ROWS)}
+    return (
+        table.assign(_order=table["row"].map(order))
+        .sort_values(["_order", "net", *PROTOCOL], ascending=[True, True, False, *[True] * 5])
+        .drop(columns=["_order", "run_id"], errors="ignore")
+        .reset_index(drop=True)
+    )
+
+
+def agreement_of_one_protocol(protocol_totals: pd.DataFrame) -> pd.DataFrame:
+    """How many of the five rows each single protocol reproduces, the best first.
+
+    One line for each combination of `PROTOCOL`: `rows` (how many of the five), one column a row
+    with the net variant that prints the digits ("" where none does), and `worst_percent`, the
+    largest distance of the closest variant from the printed value over the five rows.
+    """
+    table = with_printed(protocol_totals)
+    table["off_percent"] = 100 * (table["gflops"] / table["published"].astype(float) - 1).abs()
+    # GoogLeNet alone has auxiliary heads: elsewhere the two readings are the same net
+    single = table[~table["aux_heads"]]
+    with_heads = table[table["aux_heads"]]
+    others = single[~single["row"].isin(with_heads["row"])].assign(aux_heads=True)
+    table = pd.concat([single, with_heads, others], ignore_index=True)
+    matched = table[table["matches"]]
+    variants = matched.pivot_table(
+        index=PROTOCOL, columns="row", values="net", aggfunc=lambda nets: ", ".join(sorted(nets))
+    ).reindex(columns=list(TABLE1_ROWS))
+    worst = table.groupby([*PROTOCOL, "row"])["off_percent"].min().groupby(level=PROTOCOL).max()
+    result = variants.fillna("").assign(
+        rows=variants.notna().sum(axis=1), worst_percent=worst.reindex(variants.index)
+    )
+    return result.sort_values(["rows", "worst_percent"], ascending=[False, True]).reset_index()

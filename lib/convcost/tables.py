@@ -1,0 +1,74 @@
+"""How a table is shown in a notebook: whole sentences, thousands separated, numbers to the right."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+
+class Shown:
+    """A DataFrame as a reader sees it; the frame itself stays in `.frame`, unrounded.
+
+    Text wraps instead of being cut at 50 characters, integers get a comma every three digits,
+    floats four significant digits (or the format that `formats` gives for a column, as in
+    `{"ratio": "{:.3f}"}`), booleans read yes or no, and what is missing is a dash.
+    """
+
+    def __init__(self, frame: pd.DataFrame, formats: Mapping[str, str] | None = None):
+        self.frame = frame
+        self._formats = dict(formats or {})
+
+    def _text(self) -> pd.DataFrame:
+        return pd.DataFrame(
+            {
+                column: [cell(value, self._formats.get(column)) for value in values]
+                for column, values in self.frame.items()
+            },
+            index=self.frame.index,
+        )
+
+    def _repr_html_(self) -> str:
+        numeric = [
+            pd.api.types.is_numeric_dtype(self.frame[c]) and self.frame[c].dtype != bool
+            for c in self.frame
+        ]
+        with pd.option_context("display.max_colwidth", None):
+            html = self._text().to_html(index=False, border=0, justify="left", na_rep="–")
+        # GitHub drops style sheets and keeps the align attribute, so alignment goes there
+        rows = []
+        column = 0
+        for line in html.splitlines():
+            if "<tr" in line:
+                column = 0
+            elif "<td>" in line:
+                side = "right" if numeric[column] else "left"
+                line = line.replace("<td>", f'<td align="{side}">', 1)
+                column += 1
+            rows.append(line)
+        return "\n".join(rows)
+
+    def __repr__(self) -> str:
+        return self._text().to_string(index=False)
+
+
+def show(frame: pd.DataFrame, formats: Mapping[str, str] | None = None) -> Shown:
+    """The frame for the last line of a notebook cell. See `Shown`."""
+    return Shown(frame, formats)
+
+
+def cell(value: object, form: str | None = None) -> str:
+    """One value as text.
+
+    >>> cell(714188480), cell(0.123456), cell(True), cell(None)
+    ('714,188,480', '0.1235', 'yes', '–')
+    """
+    if value is None or (not isinstance(value, str) and pd.isna(value)):
+        return "–"
+    if form:
+        return form.format(value)
+    if isinstance(value, bool) or type(value).__name__ == "bool_":
+        return "yes" if value else "no"
+    if isinstance(value, int) or "int" in type(value).__name__:
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1e4 else f"{value:.4g}"
+    return str(value)
