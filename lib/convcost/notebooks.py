@@ -92,7 +92,8 @@ class Card:
     minutes: Mapping[str, float]  # expected minutes per profile, on the machine its text names
     ram_gb: float  # peak memory, in units of 2**30 bytes
     datasets: tuple[str, ...]
-    parts: str  # "argument" (Question, Verdict, Exercises) or "guide" (free form)
+    parts: str = "argument"  # Question, Verdict, Exercises; or "guide": free form
+    reads_runs: bool = False  # shows what other notebooks of the same run wrote, writes nothing
 
 
 _CARD_EXAMPLE = (
@@ -131,11 +132,14 @@ def card(notebook: Mapping, name: str = "the notebook") -> Card:
     parts = given.get("parts", "argument")
     if parts not in ("argument", "guide"):
         faults.append('parts is neither "argument" nor "guide"')
+    reads_runs = given.get("reads_runs", False)
+    if not isinstance(reads_runs, bool):
+        faults.append("reads_runs is neither true nor false")
     if faults:
         raise BadInputError(
             f"{name}: its card is wrong: {'; '.join(faults)}; write {_CARD_EXAMPLE}"
         )
-    return Card(title.strip(), dict(minutes), given["ram_gb"], tuple(datasets), parts)
+    return Card(title.strip(), dict(minutes), given["ram_gb"], tuple(datasets), parts, reads_runs)
 
 
 # --- parameters --------------------------------------------------------------------------------
@@ -299,12 +303,21 @@ def _version(package: str) -> str:
 
 def data_origins(names: Iterable[str]) -> dict[str, str]:
     """Where each data set would come from now, in words; no set is read or fetched."""
-    try:
-        from convcost import datasets
-    except ImportError:  # without torch the names are all that is known
-        return dict.fromkeys(names, "unknown")
+    names = list(names)
+    if not names:
+        return {}
+    from convcost import datasets
+
     status = datasets.status()
     return {name: str(status.get(name, "unknown")) for name in names}
+
+
+def _results_sha256(reads_runs: bool, reference: bool) -> str:
+    """One sha256 over the results that a notebook shows without having written them."""
+    folders = [] if reference and not reads_runs else [paths.REFERENCE_RESULTS]
+    folders += [paths.LOCAL_RESULTS] if reads_runs else []
+    lines = "".join(_tree_sha256(folder, "manifest.json") for folder in folders)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def inputs(
@@ -317,9 +330,11 @@ def inputs(
     """Everything an executed notebook depends on, and "key", the sha256 of all of it.
 
     The reference results count as an input too, except for the run that makes them
-    (`reference`). Where data lies enters only as a hash, so that no path is written down.
+    (`reference`); a user's own results do for a notebook whose card says `reads_runs`. Where
+    data lies enters only as a hash, so that no path is written down.
     """
-    asked = notebook.get("metadata", {}).get("convcost", {}).get("datasets", [])
+    own = notebook.get("metadata", {}).get("convcost", {})
+    asked, reads_runs = own.get("datasets", []), own.get("reads_runs", False)
     packages = ("torch", "torchvision", "numpy", "pandas", "matplotlib", "seaborn")
     found = {
         "notebook_sha256": source_sha256(notebook),
@@ -328,9 +343,7 @@ def inputs(
         "reference": reference,
         "library_sha256": _tree_sha256(Path(__file__).parent, "*.py"),
         "published_sha256": _tree_sha256(paths.PUBLISHED, "*.csv"),
-        "results_sha256": ""
-        if reference
-        else _tree_sha256(paths.REFERENCE_RESULTS, "manifest.json"),
+        "results_sha256": _results_sha256(reads_runs is True, reference),
         "environment": {
             "python": sys.version.split()[0],
             **{package: _version(package) for package in packages},

@@ -1,0 +1,35 @@
+"""`python -m convcost reproduce`: run the notebooks, the project's main job."""
+
+import argparse
+
+from convcost.profiles import PROFILES
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which notebooks, how much work."""
+    listed = "; ".join(f"{name}: {line}" for name, line in PROFILES.items())
+    parser.add_argument(
+        "--profile", default="auto", help=f"auto (gpu with CUDA, else quick); {listed}"
+    )
+    parser.add_argument(
+        "--notebook", default="all", help='"01", a name, several with commas; default: all'
+    )
+    parser.add_argument("--force", action="store_true", help="run also what is done")
+    parser.add_argument("--plan", action="store_true", help="print the plan and stop")
+    parser.add_argument(
+        "--reference",
+        action="store_true",
+        help="for maintainers: write the committed results and notebooks",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the plan, run it. 0 only where every notebook that was asked for is done."""
+    from convcost import reproduce
+
+    plan = reproduce.plan(args.profile, args.notebook, force=args.force, reference=args.reference)
+    print(plan.text(), flush=True)
+    if args.plan:
+        return 0
+    outcomes = reproduce.run(plan)
+    return 0 if all(o.state in ("done", "already done") for o in outcomes) else 1
