@@ -39,6 +39,17 @@ def test_row_counts(key):
     assert len(published(key)) == ROWS[key] == SOURCES[key].rows
 
 
+def test_readme_has_the_row_counts():
+    readme = (paths.PUBLISHED / "README.md").read_text()
+    for source in SOURCES.values():
+        (line,) = [line for line in readme.splitlines() if line.startswith(f"| `{source.file}` |")]
+        assert line.endswith(f"| {source.rows} |")
+
+
+def test_every_allowed_unit_is_used():
+    assert set().union(*(published(key)["unit"] for key in ROWS)) == sources.UNITS
+
+
 def test_row_counts_by_kind():
     counts = {key: published(key)["kind"].value_counts().to_dict() for key in ROWS}
     assert counts == {
