@@ -216,6 +216,15 @@ TABLES: dict[str, Table] = {
             "traced": _count("multiply-adds of the convolutions of the real net"),
         },
     ),
+    "net_facts": Table(
+        "one small statement about nets, tried out",
+        ("fact",),
+        {
+            "fact": _text("name of the statement"),
+            "value": Column("float", "the number found; 1 or 0 where it holds or does not", 0),
+            "detail": _text("how it was tried, with the numbers"),
+        },
+    ),
     "parameter_counts": Table(
         "one net whose parameter count a source names",
         ("net",),
@@ -232,7 +241,8 @@ def _schema(name: str):
 
     def column(spec: Column):
         checks = [] if spec.low is None else [pa.Check.ge(spec.low)]
-        dtype = object if spec.dtype == "text" else _DTYPES[spec.dtype]
+        # pandas 2 holds text as object, pandas 3 as str: the check below looks at the values
+        dtype = None if spec.dtype == "text" else _DTYPES[spec.dtype]
         if spec.dtype == "int" and spec.optional:
             dtype = "Int64"
         if spec.dtype == "text":
@@ -241,7 +251,7 @@ def _schema(name: str):
 
     table = TABLES[name]
     columns = {key: column(spec) for key, spec in table.columns.items()}
-    columns["run_id"] = pa.Column(object)
+    columns["run_id"] = pa.Column()
     return pa.DataFrameSchema(columns, strict=True, ordered=True, unique=list(table.key))
 
 
@@ -472,11 +482,8 @@ def _read_file(path: Path, table: str, spec: Table) -> pd.DataFrame:
         raise DamagedFileError(f"{path} cannot be read as a table: {error}") from None
     for column, column_spec in spec.columns.items():
         if column_spec.dtype == "text" and column in frame:
-            frame[column] = frame[column].astype(object)
             if not column_spec.optional:
                 frame[column] = frame[column].fillna("")
-    if "run_id" in frame:
-        frame["run_id"] = frame["run_id"].astype(object)
     return _validate(table, frame, str(path))
 
 

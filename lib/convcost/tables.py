@@ -1,7 +1,8 @@
-"""How a table is shown in a notebook: whole sentences, thousands separated, numbers to the right."""
+"""How a table is shown in a notebook: whole sentences, separated thousands, aligned numbers."""
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
 
@@ -65,9 +66,9 @@ def cell(value: object, form: str | None = None) -> str:
         return "–"
     if form:
         return form.format(value)
-    if isinstance(value, bool) or type(value).__name__ == "bool_":
+    if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
-    if isinstance(value, int) or "int" in type(value).__name__:
+    if isinstance(value, int | np.integer):
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1e4 else f"{value:.4g}"

@@ -18,9 +18,9 @@ TABLE1_ROWS = {
 """Rows of Cheng & Liu's Table 1: name of the published value -> label."""
 
 ATSUMI_PRINTED = {
-    "conv1": "multiplications_conv1",
-    "conv2": "multiplications_conv2",
-    "fc120": "multiplications_fc120",
+    "conv1": "conv1_multiplications",
+    "conv2": "conv2_multiplications",
+    "fc120": "fc120_multiplications",
 }
 """Layers whose multiplications Atsumi et al. print: layer -> name of the published value."""
 

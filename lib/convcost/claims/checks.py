@@ -1,0 +1,15 @@
+"""All checks, from the modules of this package that hold those of one notebook each."""
+
+from convcost.claims import counting, data
+from convcost.claims.ledger import Check
+
+
+def all_checks() -> dict[str, Check]:
+    """Key of the claim ("<source>/<name>") -> its check. A key may stand in one module only."""
+    together: dict[str, Check] = {}
+    for module in (data, counting):
+        twice = together.keys() & module.CHECKS.keys()
+        if twice:
+            raise ValueError(f"checks defined twice: {', '.join(sorted(twice))}")
+        together |= module.CHECKS
+    return together

@@ -1,0 +1,204 @@
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pandas as pd
+import pytest
+
+from convcost import paths, records
+from convcost.errors import BadInputError, DamagedFileError
+
+ROWS = [
+    {"net": "alexnet", "params": 61_100_840, "how": "traced"},
+    {"net": "vgg16", "params": 138_357_544, "how": "traced"},
+]
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "LOCAL_RESULTS", tmp_path / "runs")
+    monkeypatch.setattr(paths, "REFERENCE_RESULTS", tmp_path / "results")
+    monkeypatch.delenv("CONVCOST_REFERENCE", raising=False)
+    return tmp_path
+
+
+def start(**options):
+    return records.start_run("01-flop-counting", "quick", seeds=[0, 1], **options)
+
+
+def test_what_is_written_is_read_back(places):
+    run = start()
+    run.write("parameter_counts", ROWS)
+    table = records.read("parameter_counts", where="local")
+    assert table["params"].tolist() == [61_100_840, 138_357_544]
+    assert set(table["run_id"]) == {run.run_id}
+    record = records.Results("local").record("parameter_counts")
+    assert record["seeds"] == [0, 1]
+    assert record["profile"] == "quick"
+    assert record["machine"] == run.machine
+
+
+def test_a_users_run_leaves_the_reference_alone(places):
+    start().write("parameter_counts", ROWS)
+    assert not (places / "results").exists()
+    with pytest.raises(records.MissingTableError, match="make reproduce"):
+        records.read("parameter_counts")
+
+
+def test_reference_runs_are_chosen_by_the_environment(places, monkeypatch):
+    monkeypatch.setenv("CONVCOST_REFERENCE", "1")
+    start().write("parameter_counts", ROWS)
+    assert records.read("parameter_counts")["net"].tolist() == ["alexnet", "vgg16"]
+    assert not (places / "runs").exists()
+
+
+def test_a_second_run_replaces_the_table_and_its_record(places):
+    first = start()
+    first.write("parameter_counts", ROWS)
+    second = start()
+    second.run_id = second.record["run_id"] = "later"
+    second.write("parameter_counts", ROWS[:1])
+    assert len(records.read("parameter_counts", where="local")) == 1
+    kept = [p.stem for p in (second.folder / "runs").glob("*.json")]
+    assert kept == ["later"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "complaint"),
+    [
+        ([{"net": "a", "how": "traced"}], "lack params"),
+        ([{"net": "a", "params": -1, "how": "traced"}], "params"),
+        ([{"net": "a", "params": 1.5, "how": "traced"}], "params"),
+        ([{"net": "a", "params": "many", "how": "traced"}], "params"),
+        ([ROWS[0], ROWS[0]], "unique"),
+        ([{"net": None, "params": 1, "how": "traced"}], "net"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused_and_nothing_is_written(places, rows, complaint):
+    with pytest.raises(DamagedFileError, match=complaint):
+        start().write("parameter_counts", rows)
+    assert not list(places.rglob("*.csv"))
+
+
+def test_unknown_names_list_the_valid_ones(places):
+    with pytest.raises(BadInputError, match="parameter_counts"):
+        records.read("no_such_table")
+    with pytest.raises(BadInputError, match="reference"):
+        records.read("parameter_counts", where="elsewhere")
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "hand edit"])
+def test_a_damaged_table_is_named(places, damage):
+    path = start().folder
+    start().write("parameter_counts", ROWS)
+    path = next(path.glob("*.csv"))
+    content = bytearray(path.read_bytes())
+    if damage == "flip":
+        content[-5] ^= 1
+    elif damage == "truncate":
+        content = content[:-10]
+    else:
+        content = content.replace(b"61100840", b"61100841")
+    path.write_bytes(content)
+    with pytest.raises(DamagedFileError, match=r"parameter_counts\.csv is not the file"):
+        records.read("parameter_counts", where="local")
+
+
+def test_a_manifest_that_is_no_json_is_named(places):
+    run = start()
+    run.write("parameter_counts", ROWS)
+    (run.folder / "manifest.json").write_text("{half")
+    with pytest.raises(DamagedFileError, match=r"manifest\.json is not JSON"):
+        records.read("parameter_counts", where="local")
+
+
+def test_numbers_survive_the_file_exactly(places):
+    rows = [
+        {"fact": "third", "value": 1 / 3, "detail": "NA"},
+        {"fact": "x", "value": 1e-300, "detail": "-"},
+    ]
+    start().write("net_facts", rows)
+    table = records.read("net_facts", where="local")
+    assert table["value"].tolist() == [1 / 3, 1e-300]
+    assert table["detail"].tolist() == ["NA", "-"]  # a text that looks missing is a text
+
+
+def test_a_full_disk_leaves_the_old_table(places):
+    """The limit on file size makes the kernel refuse the write, as a full disk does."""
+    start().write("parameter_counts", ROWS)
+    before = {p: p.read_bytes() for p in places.rglob("*.csv")}
+    many = [{"net": f"net{i}", "params": i, "how": "traced"} for i in range(5000)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096 * 4, hard))
+        with pytest.raises(OSError, match="File too large"):
+            start().write("parameter_counts", many)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert {p: p.read_bytes() for p in places.rglob("*.csv")} == before
+    assert records.read("parameter_counts", where="local")["net"].tolist() == ["alexnet", "vgg16"]
+    assert not list(places.rglob("*.part"))
+
+
+def test_kill_9_while_writing_never_leaves_a_table_that_cannot_be_read(places):
+    program = textwrap.dedent("""
+        from convcost import records
+        run = records.start_run("01-flop-counting", "quick")
+        size = 0
+        while True:
+            size = size % 400 + 100
+            rows = [{"net": f"n{i}", "params": size, "how": "traced"} for i in range(size)]
+            run.write("parameter_counts", rows)
+            print("written", flush=True)
+    """)
+    environment = {**os.environ, "CONVCOST_RESULTS": str(paths.LOCAL_RESULTS)}
+    for moment in (0.003, 0.017, 0.041, 0.11):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE
+        )
+        writer.stdout.readline()
+        time.sleep(moment)
+        writer.kill()
+        writer.wait()
+        writer.stdout.close()
+        table = records.read("parameter_counts", where="local")
+        assert len(table) == table["params"].iloc[0]  # whole, old or new
+
+
+def test_machines_are_sorted_by_the_size_of_their_runs(places, monkeypatch):
+    monkeypatch.setenv("CONVCOST_REFERENCE", "1")
+    for name, profile in (("a-quick", "quick"), ("b-gpu", "gpu"), ("c-cpu", "cpu")):
+        run = records.start_run("01-flop-counting", profile)
+        run.machine = name
+        run.write("parameter_counts", ROWS)
+    assert records.machines() == ["b-gpu", "c-cpu", "a-quick"]
+
+
+def test_every_column_says_what_it_holds():
+    for name, table in records.TABLES.items():
+        assert table.row, name
+        assert set(table.key) <= set(table.columns), name
+        for column, spec in table.columns.items():
+            assert spec.meaning, f"{name}.{column}"
+            assert spec.dtype in ("int", "float", "text", "bool"), f"{name}.{column}"
+
+
+def test_run_record_is_json_with_what_a_reader_needs(places):
+    run = start(data=[{"asked": "mnist", "is_stand_in": True}])
+    run.write("parameter_counts", ROWS)
+    record = json.loads((run.folder / "runs" / f"{run.run_id}.json").read_text())
+    for key in ("machine_details", "python", "data", "seeds", "commit", "date", "command"):
+        assert key in record
+    assert record["machine_details"]["cores_usable"] >= 1
+
+
+def test_write_returns_the_frame_with_its_run(places):
+    frame = start().write("parameter_counts", pd.DataFrame(ROWS))
+    assert list(frame.columns) == ["net", "params", "how", "run_id"]
