@@ -7,7 +7,8 @@ says what we get. The verdict follows from that and from the tolerance; nobody t
 Needs no torch.
 """
 
-from convcost.claims.ledger import (
+from convcost.claims.verdicts import (
+    NOT_YET,
     VERDICTS,
     Check,
     Claim,
@@ -23,6 +24,7 @@ from convcost.claims.ledger import (
 )
 
 __all__ = [
+    "NOT_YET",
     "VERDICTS",
     "Check",
     "Claim",

@@ -1,7 +1,7 @@
 """All checks, from the modules of this package that hold those of one notebook each."""
 
 from convcost.claims import counting, data
-from convcost.claims.ledger import Check
+from convcost.claims.verdicts import Check
 
 
 def all_checks() -> dict[str, Check]:

@@ -3,14 +3,11 @@
 from collections.abc import Callable
 
 from convcost import protocols
-from convcost.claims.ledger import EXACT, LOGICAL, Check, Finding, Published, Tolerance
+from convcost.claims.verdicts import EXACT, LOGICAL, Check, Finding, Published, Tolerance
 from convcost.records import Results
 from convcost.units import FLOPS_PER_MAC, SCALES, printed
 
 # --- Table 1 of Cheng & Liu ------------------------------------------------------------------
-
-_PLAIN = {"num_classes": 1000, "in_channels": 3, "input_px": 224}
-_SIMPLE_FIRST = ["macs-only", "torch-flopcounter", "thop", "fvcore", "ptflops-aten"]
 
 
 def _table1(results: Results, published: Published, name: str) -> Finding:
@@ -19,43 +16,22 @@ def _table1(results: Results, published: Published, name: str) -> Finding:
     matches = protocols.matching_protocols(totals)
     matches = matches[matches["row"] == name]
     candidates = protocols.with_printed(totals[totals["row"] == name])
-    plain = _preferred(candidates[candidates["convention"] == "macs-only"])
+    plain = protocols.plainest(candidates[candidates["convention"] == "macs-only"])
     if matches.empty:
         near = candidates.loc[(candidates["gflops"] - published(name)).abs().idxmin()]
         return Finding(
             round(plain["gflops"], 4),
             agrees=False,
             reason=f"none of {len(candidates):,} candidate protocols prints "
-            f"{published.text(name)}; the nearest gives {near['gflops']:.3f} ({_words(near)})",
+            f"{published.text(name)}; the nearest gives {near['gflops']:.3f} "
+            f"({protocols.in_words(near)})",
         )
-    best = _preferred(matches)
+    best = protocols.plainest(matches)
     return Finding(
         round(best["gflops"], 4),
         agrees=True,
-        protocol=_words(best),
+        protocol=protocols.in_words(best),
         reason=f"{len(matches)} of {len(candidates):,} candidates print {published.text(name)}",
-    )
-
-
-def _preferred(rows):
-    """The row that departs least from 1000 classes, 3 channels, 224 px, plain counting."""
-    order = rows.assign(
-        departures=sum((rows[key] != value).astype(int) for key, value in _PLAIN.items())
-        + rows["aux_heads"].astype(int),
-        rank=[
-            _SIMPLE_FIRST.index(key) if key in _SIMPLE_FIRST else len(_SIMPLE_FIRST)
-            for key in rows["convention"]
-        ],
-        manner=[list(protocols.PRINTINGS).index(key) for key in rows["printing"]],
-    )
-    return order.sort_values(["departures", "rank", "manner", "net"]).iloc[0]
-
-
-def _words(row) -> str:
-    heads = ", auxiliary heads counted" if row["aux_heads"] else ""
-    return (
-        f"{row['net']}, {row['input_px']} px, {row['in_channels']} channels, "
-        f"{row['num_classes']} classes{heads}, counted as {row['convention']}, {row['printing']}"
     )
 
 

@@ -1,6 +1,6 @@
 """Checks of notebook 00: what the sources say of the data sets."""
 
-from convcost.claims.ledger import Check, Finding, Published
+from convcost.claims.verdicts import Check, Finding, Published
 from convcost.records import Results
 
 _SECTION = "The data of this run"

@@ -8,7 +8,11 @@ from convcost.protocols.printing import (
     PRINTINGS,
     TABLE1_ROWS,
     agreement_of_one_protocol,
+    best_candidates,
+    in_words,
     matching_protocols,
+    plain_against_printed,
+    plainest,
     printings,
     with_printed,
 )
@@ -18,7 +22,11 @@ __all__ = [
     "PRINTINGS",
     "TABLE1_ROWS",
     "agreement_of_one_protocol",
+    "best_candidates",
+    "in_words",
     "matching_protocols",
+    "plain_against_printed",
+    "plainest",
     "printings",
     "with_printed",
 ]

@@ -123,3 +123,79 @@ def agreement_of_one_protocol(protocol_totals: pd.DataFrame) -> pd.DataFrame:
         rows=variants.notna().sum(axis=1), worst_percent=worst.reindex(variants.index)
     )
     return result.sort_values(["rows", "worst_percent"], ascending=[False, True]).reset_index()
+
+
+_PLAIN = {"num_classes": 1000, "in_channels": 3, "input_px": 224}
+_SIMPLE_FIRST = ("macs-only", "torch-flopcounter", "thop", "fvcore")
+
+
+def plainest(candidates: pd.DataFrame) -> pd.Series:
+    """Of several candidates the one that assumes least.
+
+    That is the one that departs least from 1000 classes, 3 channels and 224 px without auxiliary
+    heads, then the best-known counter, then the simplest way of printing.
+    """
+    order = candidates.assign(
+        _departures=sum((candidates[key] != value).astype(int) for key, value in _PLAIN.items())
+        + candidates["aux_heads"].astype(int),
+        _counter=[
+            _SIMPLE_FIRST.index(key) if key in _SIMPLE_FIRST else len(_SIMPLE_FIRST)
+            for key in candidates["convention"]
+        ],
+        _manner=[list(PRINTINGS).index(key) for key in candidates["printing"]],
+    )
+    return order.sort_values(["_departures", "_counter", "_manner", "net", "convention"]).iloc[0]
+
+
+def in_words(candidate: pd.Series) -> str:
+    """One candidate protocol as a phrase."""
+    heads = ", auxiliary heads counted" if candidate["aux_heads"] else ""
+    return (
+        f"{candidate['net']}, {candidate['input_px']} px, {candidate['in_channels']} channels, "
+        f"{candidate['num_classes']} classes{heads}, counted as {candidate['convention']}, "
+        f"{candidate['printing']}"
+    )
+
+
+def plain_against_printed(net_counts: pd.DataFrame) -> pd.DataFrame:
+    """Table 1 beside the plain count of each net its rows may mean.
+
+    The plain count is two operations per multiply-add of convolutions and linear layers, at 224
+    px, 3 channels, 1000 classes, evaluation mode. One row per net: label, net, printed, gflops,
+    ratio (ours over printed).
+    """
+    plain = net_counts[
+        (net_counts["num_classes"] == 1000) & (net_counts["in_channels"] == 3)
+        & (net_counts["input_px"] == 224) & ~net_counts["training"]
+    ].set_index("net")["flops"]  # fmt: skip
+    rows = []
+    for row, label in TABLE1_ROWS.items():
+        for net in [n for n in plain.index if n.startswith(label.lower())]:
+            gflops = scaled(int(plain[net]), "G")
+            text = sources.printed_text("cheng2025", row)
+            ratio = gflops / float(text)
+            rows.append(
+                {"row": label, "net": net, "printed": text, "gflops": gflops, "ratio": ratio}
+            )
+    return pd.DataFrame(rows)
+
+
+def best_candidates(protocol_totals: pd.DataFrame) -> pd.DataFrame:
+    """For each row of Table 1: how many candidates print its digits, and the plainest of them."""
+    every = with_printed(protocol_totals)
+    rows = []
+    for row, label in TABLE1_ROWS.items():
+        mine = every[every["row"] == row]
+        matches = mine[mine["matches"]]
+        chosen = plainest(matches) if len(matches) else None
+        rows.append(
+            {
+                "row": label,
+                "printed": sources.printed_text("cheng2025", row),
+                "candidates": len(mine),
+                "print these digits": len(matches),
+                "plainest of them": "none" if chosen is None else in_words(chosen),
+                "exact G": None if chosen is None else chosen["gflops"],
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,93 @@
+"""What notebook 00 shows: the map of the compendium, its claims, its cost in minutes and memory."""
+
+import pandas as pd
+
+from convcost import claims, machine, notebooks, paths
+from convcost.profiles import PROFILES
+
+QUESTIONS = {
+    "00-start-here": "How is this compendium read, and what has this machine got?",
+    "01-flop-counting": "How many operations does a net cost, and who counts what?",
+    "02-training-time": "Why is training time not linear in FLOPs?",
+    "03-relu-zero-rates": "How many outputs does ReLU zero, and what does removing filters save?",
+    "04-complexity-precision": "Which is the cheapest net that is precise enough?",
+    "05-accuracy-and-run-time": "How do accuracy, FLOPs and run time of known nets relate?",
+    "06-acceleration": "What do quantisation, pruning and distillation really save?",
+    "07-verdicts": "What is left of every claim?",
+    "08-your-network": "What does your own net cost?",
+}
+
+
+def _cards() -> dict[str, notebooks.Card]:
+    found = {}
+    for name in notebooks.NAMES:
+        path = paths.NOTEBOOKS / f"{name}.ipynb"
+        if path.exists():
+            found[name] = notebooks.card(notebooks.read(path), name)
+    return found
+
+
+def notebook_map() -> pd.DataFrame:
+    """One row a notebook: its question, whether it is built, its claims and how many are tested."""
+    cards, entries = _cards(), claims.ledger()
+    rows = []
+    for name, question in QUESTIONS.items():
+        mine = [entry for entry in entries if entry.notebook == name]
+        waiting = sum(entry.verdict == claims.NOT_YET for entry in mine)
+        rows.append(
+            {
+                "notebook": name,
+                "question": question,
+                "state": "built" if name in cards else "not built yet",
+                "claims": len(mine),
+                "with a verdict": len(mine) - waiting,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def effort() -> pd.DataFrame:
+    """Minutes and memory of each built notebook, per profile, as its card says."""
+    return pd.DataFrame(
+        [
+            {
+                "notebook": name,
+                **{f"{profile}, min": card.minutes[profile] for profile in PROFILES},
+                "RAM, GB": card.ram_gb,
+                "data sets": ", ".join(card.datasets) or "none",
+            }
+            for name, card in _cards().items()
+        ]
+    )
+
+
+def verdict_counts() -> pd.DataFrame:
+    """Claims per source (rows) and verdict of the reference (columns), with totals."""
+    table = claims.table(claims.ledger())
+    table["verdict"] = table["verdict"].map(claims.family)
+    counts = table.pivot_table(
+        index="source", columns="verdict", values="key", aggfunc="count", fill_value=0
+    )
+    counts = counts.reindex(columns=[v for v in claims.VERDICTS if v in counts])
+    counts["all"] = counts.sum(axis=1)
+    counts.loc["all sources"] = counts.sum()
+    return counts.reset_index()
+
+
+def this_machine() -> pd.DataFrame:
+    """The facts of this machine that a result depends on, one a row."""
+    facts = machine.describe()
+    return pd.DataFrame(
+        [
+            {"fact": key.replace("_", " "), "value": _text(key, value)}
+            for key, value in facts.items()
+        ]
+    )
+
+
+def _text(key: str, value: object) -> str:
+    if value is None:
+        return "not available"
+    if key.endswith("_bytes"):
+        return f"{notebooks.scaled_bytes(value)}"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,223 @@
+"""The ledger's mechanism, on tables written for the purpose; no torch."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from convcost import claims, notebooks, paths, records, sources
+from convcost.claims import checks
+from convcost.claims.verdicts import (
+    NOT_TESTABLE,
+    Check,
+    Finding,
+    Published,
+    Tolerance,
+    half_last_digit,
+)
+from convcost.errors import BadInputError
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "LOCAL_RESULTS", tmp_path / "runs")
+    monkeypatch.setattr(paths, "REFERENCE_RESULTS", tmp_path / "results")
+    return tmp_path
+
+
+LENET = {
+    "conv1": (24 * 24 * 25 * 6, 24 * 24 * 25 * 6),
+    "conv2": (8 * 8 * 25 * 16, 8 * 8 * 25 * 6 * 16),
+    "fc120": (16 * 4 * 4 * 120, 16 * 4 * 4 * 120),
+    "fc84": (120 * 84, 120 * 84),
+    "fc10": (84 * 10, 84 * 10),
+}
+
+
+def write_lenet(where="reference", **changes):
+    rows = [
+        {"layer": layer, "reading": reading, "multiplications": value}
+        for layer, pair in {**LENET, **changes}.items()
+        for reading, value in zip(("equation", "exact"), pair, strict=True)
+    ]
+    run = records.start_run("01-flop-counting", "quick", where=where)
+    run.write("lenet_multiplications", rows)
+
+
+def entry(key):
+    return next(e for e in claims.ledger() if e.key == key)
+
+
+def test_every_published_row_has_an_entry_and_no_entry_is_twice():
+    keys = [e.key for e in claims.ledger()]
+    rows = [f"{s}/{n}" for s in sources.SOURCES for n in sources.published(s)["name"]]
+    assert keys == rows
+    assert len(set(keys)) == len(keys)
+
+
+def test_every_testable_row_of_a_built_notebook_has_a_check():
+    built = {path.stem for path in paths.NOTEBOOKS.glob("*.ipynb")}
+    assert {"00-start-here", "01-flop-counting"} <= built
+    bare = [
+        c.key
+        for c in claims.claims(checks.all_checks())
+        if c.notebook in built and c.testable == "yes" and c.check is None
+    ]
+    assert bare == []
+
+
+def test_every_check_points_to_a_heading_of_its_notebook():
+    for claim in claims.claims(checks.all_checks()):
+        if claim.check is None:
+            continue
+        notebook = notebooks.read(paths.NOTEBOOKS / f"{claim.notebook}.ipynb")
+        text = "\n".join(c["source"] for c in notebook["cells"] if c["cell_type"] == "markdown")
+        assert claim.check.section in text, claim.key
+
+
+def test_a_check_without_a_row_is_refused():
+    check = Check(lambda *_: Finding(1), "nowhere")
+    with pytest.raises(BadInputError, match="cheng2025/table9_gflops"):
+        claims.claims({"cheng2025/table9_gflops": check})
+
+
+def test_nothing_is_reproduced_without_results(places):
+    verdicts = {e.verdict for e in claims.ledger()}
+    assert verdicts == {claims.NOT_YET, NOT_TESTABLE}
+
+
+def test_verdicts_follow_the_numbers(places):
+    write_lenet()
+    assert entry("atsumi2020/conv1_multiplications").verdict == "reproduced"
+    swapped = entry("atsumi2020/conv2_multiplications")
+    assert swapped.verdict == "inconsistent in the source"
+    assert "25,600" in swapped.reason and "fc120" in swapped.reason
+    assert entry("atsumi2020/eq2_fully_connected_multiplications").verdict == "reproduced"
+    assert entry("atsumi2020/eq1_convolution_multiplications").verdict == "differs"
+
+
+def test_other_results_give_other_verdicts(places):
+    write_lenet(conv1=(7, 7), fc84=(1, 2))
+    conv1 = entry("atsumi2020/conv1_multiplications")
+    assert conv1.verdict == "inconsistent in the source"
+    assert conv1.reference == 7
+    assert entry("atsumi2020/eq2_fully_connected_multiplications").verdict == "differs"
+
+
+def test_reference_and_own_run_stand_side_by_side(places):
+    write_lenet(where="local")
+    only_local = entry("atsumi2020/conv1_multiplications")
+    assert only_local.reference is None and only_local.verdict == claims.NOT_YET
+    assert only_local.this_run == 86_400 and only_local.verdict_this_run == "reproduced"
+    write_lenet()
+    both = entry("atsumi2020/conv1_multiplications")
+    assert (both.reference, both.this_run) == (86_400, 86_400)
+
+
+def _datasets(images, stand_in=False, asked="fashionmnist"):
+    row = {
+        "asked": asked, "name": "digits" if stand_in else asked, "images": images, "channels": 1,
+        "height_px": 28, "width_px": 28, "classes": 10, "largest_class_fraction": 0.1,
+        "origin": "data/raw", "is_stand_in": stand_in, "content_sha256": "0",
+    }  # fmt: skip
+    rows = [row | {"split": "train"}, row | {"split": "test", "images": 10_000}]
+    run = records.start_run("00-start-here", "quick", data=rows, where="reference")
+    run.write("datasets", rows)
+
+
+def test_a_stand_in_never_tests_a_claim_about_the_real_set(places):
+    _datasets(60_000, stand_in=True)
+    found = entry("cheng2025/fashionmnist_train_images")
+    assert found.verdict == "not tested: data set not available"
+    assert found.reference is None
+
+
+def test_the_real_set_does(places):
+    _datasets(60_000)
+    assert entry("cheng2025/fashionmnist_train_images").verdict == "reproduced"
+    assert entry("cheng2025/fashionmnist_images").reference == 60_000 + 10_000
+    _datasets(59_999)
+    assert entry("cheng2025/fashionmnist_train_images").verdict == "differs"
+
+
+@pytest.mark.parametrize(
+    ("finding", "verdict"),
+    [
+        (Finding(86_400), "reproduced"),
+        (Finding(86_401), "differs"),
+        (Finding(86_400, protocol="X"), "reproduced under protocol X"),
+        (Finding(1, agrees=True), "reproduced"),
+        (Finding(86_400, agrees=False), "differs"),
+        (Finding(86_400, contradiction="1 is not 2"), "inconsistent in the source"),
+    ],
+)
+def test_verdict_of_a_finding(finding, verdict):
+    claim = next(
+        c for c in claims.claims(checks.all_checks())
+        if c.key == "atsumi2020/conv1_multiplications"
+    )  # fmt: skip
+    claim = replace(claim, check=Check(lambda *_: finding, "somewhere"))
+    assert claims.evaluate(claim, records.Results())[1] == verdict
+    assert claims.family(verdict) in claims.VERDICTS
+
+
+def test_tolerances():
+    assert Tolerance("", absolute=0.005).agrees(1.42, 1.425)
+    assert not Tolerance("", absolute=0.005).agrees(1.42, 1.4250001)
+    assert Tolerance("", relative=0.05).agrees(60_000, 63_000)
+    assert not Tolerance("", relative=0.05).agrees(60_000, 63_001)
+    assert half_last_digit("30.94").absolute == pytest.approx(0.005)
+    assert half_last_digit("0.626E+07").absolute == pytest.approx(0.5e4)
+    assert str(Tolerance("", 0.5)) == "± 0.5" and str(Tolerance("")) == "equal"
+
+
+def test_published_values_come_from_the_files():
+    assert Published("geifman")("dsc_total_macs") == 7_225_344 + 102_760_448
+    assert Published("cheng2025").text("table1_densenet_gflops") == "15.7"
+
+
+def test_unknown_filters_list_the_valid_ones():
+    for wrong in ({"source": "chang"}, {"verdict": "true"}, {"notebook": "99"}):
+        with pytest.raises(BadInputError, match=r"choose one of|belongs to notebook"):
+            claims.ledger(**wrong)
+
+
+def test_filters_choose(places):
+    write_lenet()
+    found = claims.ledger(source="atsumi2020", verdict="inconsistent in the source", notebook="01")
+    assert [e.key for e in found] == [
+        "atsumi2020/conv2_multiplications",
+        "atsumi2020/fc120_multiplications",
+    ]
+
+
+def test_command_line_gives_json_with_the_agreed_keys():
+    done = subprocess.run(
+        [sys.executable, "-m", "convcost", "claims", "--source", "geifman", "--json"],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    entries = json.loads(done.stdout)
+    assert len(entries) == len(sources.published("geifman"))
+    for key in (
+        "key", "source", "locator", "kind", "statement", "published", "unit", "reference",
+        "this_run", "tolerance", "verdict", "reason", "notebook",
+    ):  # fmt: skip
+        assert key in entries[0], key
+
+
+def test_command_line_refuses_an_unknown_source():
+    done = subprocess.run(
+        [sys.executable, "-m", "convcost", "claims", "--source", "nobody"],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "cheng2025" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_view_is_a_table_for_people(places):
+    write_lenet()
+    html = claims.view(claims.ledger(notebook="01"))._repr_html_()
+    assert "86,400" in html and "inconsistent in the source" in html
