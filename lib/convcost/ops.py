@@ -307,23 +307,29 @@ def einsum_output(equation: str, shapes: Sequence[Shape]) -> Shape:
     return tuple(sizes[c] for c in right)
 
 
-def einsum_macs(equation: str, shapes: Sequence[Shape]) -> int:
-    """Multiply-accumulates of an einsum, contracted from left to right, two tensors at a time.
+def einsum_steps(equation: str, shapes: Sequence[Shape]) -> list[int]:
+    """MACs of each pairwise product of an einsum, contracted from left to right.
 
     An index that only one of the two has and nobody needs later is summed before the product
-    (additions only). `einsum_macs("bij,bjk->bik", [(2,3,4), (2,4,5)])` is 2*3*4*5; with one tensor
-    there is nothing to multiply: 0.
+    (additions only). `einsum_steps("ij,jk,kl->il", [(2, 3), (3, 4), (4, 5)])` is
+    [2*3*4, 2*4*5]; with one tensor there is nothing to multiply: [].
     """
     terms, right, sizes = _einsum_parts(equation, shapes)
-    total = 0
+    steps = []
     current = set(terms[0])
     for i, term in enumerate(terms[1:], 1):
         later = set(right).union(*map(set, terms[i + 1 :]))
-        one, two = current, set(term)
-        one, two = one & (two | later), two & (one | later)
-        total += math.prod(sizes[c] for c in one | two)
+        one, two = current & (set(term) | later), set(term) & (current | later)
+        steps.append(math.prod(sizes[c] for c in one | two))
         current = (one | two) & later
-    return total
+    return steps
+
+
+def einsum_macs(equation: str, shapes: Sequence[Shape]) -> int:
+    """Multiply-accumulates of an einsum: `einsum_macs("bij,bjk->bik", [(2,3,4), (2,4,5)])` is
+    2*3*4*5.
+    """
+    return sum(einsum_steps(equation, shapes))
 
 
 def attention_macs(query: Shape, key: Shape, value: Shape) -> int:

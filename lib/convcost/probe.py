@@ -1,0 +1,234 @@
+"""Watch a model's forward pass and leave the model exactly as found.
+
+Three things, each usable alone: `as_found` puts a model and the random generators back,
+`ModuleStack` knows which module is running, `watch` shows chosen modules' inputs and outputs.
+"""
+
+import random
+import sys
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from operator import is_
+
+import torch
+from torch import nn
+from torch.nn.modules import module as module_hooks
+
+from convcost.errors import BadInputError
+
+_CONTAINERS = (dict, OrderedDict, list, set, deque)
+
+
+def module_paths(model: nn.Module) -> dict[int, list[str]]:
+    """`id(module)` to every dotted path under which the model holds it, root "" first.
+
+    A module that two parents share has two paths. `nn.Sequential(nn.ReLU())` gives the paths
+    "" and "0".
+    """
+    paths: dict[int, list[str]] = {}
+    todo = [("", model)]
+    while todo:
+        path, module = todo.pop()
+        paths.setdefault(id(module), []).append(path)
+        prefix = path + "." if path else ""
+        children = [
+            (prefix + k, child) for k, child in module._modules.items() if child is not None
+        ]
+        todo.extend(reversed(children))
+    return paths
+
+
+class as_found:
+    """Context manager: on the way out, also after an exception, the model is as it was.
+
+    Put back per module: every attribute (so mode, hooks, buffers and parameters by identity, and
+    what a forward stored on `self`), one level of lists, dicts and sets; and the random state of
+    torch, random, numpy (if loaded) and CUDA (if in use). Values inside tensors are not copied:
+    who runs a forward that writes into a buffer must give it copies.
+    `with as_found(model): model.eval()` leaves every mode as before.
+    """
+
+    def __init__(self, model: nn.Module, rng: bool = True):
+        self.model, self.rng = model, rng
+
+    def __enter__(self):
+        self.modules = []
+        for module in self.model.modules():
+            own = module.__dict__
+            inner = [(v, v.copy()) for v in own.values() if type(v) in _CONTAINERS]
+            self.modules.append((own, own.copy(), inner))
+        if self.rng:
+            numpy = sys.modules.get("numpy")
+            self.states = (
+                random.getstate(),
+                torch.get_rng_state(),
+                numpy.random.get_state() if numpy else None,
+                torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None,
+            )
+        return self
+
+    def __exit__(self, *exc):
+        for own, before, inner in self.modules:
+            if not _same(own, before):
+                own.clear()
+                own.update(before)
+            for container, contents in inner:
+                if not _same(container, contents):
+                    container.clear()
+                    getattr(container, "extend" if hasattr(container, "extend") else "update")(
+                        contents
+                    )
+        if self.rng:
+            python, cpu, numpy, cuda = self.states
+            random.setstate(python)
+            torch.set_rng_state(cpu)
+            if numpy is not None:
+                sys.modules["numpy"].random.set_state(numpy)
+            if cuda is not None:
+                torch.cuda.set_rng_state_all(cuda)
+        return False
+
+
+def _same(now, before) -> bool:
+    """Same length, order and objects; identity, because tensors do not compare to one bool."""
+    if len(now) != len(before):
+        return False
+    if isinstance(now, dict):
+        return all(map(is_, now.values(), before.values())) and list(now) == list(before)
+    return all(map(is_, now, before))
+
+
+class ModuleStack:
+    """Context manager: which module of `model` is running, by path, in this thread.
+
+    `path` and `module` are those of the innermost running module. A module held under several
+    paths gets the path below the module that calls it; a parent that holds one child under two
+    names gets them in turn. `failed` is (path, module, args) of the innermost module that raised.
+    Works with torch's global module hooks, which are removed on the way out.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+        self.paths = module_paths(model)
+        self.path, self.module = "", model
+        self.frames: list[tuple[str, nn.Module, tuple]] = []
+        self.turns: dict[tuple[str, int], int] = {}
+        self.failed = None
+
+    def __enter__(self):
+        self.thread = threading.get_ident()
+        self.outer = sys.exc_info()[1]
+        self.handles = (
+            module_hooks.register_module_forward_pre_hook(self._enter),
+            module_hooks.register_module_forward_hook(self._leave, always_call=True),
+        )
+        return self
+
+    def __exit__(self, *exc):
+        for handle in self.handles:
+            handle.remove()
+        return False
+
+    def _enter(self, module, args):
+        if threading.get_ident() != self.thread:
+            return
+        found = self.paths.get(id(module))
+        if found is None:  # made during the forward pass: no name, so its class
+            name = f"<{type(module).__name__}>"
+            path = f"{self.path}.{name}" if self.path else name
+        elif len(found) == 1:
+            path = found[0]
+        else:
+            path = self._choose(module, found)
+        self.frames.append((self.path, self.module, args))
+        self.path, self.module = path, module
+
+    def _choose(self, module, found):
+        prefix = self.path + "." if self.path else ""
+        near = [p for p in found if p.startswith(prefix)] or found
+        depth = min(p.count(".") for p in near)
+        near = [p for p in near if p.count(".") == depth]
+        turn = self.turns.get((self.path, id(module)), 0)
+        self.turns[self.path, id(module)] = turn + 1
+        return near[turn % len(near)]
+
+    def _leave(self, module, args, output):
+        if threading.get_ident() != self.thread or not self.frames:
+            return
+        error = sys.exc_info()[1]
+        if error is not None and error is not self.outer and self.failed is None:
+            self.failed = (self.path, self.module, args)
+        self.path, self.module, _ = self.frames.pop()
+
+
+class watch:
+    """Context manager: call `seen(path, module, inputs, output)` after each chosen module ran.
+
+    `select` chooses: None for all modules without children, module classes, dotted names, or a
+    function (path, module) -> bool. `inputs` is the tuple of positional arguments. Modules are
+    watched, functional calls (F.relu) are not: they belong to the module that makes them. Hooks
+    are removed on the way out, also after an exception.
+    Raises `BadInputError` for a name that the model does not have, listing the valid ones.
+
+    >>> sizes = {}
+    >>> with watch(nn.Sequential(nn.Flatten()), lambda p, m, i, o: sizes.update({p: o.shape})):
+    ...     pass
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        seen: Callable,
+        select: None | type | str | Iterable | Callable = None,
+    ):
+        self.model, self.seen = model, seen
+        self.chosen = _chosen(model, select)
+        self.handles = []
+        self.stack = None
+
+    def __enter__(self):
+        paths = module_paths(self.model)
+        if any(len(paths[id(module)]) > 1 for module in self.chosen):
+            self.stack = ModuleStack(self.model)
+            self.stack.__enter__()
+        for module in self.chosen:
+            self.handles.append(module.register_forward_hook(self._hook(paths[id(module)][0])))
+        return self
+
+    def _hook(self, path):
+        def hook(module, inputs, output):
+            self.seen(self.stack.path if self.stack else path, module, inputs, output)
+
+        return hook
+
+    def __exit__(self, *exc):
+        for handle in self.handles:
+            handle.remove()
+        self.handles.clear()
+        if self.stack:
+            self.stack.__exit__(*exc)
+            self.stack = None
+        return False
+
+
+def _chosen(model, select) -> list[nn.Module]:
+    named = list(model.named_modules())
+    if select is None:
+        return [module for _, module in named if not module._modules]
+    if isinstance(select, (type, str)):
+        select = [select]
+    if not callable(select):
+        wanted = list(select)
+        classes = tuple(w for w in wanted if isinstance(w, type))
+        every = {path: m for path, m in model.named_modules(remove_duplicate=False)}
+        names = [w for w in wanted if not isinstance(w, type)]
+        unknown = [n for n in names if n not in every]
+        if unknown:
+            raise BadInputError(
+                f"the model has no module {', '.join(map(repr, unknown))}; "
+                f"it has: {', '.join(p for p in every if p)}"
+            )
+        ids = {id(every[n]) for n in names}
+        return [m for _, m in named if isinstance(m, classes) or id(m) in ids]
+    return [module for path, module in named if select(path, module)]

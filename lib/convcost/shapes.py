@@ -1,0 +1,2030 @@
+"""Send shapes instead of tensors through a model's forward pass and note every operator call.
+
+`trace` runs the model's own forward with `Shape` objects: they answer torch's functions through
+`__torch_function__`, carry a shape, a dtype and a device, and hold no data, so the time does not
+depend on the input's resolution and no tensor is allocated. Each torch function has a rule (table
+`RULES`): output shape, op type, multiply-accumulates. Functions that torch itself writes in
+Python (multi_head_attention_forward, normalize, …) are followed inside.
+
+Where a function has no rule, or the forward cannot run on shapes, the whole net is run again on
+torch's meta device, where tensors have no storage either; the same rules note the calls, ATen
+operators fill the gaps, and `Trace.fallback` says why. What neither path can count is in
+`Trace.uncounted` by name.
+"""
+
+import functools
+import math
+import types
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from convcost import ops
+from convcost.errors import BadInputError
+from convcost.ops import OperatorCall
+from convcost.probe import ModuleStack, as_found
+
+
+class NoRule(Exception):
+    """A torch function that has no rule here."""
+
+
+class NeedsValues(Exception):
+    """The forward pass asks for the value of a tensor, which a shape does not have."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one forward pass did: the calls in order, and what could not be counted."""
+
+    calls: list[OperatorCall]
+    uncounted: dict[str, int]  # operator name -> how often it was called
+    fallback: str  # "" or why the meta device was needed
+    params: int  # elements of all parameters of the model, each once
+    unused_params: dict[str, int]  # parameters no call used: name -> elements
+    input_shapes: tuple[tuple[int, ...], ...]  # batch included
+    batch: int | None
+    training: bool | None
+    model: str = ""  # class name of the model
+    types: dict[str, str] = field(default_factory=dict)  # module path -> class name
+
+
+# ---------------------------------------------------------------- the shape object
+
+
+class Shape:
+    """Stands in for a tensor: shape, dtype, device, and where it comes from. No data.
+
+    `wants`: a parameter stands before it, so training needs its gradient; `wants_in`: so does it
+    if the network's input gets a gradient too; `fed`: computed from the network's input;
+    `origins`: the parameters and buffers it is computed from, if it is not fed.
+    """
+
+    __slots__ = ("shape", "dtype", "device", "tracer", "wants", "wants_in", "fed", "origins")
+
+    def __init__(self, shape, dtype, device, tracer, wants, wants_in, fed, origins=()):
+        self.shape = torch.Size(shape)
+        self.dtype = dtype
+        self.device = device
+        self.tracer = tracer
+        self.wants = wants
+        self.wants_in = wants_in
+        self.fed = fed
+        self.origins = origins
+
+    # Models ask isinstance(x, torch.Tensor); this makes the answer yes without being one.
+    __class__ = property(lambda self: torch.Tensor)
+    __hash__ = object.__hash__
+
+    @classmethod
+    def __torch_function__(cls, func, kinds, args=(), kwargs=None):
+        for leaf in tree_leaves((args, kwargs)):
+            if type(leaf) is Shape:
+                return leaf.tracer.__torch_function__(func, kinds, args, kwargs)
+        raise NoRule(getattr(func, "__name__", str(func)))
+
+    def __repr__(self):
+        return f"Shape({tuple(self.shape)}, {self.dtype})"
+
+    requires_grad = property(lambda self: False, lambda self, value: None)
+    grad = property(lambda self: None, lambda self, value: None)
+    grad_fn = property(lambda self: None)
+    is_leaf = property(lambda self: True)
+    is_nested = property(lambda self: False)
+    is_sparse = property(lambda self: False)
+    is_quantized = property(lambda self: False)
+    is_mkldnn = property(lambda self: False)
+    is_meta = property(lambda self: False)
+    is_cuda = property(lambda self: self.device.type == "cuda")
+    is_cpu = property(lambda self: self.device.type == "cpu")
+    layout = property(lambda self: torch.strided)
+    names = property(lambda self: (None,) * len(self.shape))
+    itemsize = property(lambda self: self.dtype.itemsize)
+    ndim = property(lambda self: len(self.shape))
+    data = property(lambda self: self, lambda self, value: None)
+    T = property(lambda self: self.permute(*range(self.ndim - 1, -1, -1)))
+    mT = property(lambda self: self.transpose(-2, -1))
+
+    def size(self, dim=None):
+        return self.shape if dim is None else self.shape[dim]
+
+    def dim(self):
+        return len(self.shape)
+
+    ndimension = dim
+
+    def numel(self):
+        return math.prod(self.shape)
+
+    nelement = numel
+
+    def element_size(self):
+        return self.dtype.itemsize
+
+    def stride(self, dim=None):
+        steps = tuple(math.prod(self.shape[i + 1 :]) for i in range(len(self.shape)))
+        return steps if dim is None else steps[dim]
+
+    def is_floating_point(self):
+        return self.dtype.is_floating_point
+
+    def is_complex(self):
+        return self.dtype.is_complex
+
+    def is_contiguous(self, *args, **kwargs):
+        return True
+
+    def get_device(self):
+        return -1 if self.device.type == "cpu" else self.device.index
+
+    def requires_grad_(self, requires_grad=True):
+        return self
+
+    def __len__(self):
+        if not self.shape:
+            raise TypeError("len() of a 0-d tensor")
+        return self.shape[0]
+
+    def __iter__(self):
+        return iter(self.unbind(0))
+
+    def __eq__(self, other):
+        return False if other is None else self.eq(other)
+
+    def __ne__(self, other):
+        return True if other is None else self.ne(other)
+
+    def _value(self, *args, **kwargs):
+        raise NeedsValues("the forward pass asks for the value of a tensor")
+
+    __bool__ = __int__ = __float__ = __index__ = __contains__ = _value
+    item = tolist = numpy = __array__ = data_ptr = is_nonzero = _value
+
+    def __getattr__(self, name):
+        call = METHODS.get(name) or _method(name)
+        return functools.partial(call, self)
+
+
+METHODS: dict[str, Callable] = {}  # name -> function(shape, *args, **kwargs), filled on demand
+
+
+def _method(name: str) -> Callable:
+    """The tensor method `name` as a function whose first argument is a Shape."""
+    original = getattr(torch.Tensor, name, None)
+    if original is None:
+        raise AttributeError(f"'Tensor' object has no attribute {name!r}")
+    if not callable(original):
+        raise NoRule(f"Tensor.{name}")
+    entry = _entry(original)
+    METHODS[name] = lambda self, *args, **kwargs: entry(
+        self.tracer, args=(self, *args), kwargs=kwargs
+    )
+    return METHODS[name]
+
+
+def _operator(name: str):
+    def method(self, *args):
+        return _method_cached(name)(self, *args)
+
+    method.__name__ = name
+    return method
+
+
+def _method_cached(name):
+    return METHODS.get(name) or _method(name)
+
+
+for _name in (
+    "add radd iadd sub rsub isub mul rmul imul truediv rtruediv itruediv floordiv rfloordiv mod "
+    "rmod pow rpow ipow matmul rmatmul imatmul neg pos abs invert lt le gt ge and or xor rand ror "
+    "rxor iand ior ixor getitem setitem"
+).split():
+    setattr(Shape, f"__{_name}__", _operator(f"__{_name}__"))
+
+
+# ---------------------------------------------------------------- the tracer
+
+
+class Tracer(TorchFunctionMode):
+    """Notes operator calls. As a torch function mode it sees every torch function of the forward,
+    also those on parameters alone, so nothing is computed and no buffer is written.
+    """
+
+    def __init__(self, stack: ModuleStack):
+        super().__init__()
+        self.stack = stack
+        self.calls: list[OperatorCall] = []
+        self.real: dict[int, tuple[torch.Tensor, Shape]] = {}
+        self.owned: set[int] = set()
+        self.used: set[int] = set()
+        self.uncounted: Counter[str] = Counter()
+
+    def __torch_function__(self, func, kinds, args=(), kwargs=None):
+        entry = ENTRIES.get(func) or _entry(func)
+        return entry(self, args, kwargs or {})
+
+    def inside(self, func, args, kwargs):
+        """Run a torch function written in Python, so that its own calls arrive here."""
+        with self:
+            return func(*args, **kwargs)
+
+    def of(self, x) -> Shape:
+        """`x` as a Shape: itself, or the one that stands for a parameter or another tensor."""
+        if type(x) is Shape:
+            return x
+        known = self.real.get(id(x))
+        if known is None:
+            with torch._C.DisableTorchFunctionSubclass():
+                floating = x.dtype.is_floating_point
+                trained = floating and (isinstance(x, nn.Parameter) or x.requires_grad)
+                shape = Shape(x.shape, x.dtype, x.device, self, trained, trained, False, (x,))
+            known = self.real[id(x)] = (x, shape)  # holds x, so that the id stays its own
+        return known[1]
+
+    def make(self, shape, parents: Sequence[Shape], dtype=None) -> Shape:
+        """A result computed from `parents`."""
+        first = parents[0]
+        dtype = dtype or first.dtype
+        if len(parents) == 1:
+            wants, wants_in, fed, origins = (
+                first.wants,
+                first.wants_in,
+                first.fed,
+                first.origins,
+            )
+        else:
+            wants = any(p.wants for p in parents)
+            wants_in = any(p.wants_in for p in parents)
+            fed = any(p.fed for p in parents)
+            origins = () if fed else tuple({id(o): o for p in parents for o in p.origins}.values())
+        if not dtype.is_floating_point and not dtype.is_complex:
+            wants = wants_in = False
+        return Shape(shape, dtype, first.device, self, wants, wants_in, fed, origins)
+
+    def note(
+        self,
+        op: str,
+        function: str,
+        data: Sequence[Shape],
+        outputs: Sequence[Shape],
+        weights: Sequence[Shape] = (),
+        attrs: dict | None = None,
+        macs: int = 0,
+        gradient: int = 0,
+        input_gradient: int = 0,
+    ) -> None:
+        """Add a call. `data` is sorted into inputs and weights by where it comes from."""
+        inputs = [s for s in data if s.fed or not s.origins]
+        named = weights
+        weights = [*weights, *(s for s in data if s.origins and not s.fed)]
+        # what a bookkeeping counter does (num_batches_tracked += 1) is no operator of the net
+        if not inputs and not named and all(not o.shape for o in outputs):
+            return
+        params = 0
+        for weight in weights:
+            for tensor in weight.origins:
+                self.used.add(id(tensor))
+                # weights that only change their shape on the way belong to the call that uses them
+                if (named or inputs) and id(tensor) not in self.owned:
+                    self.owned.add(id(tensor))
+                    if isinstance(tensor, nn.Parameter):
+                        params += math.prod(tensor.shape)
+        moved = 0
+        if op != "reshape":
+            for s in (*inputs, *weights, *outputs):
+                moved += math.prod(s.shape) * s.dtype.itemsize
+        self.calls.append(
+            OperatorCall(
+                self.stack.path,
+                type(self.stack.module).__name__,
+                op,
+                function,
+                tuple([tuple(s.shape) for s in inputs]),
+                tuple([tuple(s.shape) for s in weights]),
+                tuple([tuple(s.shape) for s in outputs]),
+                attrs if attrs is not None else {},
+                macs,
+                params,
+                sum(math.prod(o.shape) for o in outputs) if op in ops.MAC_OPS else 0,
+                any(s.wants for s in inputs),
+                gradient,
+                input_gradient,
+                moved,
+            )
+        )
+
+
+# ---------------------------------------------------------------- function -> rule
+
+KINDS: dict[str, str] = {}  # name -> op type, for functions without multiply-accumulates
+RULES: dict[str, Callable] = {}  # name -> rule(tracer, name, *args, **kwargs)
+ENTRIES: dict[Callable, Callable] = {}  # torch function -> entry(tracer, args, kwargs)
+
+# one name, two signatures
+RENAMED = {
+    torch.batch_norm: "torch.batch_norm",
+    torch.instance_norm: "torch.instance_norm",
+    torch.embedding: "torch.embedding",
+    F.unfold: "im2col",
+    F.fold: "col2im",
+}
+
+# answered by the tensor itself; on a parameter they cost nothing and change nothing
+QUERIES = frozenset(
+    "size dim ndimension numel nelement element_size stride is_floating_point is_complex "
+    "is_contiguous get_device __len__ is_same_size is_tensor is_storage is_inference is_signed "
+    "has_names __repr__ __format__ __hash__ data_ptr storage_offset _is_view is_shared "
+    "is_pinned untyped_storage".split()
+)
+VALUES = frozenset(
+    "item tolist numpy __bool__ __int__ __float__ __index__ __contains__ is_nonzero equal "
+    "allclose __array__ nonzero unique".split()
+)
+GETTERS_OF_TENSORS = frozenset(("T", "mT", "H", "mH", "data", "real"))
+
+
+def rule(*names: str):
+    """Register the decorated rule for torch functions and tensor methods of these names."""
+
+    def register(function):
+        for name in " ".join(names).split():
+            if name in RULES:
+                raise ValueError(f"two rules for {name}")
+            RULES[name] = function
+        return function
+
+    return register
+
+
+def _entry(func) -> Callable:
+    """The entry for a torch function, found once and kept."""
+    entry = ENTRIES[func] = _find(func)
+    return entry
+
+
+def _no(*args, **kwargs):
+    return False
+
+
+def _find(func) -> Callable:
+    raw = getattr(func, "__name__", str(func))
+    if raw in ("__get__", "__set__", "__delete__"):
+        return _property(func, raw)
+    if raw in QUERIES:
+        return lambda t, args, kwargs: _query(func, raw, args, kwargs)
+    if raw in VALUES:
+        return lambda t, args, kwargs: _value(func, args, kwargs)
+    name = RENAMED.get(func) or plain_name(raw)
+    found = RULES.get(name)
+    if found is not None:
+        if _writes(raw):
+            return lambda t, args, kwargs: _write(t, found, name, args, kwargs)
+        if raw.startswith("__r") and "r" + name in raw:  # reflected operator
+            return lambda t, args, kwargs: found(t, name, *args[::-1], **kwargs)
+        return lambda t, args, kwargs: found(t, name, *args, **kwargs)
+    if isinstance(func, types.FunctionType):
+        names = func.__code__.co_names
+        if any(n.startswith("has_torch_function") for n in names):
+            return _followed(func)
+
+    def missing(t, args, kwargs):
+        raise NoRule(raw)
+
+    return missing
+
+
+OPERATORS = {
+    "truediv": "div",
+    "floordiv": "floor_divide",
+    "mod": "remainder",
+    "invert": "logical_not",
+}
+
+
+def plain_name(raw: str) -> str:
+    """The name of a rule: "__iadd__" and "add_" give "add", "__rsub__" gives "sub"."""
+    if raw.startswith("__") and raw.endswith("__"):
+        name = raw[2:-2]
+        for prefix in ("", "r", "i"):
+            short = name.removeprefix(prefix) if prefix and name.startswith(prefix) else name
+            short = OPERATORS.get(short, short)
+            if short in RULES:
+                return short
+        return name
+    if raw.endswith("_") and raw not in RULES:
+        return raw[:-1]
+    return raw
+
+
+def _writes(raw: str) -> bool:
+    if raw.startswith("__"):
+        return raw.startswith("__i") and raw not in ("__invert__",)
+    return raw.endswith("_")
+
+
+def _write(t, found, name, args, kwargs):
+    """An in-place function: the result's origin goes to the target, which keeps its shape."""
+    result = found(t, name, *args, **kwargs)
+    target = t.of(args[0])
+    if type(result) is not Shape:
+        return result
+    if target.shape != result.shape and found is not reshaping:
+        raise BadInputError(f"{name}: {tuple(result.shape)} cannot be written into {target}")
+    target.wants |= result.wants
+    target.wants_in |= result.wants_in
+    target.fed |= result.fed
+    target.origins = () if target.fed else result.origins
+    target.shape = result.shape
+    return target
+
+
+def _property(func, kind):
+    name = getattr(func.__self__, "__name__", "")
+
+    def get(t, args, kwargs):
+        x = args[0]
+        if type(x) is Shape or name in GETTERS_OF_TENSORS:
+            return getattr(t.of(x), name)
+        return func(*args, **kwargs)
+
+    def leave_alone(t, args, kwargs):
+        return None
+
+    return get if kind == "__get__" else leave_alone
+
+
+def _query(func, raw, args, kwargs):
+    x = args[0]
+    if type(x) is not Shape:
+        return func(*args, **kwargs)
+    if raw == "is_tensor":
+        return True
+    return getattr(x, raw)(*args[1:], **kwargs)
+
+
+def _value(func, args, kwargs):
+    """Values of existing tensors (a flag in a buffer) are read; a Shape has none."""
+    if any(type(leaf) is Shape for leaf in tree_leaves((args, kwargs))):
+        raise NeedsValues(f"the forward pass asks for the value of a tensor ({func.__name__})")
+    return func(*args, **kwargs)
+
+
+def _followed(func):
+    """A torch function written in Python: a copy of it that does not hand over to overrides."""
+    world = dict(func.__globals__)
+    for guard in ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"):
+        world[guard] = _no
+    copy = types.FunctionType(
+        func.__code__, world, func.__name__, func.__defaults__, func.__closure__
+    )
+    copy.__kwdefaults__ = func.__kwdefaults__
+    return lambda t, args, kwargs: t.inside(copy, args, kwargs)
+
+
+# ---------------------------------------------------------------- rules: products
+
+
+def _tuple(value, n: int) -> tuple[int, ...]:
+    """An int or a sequence of 1 or n ints as n ints."""
+    if isinstance(value, (tuple, list)):
+        return tuple(value) if len(value) == n else tuple(value) * n
+    return (value,) * n
+
+
+def _gradients(macs: int, *operands: Shape) -> dict[str, int]:
+    """Backward cost of a product: one forward's worth for each operand that needs a gradient."""
+    wants = sum(s.wants for s in operands)
+    return {
+        "gradient": wants * macs,
+        "input_gradient": (sum(s.wants_in for s in operands) - wants) * macs,
+    }
+
+
+def _present(t, *tensors) -> list[Shape]:
+    return [t.of(x) for x in tensors if x is not None]
+
+
+@rule("conv1d conv2d conv3d")
+def convolution(t, name, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    x, w = t.of(input), t.of(weight)
+    n = int(name[4])
+    batched = len(x.shape) == n + 2
+    if len(w.shape) != n + 2 or len(x.shape) not in (n + 1, n + 2):
+        raise BadInputError(f"{name} of {tuple(x.shape)} with a weight {tuple(w.shape)}")
+    batch = x.shape[0] if batched else 1
+    channels, size, kernel = x.shape[-n - 1], x.shape[-n:], tuple(w.shape[2:])
+    out_channels = w.shape[0]
+    stride, dilation = _tuple(stride, n), _tuple(dilation, n)
+    if channels != w.shape[1] * groups:
+        raise BadInputError(
+            f"{name} expects {w.shape[1] * groups} input channels, got {channels} "
+            f"in {tuple(x.shape)}"
+        )
+    if padding == "same":  # stride 1: as many outputs as inputs
+        spatial = tuple(size)
+    else:
+        padding = (0,) * n if padding == "valid" else _tuple(padding, n)
+        spatial = ops.conv_output(size, kernel, stride, padding, dilation)
+    macs = ops.conv_macs(batch, channels, out_channels, kernel, spatial, groups)
+    weights = _present(t, weight, bias)
+    shape = (batch,) * batched + (out_channels, *spatial)
+    out = t.make(shape, [x, *weights], x.dtype)
+    attrs = {
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "groups": groups,
+        "kernel_size": kernel,
+        "bias": bias is not None,
+    }
+    t.note("conv", name, [x], [out], weights, attrs, macs, **_gradients(macs, x, w))
+    return out
+
+
+@rule("conv_transpose1d conv_transpose2d conv_transpose3d")
+def transposed_convolution(
+    t, name, input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1
+):
+    x, w = t.of(input), t.of(weight)
+    n = int(name[14])
+    batched = len(x.shape) == n + 2
+    batch = x.shape[0] if batched else 1
+    channels, size, kernel = x.shape[-n - 1], tuple(x.shape[-n:]), tuple(w.shape[2:])
+    if channels != w.shape[0]:
+        raise BadInputError(f"{name} expects {w.shape[0]} input channels, got {tuple(x.shape)}")
+    out_channels = w.shape[1] * groups
+    stride, padding = _tuple(stride, n), _tuple(padding, n)
+    dilation, output_padding = _tuple(dilation, n), _tuple(output_padding, n)
+    spatial = ops.conv_transpose_output(size, kernel, stride, padding, output_padding, dilation)
+    macs = ops.conv_transpose_macs(batch, channels, out_channels, kernel, size, groups)
+    weights = _present(t, weight, bias)
+    out = t.make((batch,) * batched + (out_channels, *spatial), [x, *weights], x.dtype)
+    attrs = {
+        "stride": stride,
+        "padding": padding,
+        "output_padding": output_padding,
+        "dilation": dilation,
+        "groups": groups,
+        "kernel_size": kernel,
+        "bias": bias is not None,
+    }
+    t.note("conv_transpose", name, [x], [out], weights, attrs, macs, **_gradients(macs, x, w))
+    return out
+
+
+@rule("linear")
+def linear(t, name, input, weight, bias=None):
+    x, w = t.of(input), t.of(weight)
+    if x.shape[-1:] != w.shape[-1:]:
+        raise BadInputError(
+            f"linear expects {w.shape[-1]} features, got {tuple(x.shape)} (last dimension)"
+        )
+    macs = ops.linear_macs(math.prod(x.shape[:-1]), x.shape[-1], math.prod(w.shape[:-1]))
+    weights = _present(t, weight, bias)
+    out = t.make((*x.shape[:-1], *w.shape[:-1]), [x, *weights], x.dtype)
+    attrs = {"bias": bias is not None}
+    t.note("linear", name, [x], [out], weights, attrs, macs, **_gradients(macs, x, w))
+    return out
+
+
+@rule("bilinear")
+def bilinear(t, name, input1, input2, weight, bias=None):
+    a, b, w = t.of(input1), t.of(input2), t.of(weight)
+    shapes = [(math.prod(a.shape[:-1]), a.shape[-1]), tuple(w.shape)]
+    one = ops.einsum_macs("ni,oij->noj", shapes)
+    two = shapes[0][0] * math.prod(w.shape[::2])
+    weights = _present(t, weight, bias)
+    out = t.make((*a.shape[:-1], w.shape[0]), [a, b, *weights], a.dtype)
+    gradient = _gradients(one, a, w)
+    again = _gradients(two, b, w)
+    total = {k: gradient[k] + again[k] for k in gradient}
+    t.note("matmul", name, [a, b], [out], weights, {"bias": bias is not None}, one + two, **total)
+    return out
+
+
+@rule("matmul mm bmm mv dot inner")
+def matmul(t, name, input, other, **kwargs):
+    a, b = t.of(input), t.of(other)
+    if name == "inner" and len(b.shape) > 1:
+        return tensordot(t, name, a, b, ([-1], [-1]))
+    macs = ops.matmul_macs(tuple(a.shape), tuple(b.shape))
+    out = t.make(ops.matmul_output(tuple(a.shape), tuple(b.shape)), [a, b])
+    t.note("matmul", name, [a, b], [out], (), {}, macs, **_gradients(macs, a, b))
+    return out
+
+
+@rule("addmm addmv addbmm baddbmm")
+def add_matmul(t, name, input, a, b, **kwargs):
+    c, a, b = t.of(input), t.of(a), t.of(b)
+    macs = ops.matmul_macs(tuple(a.shape), tuple(b.shape))
+    shape = ops.matmul_output(tuple(a.shape), tuple(b.shape))
+    if name == "addbmm":
+        shape = shape[1:]
+    out = t.make(ops.broadcast(tuple(c.shape), shape), [c, a, b], a.dtype)
+    t.note("matmul", name, [c, a, b], [out], (), {}, macs, **_gradients(macs, a, b))
+    return out
+
+
+@rule("einsum")
+def einsum(t, name, equation, *operands):
+    if not isinstance(equation, str):
+        raise NoRule("einsum with index lists")
+    if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
+        operands = tuple(operands[0])
+    tensors = [t.of(x) for x in operands]
+    shapes = [tuple(s.shape) for s in tensors]
+    out = t.make(ops.einsum_output(equation, shapes), tensors)
+    macs = ops.einsum_macs(equation, shapes)
+    # each product of two has a gradient for either side; the left one is all that came before
+    gradients = {"gradient": 0, "input_gradient": 0}
+    for i, step in enumerate(ops.einsum_steps(equation, shapes), 1):
+        for key, n in _gradients(
+            step, t.make((), tensors[:i], tensors[0].dtype), tensors[i]
+        ).items():
+            gradients[key] += n
+    kind = "matmul" if macs else "reduction"
+    t.note(kind, name, tensors, [out], (), {"equation": equation}, macs, **gradients)
+    return out
+
+
+@rule("tensordot")
+def tensordot(t, name, a, b, dims=2, out=None):
+    a, b = t.of(a), t.of(b)
+    if isinstance(dims, int):
+        dims = (range(len(a.shape) - dims, len(a.shape)), range(dims))
+    left = [_axis(d, len(a.shape)) for d in dims[0]]
+    right = [_axis(d, len(b.shape)) for d in dims[1]]
+    if [a.shape[d] for d in left] != [b.shape[d] for d in right]:
+        raise BadInputError(f"tensordot of {tuple(a.shape)} and {tuple(b.shape)} over {dims}")
+    keep_a = [n for d, n in enumerate(a.shape) if d not in left]
+    keep_b = [n for d, n in enumerate(b.shape) if d not in right]
+    macs = math.prod(a.shape) * math.prod(keep_b)
+    out = t.make((*keep_a, *keep_b), [a, b])
+    t.note("matmul", name, [a, b], [out], (), {}, macs, **_gradients(macs, a, b))
+    return out
+
+
+@rule("scaled_dot_product_attention")
+def attention(t, name, query, key, value, attn_mask=None, *args, **kwargs):
+    q, k, v = t.of(query), t.of(key), t.of(value)
+    mask = _present(t, attn_mask)
+    shapes = [tuple(s.shape) for s in (q, k, v)]
+    macs = ops.attention_macs(*shapes)
+    out = t.make((*q.shape[:-1], v.shape[-1]), [q, k, v, *mask], q.dtype)
+    # two products: scores = q k^T, then scores v. The scores need a gradient if q or k does.
+    scores = math.prod(q.shape[:-1]) * v.shape[-2] * q.shape[-1]
+    mixing = macs - scores
+    first = _gradients(scores, q, k)
+    both = t.make((), [q, k, *mask], q.dtype)
+    second = _gradients(mixing, both, v)
+    total = {key_: first[key_] + second[key_] for key_ in first}
+    t.note("attention", name, [q, k, v, *mask], [out], (), {}, macs, **total)
+    return out
+
+
+@rule("lstm gru rnn_tanh rnn_relu")
+def recurrent(t, name, input, *args):
+    if isinstance(args[0], (list, tuple)):
+        state, weights, _, layers, _, _, both, first = args
+        state = list(state)
+    elif isinstance(args[1], (list, tuple)) and isinstance(args[2], bool):
+        state, weights, _, layers, _, _, both, first = args
+        state = [state]
+    else:
+        raise NoRule(f"{name} on a packed sequence")
+    x = t.of(input)
+    state = [t.of(s) for s in state]
+    weights = [t.of(w) for w in weights]
+    width, hidden = x.shape[-1], weights[0].shape[0] // ops.GATES[name]
+    batch, steps = (x.shape[0], x.shape[1]) if first else (x.shape[1], x.shape[0])
+    out_width = state[0].shape[-1]
+    projection = out_width if out_width != hidden else 0
+    if weights[0].shape[1] != width:
+        raise BadInputError(f"{name} expects {weights[0].shape[1]} features, got {tuple(x.shape)}")
+    ways = 2 if both else 1
+    size = (name, steps, batch, width, hidden, layers, ways, projection)
+    macs = ops.rnn_macs(*size)
+    held = any(s.wants for s in state)
+    gradient = ops.rnn_gradient_macs(*size, x.wants, held)
+    more = ops.rnn_gradient_macs(*size, x.wants_in, held or any(s.wants_in for s in state))
+    parents = [x, *state, *weights]
+    outputs = [t.make((*x.shape[:2], ways * out_width), parents, x.dtype)]
+    outputs += [t.make(s.shape, parents, x.dtype) for s in state]
+    attrs = {
+        "hidden_size": hidden,
+        "layers": layers,
+        "directions": ways,
+        "projection": projection,
+        "batch_first": first,
+        "bias": len(weights) > 2 * layers * ways * (1.5 if projection else 1),
+    }
+    t.note(
+        "rnn",
+        name,
+        [x, *state],
+        outputs[:1],
+        weights,
+        attrs,
+        macs,
+        gradient,
+        more - gradient,
+    )
+    return tuple(outputs)
+
+
+@rule("lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell")
+def recurrent_cell(t, name, input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
+    state = [t.of(s) for s in (hx if isinstance(hx, (list, tuple)) else [hx])]
+    x = t.of(input)
+    weights = _present(t, w_ih, w_hh, b_ih, b_hh)
+    positions = math.prod(x.shape[:-1])
+    one = ops.linear_macs(positions, x.shape[-1], weights[0].shape[0])
+    two = ops.linear_macs(positions, state[0].shape[-1], weights[1].shape[0])
+    a, b = _gradients(one, x, weights[0]), _gradients(two, state[0], weights[1])
+    outs = [t.make(s.shape, [x, *state, *weights], x.dtype) for s in state]
+    attrs = {"hidden_size": state[0].shape[-1], "bias": b_ih is not None}
+    both = {k: a[k] + b[k] for k in a}
+    t.note("rnn", name, [x, *state], outs[:1], weights, attrs, one + two, **both)
+    return tuple(outs) if len(outs) > 1 else outs[0]
+
+
+# ---------------------------------------------------------------- rules: norms, pools
+
+
+def _norm(t, name, x, weights, attrs):
+    out = t.make(x.shape, [x, *weights], x.dtype)
+    t.note("norm", name, [x], [out], weights, attrs)
+    return out
+
+
+@rule("batch_norm")
+def batch_norm(
+    t,
+    name,
+    input,
+    running_mean=None,
+    running_var=None,
+    weight=None,
+    bias=None,
+    training=False,
+    momentum=0.1,
+    eps=1e-5,
+):
+    x = t.of(input)
+    weights = _present(t, running_mean, running_var, weight, bias)
+    for w in weights:
+        if len(x.shape) < 2 or w.shape[0] != x.shape[1]:
+            raise BadInputError(f"batch_norm of {w.shape[0]} channels, got {tuple(x.shape)}")
+    return _norm(t, name, x, weights, {"affine": weight is not None, "training": bool(training)})
+
+
+@rule("torch.batch_norm")
+def torch_batch_norm(t, name, x, weight, bias, mean, var, training=False, *rest):
+    return batch_norm(t, "batch_norm", x, mean, var, weight, bias, training)
+
+
+@rule("layer_norm")
+def layer_norm(t, name, input, normalized_shape, weight=None, bias=None, *rest, **kwargs):
+    x = t.of(input)
+    normal = tuple(normalized_shape)
+    if tuple(x.shape[len(x.shape) - len(normal) :]) != normal:
+        raise BadInputError(f"{name} over {normal}, got {tuple(x.shape)}")
+    attrs = {"affine": weight is not None, "normalized_shape": normal}
+    return _norm(t, name, x, _present(t, weight, bias), attrs)
+
+
+@rule("rms_norm")
+def rms_norm(t, name, input, normalized_shape, weight=None, *rest, **kwargs):
+    return layer_norm(t, name, input, normalized_shape, weight)
+
+
+@rule("group_norm")
+def group_norm(t, name, input, num_groups, weight=None, bias=None, *rest, **kwargs):
+    attrs = {"affine": weight is not None, "groups": num_groups}
+    return _norm(t, name, t.of(input), _present(t, weight, bias), attrs)
+
+
+@rule("instance_norm")
+def instance_norm(t, name, input, mean=None, var=None, weight=None, bias=None, *rest, **kwargs):
+    running, var = kwargs.pop("running_mean", mean), kwargs.pop("running_var", var)
+    weights = _present(t, running, var, weight, bias)
+    return _norm(t, name, t.of(input), weights, {"affine": weight is not None})
+
+
+@rule("torch.instance_norm")
+def torch_instance_norm(t, name, x, weight, bias, mean, var, *rest, **kwargs):
+    return instance_norm(t, "instance_norm", x, mean, var, weight, bias)
+
+
+@rule("local_response_norm")
+def local_response_norm(t, name, input, size, *rest, **kwargs):
+    return _norm(t, name, t.of(input), [], {"affine": False, "size": size})
+
+
+@rule("max_pool1d max_pool2d max_pool3d max_pool1d_with_indices")
+@rule("max_pool2d_with_indices max_pool3d_with_indices")
+def max_pool(
+    t,
+    name,
+    input,
+    kernel_size,
+    stride=None,
+    padding=0,
+    dilation=1,
+    ceil_mode=False,
+    return_indices=False,
+):
+    out = _pool(t, name[:10], input, kernel_size, stride, padding, dilation, ceil_mode, {})
+    if return_indices or "indices" in name:
+        return out, t.make(out.shape, [out], torch.int64)
+    return out
+
+
+@rule("avg_pool1d avg_pool2d avg_pool3d")
+def avg_pool(
+    t,
+    name,
+    input,
+    kernel_size,
+    stride=None,
+    padding=0,
+    ceil_mode=False,
+    count_include_pad=True,
+    divisor_override=None,
+):
+    attrs = {"count_include_pad": count_include_pad}
+    return _pool(t, name, input, kernel_size, stride, padding, 1, ceil_mode, attrs)
+
+
+@rule("lp_pool1d lp_pool2d lp_pool3d")
+def lp_pool(t, name, input, norm_type, kernel_size, stride=None, ceil_mode=False):
+    return _pool(t, name, input, kernel_size, stride, 0, 1, ceil_mode, {"norm": norm_type})
+
+
+def _pool(t, name, input, kernel, stride, padding, dilation, ceil_mode, attrs):
+    x = t.of(input)
+    n = int(name[-2])
+    if len(x.shape) not in (n + 1, n + 2):
+        raise BadInputError(f"{name} of {tuple(x.shape)}: {n + 1} or {n + 2} dimensions expected")
+    kernel = _tuple(kernel, n)
+    stride = kernel if stride is None or stride in ((), []) else _tuple(stride, n)
+    padding, dilation = _tuple(padding, n), _tuple(dilation, n)
+    spatial = ops.pool_output(x.shape[-n:], kernel, stride, padding, dilation, ceil_mode)
+    out = t.make((*x.shape[:-n], *spatial), [x])
+    attrs |= {
+        "kernel_size": kernel,
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "ceil_mode": bool(ceil_mode),
+    }
+    t.note("pool", name, [x], [out], (), attrs)
+    return out
+
+
+@rule("adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d")
+@rule("adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d")
+def adaptive_pool(t, name, input, output_size, return_indices=False):
+    x = t.of(input)
+    n = int(name[-2])
+    if len(x.shape) not in (n + 1, n + 2):
+        raise BadInputError(f"{name} of {tuple(x.shape)}: {n + 1} or {n + 2} dimensions expected")
+    wanted = _tuple(output_size, n)
+    spatial = tuple(s if o is None else o for s, o in zip(x.shape[-n:], wanted, strict=True))
+    out = t.make((*x.shape[:-n], *spatial), [x])
+    reads = ops.adaptive_pool_reads(math.prod(x.shape[:-n]), x.shape[-n:], spatial)
+    t.note("adaptive_pool", name, [x], [out], (), {"output_size": spatial, "reads": reads})
+    return (out, t.make(out.shape, [out], torch.int64)) if return_indices else out
+
+
+# ---------------------------------------------------------------- rules: one element at a time
+
+ACTIVATIONS = (
+    "relu relu6 hardtanh sigmoid tanh gelu silu hardswish hardsigmoid leaky_relu elu selu celu "
+    "prelu rrelu softplus mish logsigmoid log_sigmoid softsign tanhshrink hardshrink softshrink "
+    "threshold"
+)
+COMPARISONS = (
+    "eq ne lt le gt ge logical_and logical_or logical_not logical_xor isnan isinf isfinite and or "
+    "xor bitwise_and bitwise_or bitwise_not"
+)
+ARITHMETIC = (
+    "add sub subtract mul multiply div divide true_divide floor_divide remainder fmod neg negative "
+    "abs absolute exp exp2 expm1 log log2 log10 log1p sqrt rsqrt square pow sin cos tan asin acos "
+    "atan atan2 sinh cosh erf erfc ceil floor round trunc frac sign reciprocal clamp clip clamp_min "
+    "clamp_max maximum minimum fmax fmin lerp addcmul addcdiv where masked_fill rsub pos nan_to_num "
+    "tril triu cumsum cumprod logit xlogy logaddexp _weight_norm fill zero "
+    "copy bernoulli uniform normal exponential random"
+)
+
+
+def _same_op(op: str, names: str, dtype=None):
+    KINDS.update(dict.fromkeys(names.split(), op))
+
+    @rule(names)
+    def elementwise(t, name, *args, **kwargs):
+        tensors = [t.of(x) for x in (*args, *kwargs.values()) if isinstance(x, torch.Tensor)]
+        if len(tensors) == 1:
+            shape, kind = tensors[0].shape, tensors[0].dtype
+        else:
+            shape = ops.broadcast(*[s.shape for s in tensors])
+            kind = tensors[0].dtype
+            for s in tensors[1:]:
+                if s.dtype is not kind:
+                    kind = torch.promote_types(kind, s.dtype)
+        if name in ("div", "true_divide", "divide", "exp", "sqrt") and not kind.is_floating_point:
+            kind = torch.get_default_dtype()
+        if kwargs.get("dtype") is not None:
+            kind = kwargs["dtype"]
+        out = t.make(shape, tensors, dtype or kind)
+        t.note(op, name, tensors, [out])
+        return out
+
+    return elementwise
+
+
+activation = _same_op("activation", ACTIVATIONS)
+comparison = _same_op("comparison", COMPARISONS, torch.bool)
+arithmetic = _same_op("elementwise", ARITHMETIC)
+
+
+@rule("softmax log_softmax softmin")
+def softmax(t, name, input, dim=None, *args, **kwargs):
+    x = t.of(input)
+    dtype = kwargs.get("dtype") or next((a for a in args if isinstance(a, torch.dtype)), None)
+    out = t.make(x.shape, [x], dtype)
+    t.note("softmax", name, [x], [out], (), {"dim": dim})
+    return out
+
+
+@rule("glu")
+def glu(t, name, input, dim=-1):
+    x = t.of(input)
+    shape = list(x.shape)
+    shape[dim] //= 2
+    out = t.make(shape, [x])
+    t.note("activation", name, [x], [out])
+    return out
+
+
+@rule("dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout feature_dropout")
+def dropout(t, name, input, p=0.5, training=True, inplace=False, **kwargs):
+    x = t.of(input)
+    out = t.make(x.shape, [x])
+    t.note("dropout", name, [x], [out], (), {"p": p, "training": kwargs.get("train", training)})
+    return out
+
+
+# ---------------------------------------------------------------- rules: along dimensions
+
+
+def _axis(dim: int, rank: int) -> int:
+    if not -max(rank, 1) <= dim < max(rank, 1):
+        raise BadInputError(f"dimension {dim} of a tensor with {rank} dimensions")
+    return dim % max(rank, 1)
+
+
+def _reduced(shape, dim, keepdim) -> tuple[int, ...]:
+    if dim is None or dim in ((), []):
+        dims = set(range(len(shape)))
+    else:
+        dims = {_axis(d, len(shape)) for d in (dim if isinstance(dim, (tuple, list)) else (dim,))}
+    if keepdim:
+        return tuple(1 if i in dims else n for i, n in enumerate(shape))
+    return tuple(n for i, n in enumerate(shape) if i not in dims)
+
+
+@rule("sum mean prod amax amin nansum nanmean logsumexp all any argmax argmin count_nonzero")
+def reduction(t, name, input, dim=None, keepdim=False, *, axis=None, dtype=None, out=None, **kw):
+    x = t.of(input)
+    if isinstance(dim, torch.dtype):
+        dim, dtype = None, dim
+    dim = dim if axis is None else axis
+    kind = {"all": torch.bool, "any": torch.bool, "argmax": torch.int64, "argmin": torch.int64}
+    if name in ("sum", "prod") and dtype is None and not x.dtype.is_floating_point:
+        dtype = torch.int64
+    out = t.make(
+        _reduced(x.shape, dim, keepdim or kw.get("keepdims", False)), [x], kind.get(name, dtype)
+    )
+    t.note("reduction", name, [x], [out], (), {"dim": dim})
+    return out
+
+
+@rule("norm")
+def vector_norm(t, name, input, p=2, dim=None, keepdim=False, out=None, dtype=None):
+    return reduction(t, name, input, dim, keepdim, dtype=dtype)
+
+
+@rule("linalg_vector_norm linalg_norm")
+def linalg_norm(t, name, input, ord=2, dim=None, keepdim=False, *, dtype=None, out=None):
+    return reduction(t, name, input, dim, keepdim, dtype=dtype)
+
+
+@rule("std var var_mean std_mean")
+def variance(t, name, input, dim=None, *args, keepdim=False, **kwargs):
+    x = t.of(input)
+    if isinstance(dim, bool):
+        dim, args = None, (dim, *args)
+    keepdim = args[1] if len(args) > 1 else keepdim
+    out = t.make(_reduced(x.shape, dim, keepdim), [x])
+    t.note("reduction", name, [x], [out], (), {"dim": dim})
+    return (out, t.make(out.shape, [out])) if name.endswith("_mean") else out
+
+
+@rule("max min median mode")
+def extreme(t, name, input, dim=None, keepdim=False, **kwargs):
+    if isinstance(dim, torch.Tensor):
+        return arithmetic(t, "maximum" if name == "max" else "minimum", input, dim)
+    if dim is None and "other" in kwargs:
+        return arithmetic(t, "maximum" if name == "max" else "minimum", input, kwargs["other"])
+    x = t.of(input)
+    out = t.make(_reduced(x.shape, dim, keepdim), [x])
+    t.note("reduction", name, [x], [out], (), {"dim": dim})
+    if dim is None:
+        return out
+    return getattr(torch.return_types, name)((out, t.make(out.shape, [out], torch.int64)))
+
+
+@rule("sort topk")
+def sort(t, name, input, *args, **kwargs):
+    x = t.of(input)
+    shape = list(x.shape)
+    if name == "topk":
+        k = kwargs.get("k", args[0] if args else None)
+        dim = kwargs.get("dim", args[1] if len(args) > 1 else -1)
+        shape[_axis(dim, len(shape))] = k
+    out = t.make(shape, [x])
+    t.note("sort", name, [x], [out])
+    return getattr(torch.return_types, name)((out, t.make(shape, [out], torch.int64)))
+
+
+@rule("argsort")
+def argsort(t, name, input, *args, **kwargs):
+    x = t.of(input)
+    out = t.make(x.shape, [x], torch.int64)
+    t.note("sort", name, [x], [out])
+    return out
+
+
+# ---------------------------------------------------------------- rules: shapes and copies
+
+
+def view(names: str, op: str = "reshape"):
+    """Register a function of shapes alone as the rule of data movements."""
+
+    def register(function):
+        def moved(t, name, input, *args, **kwargs):
+            x = t.of(input)
+            shape = function(tuple(x.shape), *args, **kwargs)
+            if type(shape) is list:
+                outs = [t.make(s, [x]) for s in shape]
+                t.note(op, name, [x], outs)
+                return tuple(outs)
+            out = t.make(shape, [x])
+            t.note(op, name, [x], [out])
+            return out
+
+        KINDS.update(dict.fromkeys(names.split(), op))
+        rule(names)(moved)
+        return function
+
+    return register
+
+
+def _ints(args) -> list[int]:
+    """Sizes given one by one or as one sequence."""
+    if len(args) == 1 and isinstance(args[0], (tuple, list)):
+        args = args[0]
+    return [int(a) for a in args]
+
+
+def _resized(shape, sizes) -> tuple[int, ...]:
+    total = math.prod(shape)
+    if -1 in sizes:
+        known = -math.prod(sizes)
+        if known == 0 or total % known:
+            raise BadInputError(f"a view of {tuple(shape)} as {tuple(sizes)}")
+        sizes = [total // known if n == -1 else n for n in sizes]
+    if math.prod(sizes) != total:
+        raise BadInputError(f"a view of {tuple(shape)} as {tuple(sizes)}: other number of elements")
+    return tuple(sizes)
+
+
+@rule("view reshape _unsafe_view _reshape_alias")
+def reshaping(t, name, input, *sizes, **kwargs):
+    x = t.of(input)
+    if sizes and isinstance(sizes[0], torch.dtype):
+        raise NoRule("view with a dtype")
+    sizes = _ints(sizes or tuple(kwargs.values()))
+    out = t.make(_resized(x.shape, sizes), [x])
+    t.note("reshape", name, [x], [out])
+    return out
+
+
+@rule("view_as reshape_as expand_as")
+def shaped_as(t, name, input, other):
+    x, like = t.of(input), t.of(other)
+    shape = ops.broadcast(x.shape, like.shape) if name == "expand_as" else like.shape
+    if name != "expand_as":
+        _resized(x.shape, list(shape))
+    out = t.make(shape, [x])
+    t.note("reshape", name, [x], [out])
+    return out
+
+
+@view("flatten")
+def _flatten(shape, start_dim=0, end_dim=-1):
+    if not shape:
+        return (1,)
+    a, b = _axis(start_dim, len(shape)), _axis(end_dim, len(shape))
+    return (*shape[:a], math.prod(shape[a : b + 1]), *shape[b + 1 :])
+
+
+@view("unflatten")
+def _unflatten(shape, dim, sizes):
+    d = _axis(dim, len(shape))
+    return (*shape[:d], *_resized((shape[d],), list(sizes)), *shape[d + 1 :])
+
+
+@view("ravel")
+def _ravel(shape):
+    return (math.prod(shape),)
+
+
+@view("permute")
+def _permute(shape, *dims):
+    order = [_axis(d, len(shape)) for d in _ints(dims)] if dims else []
+    if sorted(order) != list(range(len(shape))):
+        raise BadInputError(f"permute of {shape} by {dims}")
+    return tuple(shape[d] for d in order)
+
+
+@view("transpose swapaxes swapdims")
+def _transpose(shape, dim0, dim1):
+    out = list(shape)
+    a, b = _axis(dim0, len(out)), _axis(dim1, len(out))
+    if out:
+        out[a], out[b] = out[b], out[a]
+    return tuple(out)
+
+
+@view("t adjoint")
+def _t(shape):
+    return (*shape[:-2], *shape[:-3:-1])
+
+
+@view("movedim moveaxis")
+def _movedim(shape, source, destination):
+    source = source if isinstance(source, (tuple, list)) else (source,)
+    destination = destination if isinstance(destination, (tuple, list)) else (destination,)
+    rank = len(shape)
+    out = {_axis(d, rank): shape[_axis(s, rank)] for s, d in zip(source, destination, strict=True)}
+    taken = {_axis(s, rank) for s in source}
+    rest = iter([n for i, n in enumerate(shape) if i not in taken])
+    return tuple(out[i] if i in out else next(rest) for i in range(rank))
+
+
+@view("squeeze")
+def _squeeze(shape, dim=None):
+    dims = range(len(shape)) if dim is None else dim if isinstance(dim, (tuple, list)) else (dim,)
+    dims = {_axis(d, len(shape)) for d in dims}
+    return tuple(n for i, n in enumerate(shape) if not (i in dims and n == 1))
+
+
+@view("unsqueeze")
+def _unsqueeze(shape, dim):
+    d = _axis(dim, len(shape) + 1)
+    return (*shape[:d], 1, *shape[d:])
+
+
+@view("expand broadcast_to")
+def _expand(shape, *sizes, implicit=False):
+    sizes = _ints(sizes)
+    rank = len(sizes)
+    padded = (1,) * (rank - len(shape)) + tuple(shape)
+    out = tuple(old if new == -1 else new for old, new in zip(padded, sizes, strict=True))
+    if any(old not in (1, new) for old, new in zip(padded, out, strict=True)):
+        raise BadInputError(f"expand of {shape} to {tuple(sizes)}")
+    return out
+
+
+@view("chunk")
+def _chunk(shape, chunks, dim=0):
+    n = shape[_axis(dim, len(shape))]
+    return _split(shape, max(-(n // -chunks), 1), dim)
+
+
+@view("split split_with_sizes unsafe_split unsafe_chunk")
+def _split(shape, split_size_or_sections=None, dim=0, split_size=None):
+    d = _axis(dim, len(shape))
+    n = shape[d]
+    size = split_size_or_sections if split_size is None else split_size
+    if isinstance(size, int):
+        sizes = [min(size, n - i) for i in range(0, n, size)] or [0]
+    else:
+        sizes = list(size)
+        if sum(sizes) != n:
+            raise BadInputError(f"split of {n} elements into {sizes}")
+    return [(*shape[:d], s, *shape[d + 1 :]) for s in sizes]
+
+
+@view("tensor_split")
+def _tensor_split(shape, indices_or_sections, dim=0):
+    d = _axis(dim, len(shape))
+    n, cut = shape[d], indices_or_sections
+    if isinstance(cut, int):
+        small, more = divmod(n, cut)
+        sizes = [small + 1] * more + [small] * (cut - more)
+    else:
+        edges = [0, *(min(c, n) for c in cut), n]
+        sizes = [max(b - a, 0) for a, b in zip(edges, edges[1:], strict=False)]
+    return [(*shape[:d], s, *shape[d + 1 :]) for s in sizes]
+
+
+@view("unbind")
+def _unbind(shape, dim=0):
+    d = _axis(dim, len(shape))
+    return [(*shape[:d], *shape[d + 1 :])] * shape[d]
+
+
+@view("narrow")
+def _narrow(shape, dim, start, length):
+    d = _axis(dim, len(shape))
+    return (*shape[:d], length, *shape[d + 1 :])
+
+
+@view("select")
+def _select(shape, dim, index):
+    d = _axis(dim, len(shape))
+    return (*shape[:d], *shape[d + 1 :])
+
+
+@view("unfold")
+def _unfold(shape, dimension, size, step):
+    d = _axis(dimension, len(shape))
+    return (*shape[:d], (shape[d] - size) // step + 1, *shape[d + 1 :], size)
+
+
+@view("contiguous alias _conj resolve_conj resolve_neg lift_fresh positive pin_memory")
+def _as_is(shape, *args, **kwargs):
+    return shape
+
+
+@view("clone roll flip fliplr flipud rot180 cpu cuda", "copy")
+def _copied(shape, *args, **kwargs):
+    return shape
+
+
+@view("repeat tile", "copy")
+def _repeat(shape, *sizes, **kwargs):
+    sizes = _ints(sizes or tuple(kwargs.values()))
+    rank = max(len(sizes), len(shape))
+    a = (1,) * (rank - len(shape)) + tuple(shape)
+    b = (1,) * (rank - len(sizes)) + tuple(sizes)
+    return tuple(m * n for m, n in zip(a, b, strict=True))
+
+
+@view("repeat_interleave", "copy")
+def _repeat_interleave(shape, repeats, dim=None, output_size=None):
+    if not isinstance(repeats, int):
+        raise NeedsValues("repeat_interleave with a tensor of repeats")
+    if dim is None:
+        return (math.prod(shape) * repeats,)
+    d = _axis(dim, len(shape))
+    return (*shape[:d], shape[d] * repeats, *shape[d + 1 :])
+
+
+@view("pad constant_pad_nd", "copy")
+def _pad(shape, pad, mode="constant", value=None):
+    out = list(shape)
+    for i in range(len(pad) // 2):
+        out[-1 - i] += pad[2 * i] + pad[2 * i + 1]
+    if min(out, default=0) < 0:
+        raise BadInputError(f"pad of {shape} by {pad}")
+    return tuple(out)
+
+
+@view("pixel_shuffle")
+def _pixel_shuffle(shape, upscale_factor):
+    *rest, c, h, w = shape
+    r = upscale_factor
+    if c % (r * r):
+        raise BadInputError(f"pixel_shuffle of {c} channels by {r}")
+    return (*rest, c // (r * r), h * r, w * r)
+
+
+@view("pixel_unshuffle")
+def _pixel_unshuffle(shape, downscale_factor):
+    *rest, c, h, w = shape
+    r = downscale_factor
+    return (*rest, c * r * r, h // r, w // r)
+
+
+@view("channel_shuffle native_channel_shuffle")
+def _channel_shuffle(shape, groups):
+    return shape
+
+
+@view("im2col", "copy")
+def _im2col(shape, kernel_size, dilation=1, padding=0, stride=1):
+    kernel = _tuple(kernel_size, 2)
+    spatial = ops.conv_output(
+        shape[-2:], kernel, _tuple(stride, 2), _tuple(padding, 2), _tuple(dilation, 2)
+    )
+    return (*shape[:-3], shape[-3] * math.prod(kernel), math.prod(spatial))
+
+
+@view("col2im", "copy")
+def _col2im(shape, output_size, kernel_size, *args, **kwargs):
+    return (*shape[:-2], shape[-2] // math.prod(_tuple(kernel_size, 2)), *_tuple(output_size, 2))
+
+
+@view("interpolate upsample", "upsample")
+def _interpolate(shape, size=None, scale_factor=None, *args, **kwargs):
+    n = len(shape) - 2
+    if size is not None:
+        return (*shape[:2], *_tuple(size, n))
+    factors = _tuple(scale_factor, n)
+    return (*shape[:2], *(math.floor(s * f) for s, f in zip(shape[2:], factors, strict=True)))
+
+
+@rule("grid_sample")
+def grid_sample(t, name, input, grid, *args, **kwargs):
+    x, g = t.of(input), t.of(grid)
+    out = t.make((*x.shape[:2], *g.shape[1:-1]), [x, g], x.dtype)
+    t.note("upsample", name, [x, g], [out])
+    return out
+
+
+@rule("to type float half double bfloat16 long int short bool type_as")
+def cast(t, name, input, *args, **kwargs):
+    x = t.of(input)
+    named = {
+        "float": torch.float32,
+        "half": torch.float16,
+        "double": torch.float64,
+        "bfloat16": torch.bfloat16,
+        "long": torch.int64,
+        "int": torch.int32,
+        "short": torch.int16,
+        "bool": torch.bool,
+    }
+    dtype = named.get(name)
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, torch.dtype):
+            dtype = value
+        elif isinstance(value, torch.Tensor):
+            dtype = t.of(value).dtype
+    if name == "type" and dtype is None:
+        raise NoRule("Tensor.type with a string")
+    if dtype is None or dtype is x.dtype:  # nothing happens
+        return x if type(input) is Shape else t.make(x.shape, [x])
+    out = t.make(x.shape, [x], dtype)
+    t.note("copy", name, [x], [out])
+    return out
+
+
+@rule("requires_grad_")
+def requires_grad(t, name, input, *args, **kwargs):
+    return t.of(input)
+
+
+@rule("detach")
+def detached(t, name, input):
+    x = t.of(input)
+    return Shape(x.shape, x.dtype, x.device, t, False, False, x.fed, x.origins)
+
+
+@rule("cat concat concatenate")
+def cat(t, name, tensors, dim=0, *, axis=None, out=None):
+    parts = [t.of(x) for x in tensors]
+    full = [p for p in parts if tuple(p.shape) != (0,)] or parts
+    d = _axis(dim if axis is None else axis, len(full[0].shape))
+    shape = list(full[0].shape)
+    total = 0
+    for part in full:
+        if len(part.shape) != len(shape) or any(
+            n != m for i, (n, m) in enumerate(zip(part.shape, shape, strict=True)) if i != d
+        ):
+            raise BadInputError(f"cat along {d} of {', '.join(str(tuple(p.shape)) for p in full)}")
+        total += part.shape[d]
+    shape[d] = total
+    out = t.make(shape, parts)
+    t.note("concat", "cat", parts, [out], (), {"dim": d})
+    return out
+
+
+@rule("stack")
+def stack(t, name, tensors, dim=0, *, out=None):
+    parts = [t.of(x) for x in tensors]
+    shape = parts[0].shape
+    if any(p.shape != shape for p in parts):
+        raise BadInputError(f"stack of {', '.join(str(tuple(p.shape)) for p in parts)}")
+    d = _axis(dim, len(shape) + 1)
+    out = t.make((*shape[:d], len(parts), *shape[d:]), parts)
+    t.note("concat", name, parts, [out], (), {"dim": d})
+    return out
+
+
+@rule("meshgrid")
+def meshgrid(t, name, *tensors, indexing="ij"):
+    if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)):
+        tensors = tensors[0]
+    parts = [t.of(x) for x in tensors]
+    shape = [math.prod(p.shape) for p in parts]
+    if indexing == "xy" and len(shape) > 1:
+        shape[0], shape[1] = shape[1], shape[0]
+    outs = tuple(t.make(shape, [p]) for p in parts)
+    t.note("reshape", name, parts, outs)
+    return outs
+
+
+# ---------------------------------------------------------------- rules: indexing
+
+
+@rule("getitem")
+def getitem(t, name, input, key):
+    x = t.of(input)
+    shape, gathers = _indexed(t, tuple(x.shape), key)
+    out = t.make(shape, [x])
+    t.note("embedding" if gathers else "reshape", name, [x], [out])
+    return out
+
+
+@rule("setitem")
+def setitem(t, name, input, key, value):
+    x = t.of(input)
+    _indexed(t, tuple(x.shape), key)
+    parts = [x, t.of(value)] if isinstance(value, torch.Tensor) else [x]
+    t.note("copy", name, parts, [x])
+    if len(parts) == 2:
+        y = parts[1]
+        x.wants, x.wants_in, x.fed = x.wants or y.wants, x.wants_in or y.wants_in, x.fed or y.fed
+
+
+def _indexed(t, shape, key) -> tuple[tuple[int, ...], bool]:
+    """The shape of x[key], and whether rows are gathered by an index tensor or list."""
+    keys = key if isinstance(key, tuple) else (key,)
+    used = 0
+    for k in keys:
+        if isinstance(k, torch.Tensor) and t.of(k).dtype in (torch.bool, torch.uint8):
+            raise NeedsValues("indexing with a mask")
+        used += k is not None and k is not Ellipsis and not isinstance(k, bool)
+    if not any(k is Ellipsis for k in keys):
+        keys = (*keys, Ellipsis)
+    if used > len(shape):
+        raise BadInputError(f"{used} indices for the shape {shape}")
+    out: list[int] = []
+    lists: list[tuple[int, ...]] = []  # shapes of the advanced indices
+    ints = 0
+    at: list[int] = []  # where in `out` they stand
+    gaps = False
+    last_list = None
+    d = 0
+    for place, k in enumerate(keys):
+        if k is Ellipsis:
+            n = len(shape) - used
+            out.extend(shape[d : d + n])
+            d += n
+        elif k is None:
+            out.append(1)
+        elif isinstance(k, slice):
+            out.append(len(range(*k.indices(shape[d]))))
+            d += 1
+        elif isinstance(k, bool):
+            raise NeedsValues("indexing with a bool")
+        elif isinstance(k, (torch.Tensor, list, range)) or hasattr(k, "__array__"):
+            one = tuple(t.of(k).shape) if isinstance(k, torch.Tensor) else _nested(k)
+            gaps |= last_list is not None and place != last_list + 1
+            last_list = place
+            lists.append(one)
+            at.append(len(out))
+            d += 1
+        else:
+            if not -shape[d] <= int(k) < shape[d]:
+                raise IndexError(f"index {int(k)} is out of range for dimension {d} of {shape}")
+            ints += 1
+            d += 1
+    if lists:
+        found = ops.broadcast(*lists)
+        position = 0 if gaps else at[0]
+        out[position:position] = found
+    return tuple(out), bool(lists)
+
+
+def _nested(values) -> tuple[int, ...]:
+    """The shape of nested lists or of an array."""
+    if hasattr(values, "shape"):
+        return tuple(values.shape)
+    if isinstance(values, (list, tuple, range)):
+        return (len(values), *(_nested(values[0]) if len(values) else ()))
+    return ()
+
+
+@rule("index_select")
+def index_select(t, name, input, dim, index):
+    x, i = t.of(input), t.of(index)
+    d = _axis(dim, len(x.shape))
+    out = t.make((*x.shape[:d], i.numel(), *x.shape[d + 1 :]), [x])
+    t.note("embedding", name, [x, i], [out])
+    return out
+
+
+@rule("gather take_along_dim")
+def gather(t, name, input, dim, index=None, **kwargs):
+    if isinstance(dim, torch.Tensor):
+        dim, index = index, dim
+    x, i = t.of(input), t.of(index)
+    out = t.make(i.shape, [x])
+    t.note("embedding", name, [x, i], [out])
+    return out
+
+
+@rule("scatter scatter_add index_add index_copy masked_scatter")
+def scatter(t, name, input, *args, **kwargs):
+    parts = [t.of(x) for x in (input, *args, *kwargs.values()) if isinstance(x, torch.Tensor)]
+    out = t.make(parts[0].shape, parts, parts[0].dtype)
+    t.note("copy", name, parts, [out])
+    return out
+
+
+@rule("embedding")
+def embedding(t, name, input, weight, *args, **kwargs):
+    i, w = t.of(input), t.of(weight)
+    if i.dtype.is_floating_point:
+        raise BadInputError(
+            f"embedding looks up integers, got {i.dtype}; give dtype='int64' for such inputs"
+        )
+    out = t.make((*i.shape, w.shape[-1]), [w, i], w.dtype)
+    out.wants, out.wants_in = w.wants, w.wants_in
+    t.note("embedding", name, [i], [out], [w])
+    return out
+
+
+@rule("torch.embedding")
+def torch_embedding(t, name, weight, indices, *args, **kwargs):
+    return embedding(t, "embedding", indices, weight)
+
+
+# ---------------------------------------------------------------- rules: new tensors
+
+
+def _new(t, name, shape, dtype, device=None):
+    device = torch.device(device) if device is not None else torch.device("cpu")
+    out = Shape(shape, dtype or torch.get_default_dtype(), device, t, False, False, False)
+    t.note("creation", name, [], [out])
+    return out
+
+
+@rule("zeros ones empty rand randn")
+def created(t, name, *size, dtype=None, device=None, **kwargs):
+    size = _ints(size) if size else _ints((kwargs["size"],))
+    return _new(t, name, size, dtype, device)
+
+
+@rule("full")
+def full(t, name, size, fill_value, *, dtype=None, device=None, **kwargs):
+    if dtype is None and isinstance(fill_value, (bool, int)):
+        dtype = torch.bool if isinstance(fill_value, bool) else torch.int64
+    return _new(t, name, _ints((size,)), dtype, device)
+
+
+@rule("randint")
+def randint(t, name, *args, dtype=torch.int64, device=None, **kwargs):
+    size = kwargs.get("size") or next(a for a in args if isinstance(a, (tuple, list)))
+    return _new(t, name, size, dtype, device)
+
+
+@rule("randperm")
+def randperm(t, name, n, *, dtype=torch.int64, device=None, **kwargs):
+    return _new(t, name, (n,), dtype, device)
+
+
+@rule("arange")
+def arange(t, name, *args, dtype=None, device=None, **kwargs):
+    start, end, step = 0, kwargs.get("end"), kwargs.get("step", 1)
+    if len(args) == 1:
+        end = args[0]
+    elif args:
+        start, end, step = (*args, step)[:3]
+    start = kwargs.get("start", start)
+    if dtype is None and all(isinstance(v, int) for v in (start, end, step)):
+        dtype = torch.int64
+    return _new(t, name, (max(math.ceil((end - start) / step), 0),), dtype, device)
+
+
+@rule("linspace logspace")
+def linspace(t, name, start, end, steps, *args, dtype=None, device=None, **kwargs):
+    return _new(t, name, (steps,), dtype, device)
+
+
+@rule("eye")
+def eye(t, name, n, m=None, *, dtype=None, device=None, **kwargs):
+    return _new(t, name, (n, n if m is None else m), dtype, device)
+
+
+@rule("tensor as_tensor")
+def tensor(t, name, data, dtype=None, device=None, **kwargs):
+    if isinstance(data, torch.Tensor):
+        x = t.of(data)
+        return x if dtype in (None, x.dtype) else t.make(x.shape, [x], dtype)
+    leaf = data
+    while isinstance(leaf, (list, tuple)) and leaf:
+        leaf = leaf[0]
+    if dtype is None:
+        kinds = {bool: torch.bool, int: torch.int64}
+        dtype = kinds.get(type(leaf), torch.get_default_dtype())
+    return _new(t, name, _nested(data), dtype, device)
+
+
+@rule("zeros_like ones_like empty_like full_like rand_like randn_like")
+def like(t, name, input, *args, dtype=None, **kwargs):
+    x = t.of(input)
+    return _new(t, name, x.shape, dtype or x.dtype, x.device)
+
+
+@rule("new_zeros new_ones new_empty new_full new_tensor")
+def new(t, name, input, size, *args, dtype=None, device=None, **kwargs):
+    x = t.of(input)
+    if name == "new_tensor":
+        shape = _nested(size)
+    elif name == "new_full":
+        shape = _ints((size,))
+    else:
+        shape = _ints((size, *args))
+    return _new(t, name, shape, dtype or x.dtype, device or x.device)
+
+
+@rule("_assert")
+def asserted(t, name, condition, message=""):
+    if type(condition) is Shape:
+        raise NeedsValues("the forward pass asserts the value of a tensor")
+    if not bool(condition):
+        raise AssertionError(message)
+
+
+# ---------------------------------------------------------------- the meta device
+
+# ATen operators that have no rule of the same name; those without products, by op type
+KINDS.update(
+    {
+        **dict.fromkeys(
+            "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training "
+            "_batch_norm_no_update _batch_norm_with_update cudnn_batch_norm native_layer_norm "
+            "native_group_norm _fused_rms_norm".split(),
+            "norm",
+        ),
+        **dict.fromkeys("_softmax _log_softmax _safe_softmax".split(), "softmax"),
+        **dict.fromkeys(
+            "sum mean prod amax amin max min all any argmax argmin logsumexp var std var_mean norm "
+            "linalg_vector_norm nll_loss_forward".split(),
+            "reduction",
+        ),
+        **dict.fromkeys(
+            "max_pool2d_with_indices max_pool3d_with_indices avg_pool2d avg_pool3d".split(), "pool"
+        ),
+        **dict.fromkeys(
+            "_adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d "
+            "adaptive_max_pool3d".split(),
+            "adaptive_pool",
+        ),
+        **dict.fromkeys("embedding index index_select gather".split(), "embedding"),
+        **dict.fromkeys("cat stack".split(), "concat"),
+        **dict.fromkeys(
+            "_to_copy index_put scatter scatter_add repeat slice_scatter select_scatter "
+            "reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d".split(),
+            "copy",
+        ),
+        **dict.fromkeys(
+            "view reshape _unsafe_view _reshape_alias slice as_strided detach diagonal".split(),
+            "reshape",
+        ),
+        **dict.fromkeys("native_dropout".split(), "dropout"),
+        **dict.fromkeys("glu".split(), "activation"),
+        **dict.fromkeys("sort topk argsort".split(), "sort"),
+        **dict.fromkeys(
+            "upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d "
+            "upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa "
+            "grid_sampler_2d grid_sampler_3d".split(),
+            "upsample",
+        ),
+        **dict.fromkeys(
+            "zeros ones empty rand randn full randint randperm arange linspace eye zeros_like "
+            "ones_like empty_like full_like rand_like randn_like new_zeros new_ones new_empty "
+            "new_full empty_strided scalar_tensor".split(),
+            "creation",
+        ),
+    }
+)
+PRODUCTS = frozenset("mm bmm mv dot addmm addmv addbmm baddbmm".split())
+
+
+class MetaTracer(Tracer):
+    """The same notes, taken while the model runs on the meta device.
+
+    Every tensor argument is replaced by a meta tensor of the same shape, so the model's own
+    parameters and buffers are neither moved nor written. `twins` maps a meta tensor to the
+    Shape that stands for it.
+    """
+
+    def __init__(self, stack):
+        super().__init__(stack)
+        self.twins: dict[int, tuple[torch.Tensor, Shape]] = {}
+        self.copies: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.covered = False  # a rule has noted the running function
+        self.constructors = torch.utils._device._device_constructors()
+
+    def __torch_function__(self, func, kinds, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        raw = getattr(func, "__name__", str(func))
+        if raw == "__get__" and func.__self__.__name__ not in GETTERS_OF_TENSORS:
+            return func(*args, **kwargs)
+        if raw in ("__set__", "__delete__"):
+            return None
+        if raw in QUERIES or raw in VALUES:
+            return func(*args, **kwargs)
+        if func in self.constructors or "device" in kwargs:
+            kwargs = {**kwargs, "device": "meta"}
+        args, kwargs = tree_map(self.meta, (args, kwargs))
+        if raw in ("to", "cuda", "cpu", "type"):
+            if raw in ("cuda", "cpu"):
+                return args[0]
+            kwargs = {k: v for k, v in kwargs.items() if k != "device"}
+            args = tuple(a for a in args if not isinstance(a, (torch.device, str)))
+            if len(args) + len(kwargs) == 1:
+                return args[0]
+        found = RENAMED.get(func) or plain_name(raw)
+        entry = ENTRIES.get(func) or _entry(func)
+        if found not in RULES:
+            if entry.__qualname__.startswith("_followed"):
+                return entry(self, args, kwargs)
+            return func(*args, **kwargs)  # ATen operators are noted one by one below
+        twin_args, twin_kwargs = tree_map(self.twin, (args, kwargs))
+        before = len(self.calls)
+        owned, used = self.owned.copy(), self.used.copy()
+        try:
+            predicted = entry(self, twin_args, twin_kwargs)
+        except Exception:  # the rule does not fit this call: ATen operators instead
+            del self.calls[before:]
+            self.owned, self.used = owned, used
+            return func(*args, **kwargs)
+        was, self.covered = self.covered, True
+        try:
+            out = func(*args, **kwargs)
+        finally:
+            self.covered = was
+        self.adopt(out, predicted)
+        return out
+
+    def meta(self, x):
+        """A meta tensor for a tensor of the model; other values as they are."""
+        if not isinstance(x, torch.Tensor) or id(x) in self.twins:
+            return x
+        if x.device.type == "meta" and type(x) is torch.Tensor:
+            return x
+        known = self.copies.get(id(x))
+        if known is None:
+            with torch._C.DisableTorchFunction():
+                copy = torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
+            known = self.copies[id(x)] = (x, copy)
+            self.twins[id(copy)] = (copy, self.of(x))
+        return known[1]
+
+    def twin(self, x):
+        if not isinstance(x, torch.Tensor):
+            return x
+        known = self.twins.get(id(x))
+        if known is None:
+            # made by code that no mode sees: taken as computed from input and parameters
+            floating = x.dtype.is_floating_point
+            shape = Shape(x.shape, x.dtype, x.device, self, floating, floating, True)
+            known = self.twins[id(x)] = (x, shape)
+        return known[1]
+
+    def adopt(self, out, predicted):
+        """Remember which Shape stands for each tensor of a result."""
+        tensors, shapes = tree_leaves(out), tree_leaves(predicted)
+        for tensor, shape in zip(tensors, shapes, strict=False):
+            if isinstance(tensor, torch.Tensor) and type(shape) is Shape:
+                shape.shape, shape.dtype = tensor.shape, tensor.dtype
+                self.twins[id(tensor)] = (tensor, shape)
+
+    def aten(self, func, args, kwargs, out):
+        """Note one ATen operator that no rule of its torch function covers."""
+        name = func._schema.name.split("::")[-1].removesuffix("_")
+        twins = tree_map(self.twin, (args, kwargs))
+        parents = [s for s in tree_leaves(twins) if type(s) is Shape]
+        if name in ("convolution", "_convolution"):
+            x, w, bias, stride, padding, dilation, transposed, more, groups = twins[0][:9]
+            kind = f"{len(w.shape) - 2}d"
+            if transposed:
+                predicted = transposed_convolution(
+                    self,
+                    "conv_transpose" + kind,
+                    x,
+                    w,
+                    bias,
+                    stride,
+                    padding,
+                    more,
+                    groups,
+                    dilation,
+                )
+            else:
+                predicted = convolution(
+                    self, "conv" + kind, x, w, bias, stride, padding, dilation, groups
+                )
+        elif name in PRODUCTS:
+            predicted = RULES[name](self, name, *twins[0])
+        elif name.startswith("_scaled_dot_product"):
+            predicted = attention(self, "scaled_dot_product_attention", *twins[0][:3])
+            predicted = [predicted, *(predicted for _ in tree_leaves(out)[1:])]
+        else:
+            leaves = [x for x in tree_leaves(out) if isinstance(x, torch.Tensor)]
+            if not parents:
+                parents = [Shape((), torch.float32, torch.device("meta"), self, 0, 0, False)]
+                data = []
+            else:
+                data = parents
+            predicted = [self.make(x.shape, parents, x.dtype) for x in leaves]
+            if name in KINDS:
+                self.note(KINDS[name], name, data, predicted)
+            elif predicted:
+                self.uncounted[name] += 1
+            out = leaves
+        if tree_leaves(predicted):
+            keep = [self.make(s.shape, [s]) for s in tree_leaves(predicted)]
+            self.adopt(out, keep)
+
+
+class _AtenNotes(TorchDispatchMode):
+    def __init__(self, tracer: MetaTracer):
+        super().__init__()
+        self.tracer = tracer
+
+    def __torch_dispatch__(self, func, kinds, args=(), kwargs=None):
+        args, kwargs = tree_map(self.tracer.meta, (args, kwargs or {}))
+        if "device" in kwargs:
+            kwargs["device"] = torch.device("meta")
+        out = func(*args, **kwargs)
+        if not self.tracer.covered:
+            self.tracer.aten(func, args, kwargs, out)
+        return out
+
+
+# ---------------------------------------------------------------- one trace
+
+
+def trace(
+    model: nn.Module,
+    input_shape: Sequence,
+    *,
+    batch: int | None = 1,
+    training: bool | None = False,
+    dtype=None,
+) -> Trace:
+    """Every operator call of one forward pass, without running it on data.
+
+    `input_shape`: one input without the batch dimension, (3, 224, 224), or a tuple of such shapes
+    for several inputs. `batch` is put in front of each; None if the shapes have it already.
+    `training`: False counts evaluation mode, True training mode, None each module as it is.
+    `dtype`: of the inputs, a torch dtype or its name, or one per input; None takes that of the
+    first floating-point parameter ("int64" for token indices). All parameters count as trained.
+
+    MACs are for the whole batch. The model, torch's hooks and the random generators are left as
+    found, also when the forward raises. Refused with `BadInputError`: shapes that are no positive
+    ints, a model with uninitialised (lazy) parameters, and a forward pass that raises (the error
+    names the module and what it received; the original exception is its cause).
+    `trace(nn.Linear(3, 2), (3,)).calls[0].macs == 3 * 2`.
+    """
+    model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper: same parameters
+    if not isinstance(model, nn.Module):
+        raise BadInputError(f"a torch.nn.Module is expected, got {type(model).__name__}")
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if nn.parameter.is_lazy(tensor):
+            raise BadInputError(
+                f"{name} has no shape yet (lazy module); run the model once on real data first"
+            )
+    shapes = _input_shapes(input_shape, batch)
+    dtypes = _dtypes(model, dtype, len(shapes))
+    fallback = ""
+    try:
+        tracer = _run(Tracer, model, shapes, dtypes, training)
+    except _Failed as failed:
+        first = failed.__cause__
+        fallback = _reason(first)
+        try:
+            tracer = _run(MetaTracer, model, shapes, dtypes, training)
+        except _Failed as again:
+            cause = again.__cause__
+            text = f"{type(cause).__name__}: {cause}"
+            if isinstance(first, NeedsValues):
+                text = f"{first}, which only real data could give ({text})"
+            raise BadInputError(
+                f"the forward pass of {type(model).__name__} failed in {again}: {text}"
+            ) from cause
+    params, unused = 0, {}
+    for name, p in model.named_parameters():
+        params += p.numel()
+        if id(p) not in tracer.used:
+            unused[name] = p.numel()
+    return Trace(
+        tracer.calls,
+        dict(tracer.uncounted),
+        fallback,
+        params,
+        unused,
+        shapes,
+        batch,
+        training,
+        type(model).__name__,
+    )
+
+
+class _Failed(Exception):
+    """The forward pass raised; the text says in which module."""
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, NoRule):
+        return f"no rule for {error}"
+    return f"{type(error).__name__}: {error}" if not isinstance(error, NeedsValues) else str(error)
+
+
+def _run(kind, model, shapes, dtypes, training) -> Tracer:
+    with as_found(model):
+        if training is not None:
+            for module in model.modules():
+                if module.training is not training:
+                    module.__dict__["training"] = training
+        stack = ModuleStack(model)
+        tracer = kind(stack)
+        device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        inputs = [
+            Shape(s, d, device, tracer, False, d.is_floating_point, True)
+            for s, d in zip(shapes, dtypes, strict=True)
+        ]
+        try:
+            if kind is MetaTracer:
+                twins, inputs = inputs, []
+                for twin in twins:
+                    inputs.append(torch.empty(twin.shape, dtype=twin.dtype, device="meta"))
+                    tracer.adopt(inputs[-1], twin)
+                with torch.no_grad(), stack, _AtenNotes(tracer), tracer:
+                    model(*inputs)
+            else:
+                with torch.no_grad(), stack, tracer:
+                    model(*inputs)
+        except Exception as error:
+            path, module, args = stack.failed or (stack.path, stack.module, tuple(inputs))
+            raise _Failed(_where(path, module, args)) from error
+    return tracer
+
+
+def _where(path, module, args) -> str:
+    given = [str(tuple(x.shape)) for x in tree_leaves(args) if isinstance(x, torch.Tensor)]
+    place = f"module {path!r}" if path else "the root module"
+    return f"{place} ({type(module).__name__}), which received {', '.join(given) or 'no tensor'}"
+
+
+def _input_shapes(input_shape, batch) -> tuple[tuple[int, ...], ...]:
+    try:
+        given = tuple(input_shape)
+        several = bool(given) and all(isinstance(s, (tuple, list)) for s in given)
+        shapes = tuple(tuple(s) for s in given) if several else (given,)
+        whole = all(type(n) is int and n > 0 for s in shapes for n in s)
+    except TypeError:
+        whole = False
+    if not whole:
+        raise BadInputError(
+            f"input_shape {input_shape!r}: a tuple of positive ints such as (3, 224, 224), or a "
+            "tuple of such tuples, is expected"
+        )
+    if batch is None:
+        return shapes
+    if type(batch) is not int or batch < 1:
+        raise BadInputError(f"batch {batch!r}: a positive int, or None, is expected")
+    return tuple((batch, *s) for s in shapes)
+
+
+def _dtypes(model, dtype, n) -> list[torch.dtype]:
+    if dtype is None:
+        found = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+        return [found or torch.get_default_dtype()] * n
+    given = list(dtype) if isinstance(dtype, (tuple, list)) else [dtype] * n
+    out = []
+    for d in given:
+        found = getattr(torch, d, None) if isinstance(d, str) else d
+        if not isinstance(found, torch.dtype):
+            raise BadInputError(f"dtype {d!r}: a torch dtype or a name such as 'int64' is expected")
+        out.append(found)
+    if len(out) != n:
+        raise BadInputError(f"{len(out)} dtypes for {n} inputs")
+    return out
