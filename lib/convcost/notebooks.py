@@ -7,6 +7,7 @@ import ast
 import difflib
 import hashlib
 import json
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
@@ -302,14 +303,44 @@ def _version(package: str) -> str:
 
 
 def data_origins(names: Iterable[str]) -> dict[str, str]:
-    """Where each data set would come from now, in words; no set is read or fetched."""
+    """Where each data set would come from now, in words; no set is read or fetched.
+
+    Raises BadInputError for a name that is no data set, with the valid ones.
+    """
     names = list(names)
     if not names:
         return {}
     from convcost import datasets
 
-    status = datasets.status()
-    return {name: str(status.get(name, "unknown")) for name in names}
+    status = {entry["name"]: entry for entry in datasets.status()}
+    origins = {}
+    for name in names:
+        if name not in status:
+            raise BadInputError(f"unknown data set {name!r}: choose from {', '.join(status)}")
+        entry = status[name]
+        origins[name] = (
+            f"{entry['where']}, {entry['images']} images, {_mib(entry['bytes'])}"
+            if entry["found"]
+            else f"to be fetched, {_mib(entry['download_bytes'])} (offline: a stand-in)"
+        )
+    return origins
+
+
+def _mib(count: int) -> str:
+    """Bytes as a reader likes them, in units of 2**20.
+
+    >>> _mib(3 * 2**20)
+    '3.0 MiB'
+    """
+    return f"{count / 2**20:.1f} MiB"
+
+
+def _data_sha256(names: Iterable[str]) -> str:
+    """One sha256 over where the sets lie and how large they are; a quick look, no content."""
+    asked = data_origins(names)
+    folder = os.environ.get("CONVCOST_DATA") if asked else None
+    found = [asked, os.path.realpath(folder) if folder else None]
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
 def _results_sha256(reads_runs: bool, reference: bool) -> str:
@@ -349,9 +380,7 @@ def inputs(
             **{package: _version(package) for package in packages},
         },
         "datasets": list(asked),
-        "data_sha256": hashlib.sha256(
-            json.dumps(data_origins(asked), sort_keys=True).encode()
-        ).hexdigest(),
+        "data_sha256": _data_sha256(asked),
     }
     text = json.dumps(found, sort_keys=True)
     return {"key": hashlib.sha256(text.encode()).hexdigest(), **found}
