@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from convcost import claims, machine, notebooks, paths
+from convcost import claims, datasets, machine, notebooks, paths
 from convcost.profiles import PROFILES
 
 QUESTIONS = {
@@ -57,6 +57,21 @@ def effort() -> pd.DataFrame:
                 "data sets": ", ".join(card.datasets) or "none",
             }
             for name, card in _cards().items()
+        ]
+    )
+
+
+def data_sets() -> pd.DataFrame:
+    """Every data set and where it is found now; nothing is fetched."""
+    return pd.DataFrame(
+        [
+            {
+                "data set": entry["title"],
+                "found": entry["found"],
+                "where": entry["where"] or "to be downloaded",
+                "images": entry["images"],
+            }
+            for entry in datasets.status()
         ]
     )
 

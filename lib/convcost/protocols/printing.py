@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pandas as pd
 
-from convcost import sources
+from convcost import conventions, sources
 from convcost.units import FLOPS_PER_MAC, printed, scaled
 
 TABLE1_ROWS = {
@@ -199,3 +199,93 @@ def best_candidates(protocol_totals: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def atsumi_printed() -> pd.Series:
+    """The multiplications that Atsumi et al. print: layer -> number."""
+    return pd.Series(
+        {layer: sources.value("atsumi2020", name) for layer, name in ATSUMI_PRINTED.items()},
+        dtype="Int64",
+    )
+
+
+def separable_sums(separable_example: pd.DataFrame) -> pd.DataFrame:
+    """The post's four numbers beside formula and trace, and its sum and ratio worked out.
+
+    Columns: step, printed, by formula, traced, equal.
+    """
+    by_step = separable_example.set_index("step")
+    names = {
+        "depthwise": "dsc_depthwise_macs",
+        "pointwise": "dsc_pointwise_macs",
+        "separable": "dsc_total_macs",
+        "regular": "dsc_regular_macs",
+    }
+    rows = []
+    for step, name in names.items():
+        printed_value = sources.value("geifman", name)
+        formula, traced = (int(by_step.loc[step, c]) for c in ("by_formula", "traced"))
+        rows.append(
+            {
+                "step": step,
+                "printed": printed_value,
+                "by formula": formula,
+                "traced": traced,
+                "equal": printed_value == formula == traced,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def ke_baseline(ke_baseline_sums: pd.DataFrame) -> pd.DataFrame:
+    """Ke's C(T0) in each architecture reading, for two readings of the exponent of alpha_1.
+
+    The paper prints alpha_1 = 0.626 x 10^7 (the sign of the exponent is lost) and sets C(T0) to 1.
+    `needed alpha_1` is what would make it so with the printed alpha_0.
+    """
+    alpha_0 = sources.value("ke", "alpha_0")
+    mantissa = Decimal(sources.printed_text("ke", "alpha_1")).scaleb(-7).normalize()
+    table = ke_baseline_sums.drop(columns="run_id", errors="ignore").copy()
+    for exponent in (-7, -8):
+        alpha_1 = float(mantissa.scaleb(exponent))
+        table[f"C(T0), alpha_1 = {mantissa}e{exponent}"] = alpha_1 * table["sum"] + alpha_0
+    table["needed alpha_1"] = (1 - alpha_0) / table["sum"]
+    return table
+
+
+def halves() -> pd.DataFrame:
+    """Table 1 as twice a number of G multiply-adds with two decimals: row, printed, half."""
+    rows = []
+    for row, label in TABLE1_ROWS.items():
+        text = sources.printed_text("cheng2025", row)
+        half = Decimal(text) / FLOPS_PER_MAC
+        rows.append(
+            {
+                "row": label,
+                "printed, GFLOPs": text,
+                "half of it, GMACs": f"{half:.3f}",
+                "has two decimals": half == half.quantize(Decimal("0.01")),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def conventions_compared(convention_totals: pd.DataFrame, net: str) -> pd.DataFrame:
+    """One net in every convention, and what each does with what is no multiply-add."""
+    rows = []
+    mine = convention_totals[convention_totals["net"] == net].sort_values("total")
+    for row in mine.itertuples():
+        convention = conventions.get(row.convention)
+        rows.append(
+            {
+                "convention": row.convention,
+                "unit": row.unit,
+                "total": row.total,
+                **{a: convention.describe.get(a, "not counted") for a in _COMPARED},
+                "calls counted as zero": row.silent_zero_calls,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+_COMPARED = ("bias", "batch norm", "activation", "pooling", "unknown operator")
