@@ -18,6 +18,8 @@ UV_HTTP_TIMEOUT     ?= 180
 PIP_DEFAULT_TIMEOUT ?= 180
 export UV_HTTP_TIMEOUT PIP_DEFAULT_TIMEOUT
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# make runs a line that says $(MAKE) even under `make -n`; only a line of its own may say that.
+SELF := $(MAKE) --no-print-directory
 # MPLBACKEND is set only where no notebook runs: in a notebook it would take the figures away.
 
 .DEFAULT_GOAL := help
@@ -75,16 +77,17 @@ reproduce: ## the main job: run the notebooks (PROFILE=auto|quick|cpu|gpu NOTEBO
 	@$(MAKE) --no-print-directory setup
 	@"$(PY)" -m convcost reproduce --profile "$(PROFILE)" --notebook "$(NOTEBOOK)"
 
-# All parts run, whatever the first ones say; one closing line names those that failed. The
-# notebooks' own results go to build/, and start from nothing, so that they measure again.
+# All parts run, whatever the first ones say; one closing line names those that failed. `lib` is
+# there for the examples in its docstrings. The notebooks' own results go to build/, and start from
+# nothing, so that they measure again.
 test: setup ## pytest, the notebooks on the quick profile, lint
 	@failed=""; \
 	part() { name="$$1"; shift; echo; echo "== $$name"; "$$@" || failed="$$failed $$name"; }; \
 	rm -rf build/test-results; \
-	part library env MPLBACKEND=Agg "$(PY)" -m pytest tests; \
+	part library env MPLBACKEND=Agg "$(PY)" -m pytest --doctest-modules tests lib; \
 	part notebooks env CONVCOST_PROFILE=quick CONVCOST_RESULTS="$$(pwd)/build/test-results" \
 		"$(PY)" -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 -o timeout=900 notebooks; \
-	part lint $(MAKE) --no-print-directory lint; \
+	part lint $(SELF) lint; \
 	echo; \
 	if [ -z "$$failed" ]; then echo "make test: library, notebooks and lint all pass"; \
 	else echo "make test: FAILED:$$failed"; exit 1; fi
@@ -105,6 +108,8 @@ lint: setup ## ruff check, ruff format, notebook hygiene
 # Not after `setup`: the doctor answers within seconds, and is asked where set-up failed, too.
 doctor: ## what this machine has, what is wrong with it, minutes per profile (10 s at most)
 	@if [ -x "$(PY)" ]; then python="$(PY)"; else python="$(PYTHON)"; fi; \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make doctor: Python 3.11 or newer is needed; name one: make doctor PYTHON=python3.12" >&2; exit 1; }; \
 	PYTHONPATH=lib "$$python" -m convcost doctor
 
 bench: setup ## speed and scale, each beside a baseline in the same run

@@ -84,7 +84,7 @@ def slug(description: dict | None = None) -> str:
     if description["gpu"]:
         name = _hyphenated(description["gpu"])
         return name if name.startswith("nvidia") else f"nvidia-{name}"
-    name = description["cpu"] or "unknown-cpu"
+    name = description["cpu"] or "unknown"
     name = re.sub(r"\((r|tm|c)\)", " ", name, flags=re.IGNORECASE)
     name = re.sub(r"@.*$|\b\d+th gen\b|\bwith .* graphics\b", " ", name, flags=re.IGNORECASE)
     name = re.sub(r"\b(\d+-core|processor|cpu)\b", " ", name, flags=re.IGNORECASE)

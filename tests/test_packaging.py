@@ -1,0 +1,293 @@
+"""The files that make an environment agree with each other, and name no machine of ours."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.markers import Marker
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+TARGETS = (
+    *("help", "setup", "data", "reproduce", "test", "figures", "lab", "lint", "doctor", "bench"),
+    *("lock", "clean", "distclean"),
+)
+
+
+def locked() -> list[tuple[Requirement, list[str]]]:
+    """(requirement, its hashes), one for every entry of the lock."""
+    entries = []
+    for entry in re.split(r"\n(?=[A-Za-z0-9])", LOCK[LOCK.index("\n", LOCK.rindex("#    make")) :]):
+        text = re.sub(r"\s*\\\n\s*", " ", re.sub(r"^\s*#.*$", "", entry, flags=re.MULTILINE))
+        hashes = re.findall(r"--hash=(\S+)", text)
+        if name := text.split(" --hash")[0].strip():
+            entries.append((Requirement(name), hashes))
+    return entries
+
+
+def test_every_entry_is_one_version_with_hashes():
+    entries = locked()
+    assert len(entries) > 100
+    for requirement, hashes in entries:
+        assert re.fullmatch(r"==[^,*]+", str(requirement.specifier)), requirement
+        assert hashes, f"{requirement} has no hash"
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", h) for h in hashes), requirement
+        assert requirement.url is None
+
+
+def test_the_pair_is_pinned():
+    versions = {r.name: str(r.specifier) for r, _ in locked() if r.name.startswith("torch")}
+    assert versions["torch"] == "==2.15.0"
+    assert versions["torchvision"] == "==0.29.2"
+    pins = (ROOT / "requirements.in").read_text(encoding="utf-8")
+    assert {"torch==2.15.0", "torchvision==0.29.2"} <= set(pins.splitlines())
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_the_lock_has_what_reproduce_and_test_need(python, platform):
+    place = {
+        "python_version": python,
+        "python_full_version": f"{python}.9",
+        "sys_platform": platform,
+        "platform_system": platform.title(),
+        "platform_machine": "x86_64" if platform == "linux" else "arm64",
+        "os_name": "posix",
+        "implementation_name": "cpython",
+        "platform_python_implementation": "CPython",
+    }
+    versions: dict[str, list[Version]] = {}
+    for requirement, _ in locked():
+        if requirement.marker is None or requirement.marker.evaluate(place):
+            (specifier,) = requirement.specifier
+            versions.setdefault(canonicalize_name(requirement.name), []).append(
+                Version(specifier.version)
+            )
+    assert [name for name, found in versions.items() if len(found) != 1] == []
+    extras = PROJECT["optional-dependencies"]
+    for line in [*PROJECT["dependencies"], *extras["counters"], *extras["dev"]]:
+        wanted = Requirement(line)
+        (found,) = versions[canonicalize_name(wanted.name)]
+        assert wanted.specifier.contains(found), f"{wanted} but {found} is locked"
+    # the editable install builds with what is locked
+    (backend,) = map(Requirement, PYPROJECT["build-system"]["requires"])
+    assert backend.specifier.contains(versions[backend.name][0])
+
+
+def test_the_extras():
+    assert set(PROJECT["optional-dependencies"]) == {
+        *("cluster", "int8", "pruning", "site", "counters", "dev")
+    }
+    assert PROJECT["requires-python"] == ">=3.11"
+    assert PROJECT["license"] == "MIT"
+    torch = next(Requirement(d) for d in PROJECT["dependencies"] if d.startswith("torch>"))
+    assert torch.specifier.contains("2.11.0") and not torch.specifier.contains("2.10.0")
+
+
+def test_conda_installs_the_same_lock():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    *conda, pip = environment["dependencies"]
+    assert conda == [f"python{PROJECT['requires-python']}", "pip"]
+    assert pip == {"pip": ["-r requirements.lock"]}
+
+
+def test_the_markers_of_the_lock_are_read():
+    """The test above would be worth nothing if markers were dropped."""
+    assert any(requirement.marker for requirement, _ in locked())
+    assert not Marker("python_full_version < '3.12'").evaluate({"python_full_version": "3.12.1"})
+
+
+def committed() -> list[Path]:
+    """The files that git follows, or would follow."""
+    done = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        pytest.skip("this copy is no git repository")
+    return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_no_index_host_is_written_anywhere():
+    """A lock that names the index of the machine that made it works on no other."""
+    option = re.compile(r"--(?:extra-)?index-url|--find-links|--trusted-host|UV_INDEX|PIP_INDEX")
+    host = re.compile(r"https?://[^\s/]*(?:pypi|pythonhosted|/simple)", re.IGNORECASE)
+    found = []
+    for path in committed():
+        if path != Path(__file__).resolve() and path.suffix in (
+            *("", ".py", ".toml", ".lock", ".in", ".yml", ".cff", ".md", ".ipynb", ".json", ".cfg"),
+        ):
+            text = path.read_text(encoding="utf-8", errors="replace")
+            found += [f"{path.name}: {m[0]}" for p in (option, host) for m in p.finditer(text)]
+    assert found == []
+
+
+def test_no_committed_file_is_large():
+    large = {p.name: p.stat().st_size for p in committed() if p.stat().st_size > 5 * 2**20}
+    assert large == {}
+
+
+def test_citation():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors", "version", "license", "type"} <= set(citation)
+    assert citation["authors"] == [{"name": "The convcost authors"}]
+    assert citation["version"] == PROJECT["version"]
+    assert citation["license"] == PROJECT["license"]
+
+
+# --- the Makefile ----------------------------------------------------------------------------
+
+
+def make(*words, **environment):
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(
+        ["make", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**inherited, **environment},
+    )
+
+
+def test_plain_make_is_help_and_names_every_command():
+    text = make().stdout
+    assert re.findall(r"^  ([a-z]+) +\S", text, re.MULTILINE) == list(TARGETS)
+    assert text == make("help").stdout
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_command_can_be_planned(target):
+    done = make("-n", target)
+    assert done.returncode == 0, done.stderr
+    assert re.search(rf"^\.PHONY:.*\b{target}\b", MAKEFILE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("target", ["data", "reproduce", "test", "figures", "lab", "lint", "bench"])
+def test_every_command_sets_up_first(target):
+    plan = make("-n", target).stdout
+    needed = plan.index("--require-hashes -r requirements.lock")
+    after = plan[needed:]
+    assert "--no-deps --no-build-isolation -e ." in after
+    assert re.search(r"-m (convcost|pytest|jupyterlab|ruff)|bench_\*", after)
+
+
+def test_reproduce_passes_profile_and_notebook():
+    plan = make("-n", "reproduce", "PROFILE=cpu", "NOTEBOOK=01").stdout
+    assert '-m convcost reproduce --profile "cpu" --notebook "01"' in plan
+    assert 'reproduce --profile "auto" --notebook ""' in make("-n", "reproduce").stdout
+
+
+def test_a_wrong_profile_is_told_before_anything_is_installed(tmp_path):
+    done = make("reproduce", "PROFILE=fast", f"VENV={tmp_path}/venv")
+    assert done.returncode != 0
+    assert 'unknown PROFILE "fast": choose one of auto, quick, cpu, gpu' in done.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def script(folder: Path, name: str, text: str) -> str:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_setup_says_what_is_missing(tmp_path):
+    venv = f"VENV={tmp_path}/venv"
+    absent = make("setup", venv, "PYTHON=no-such-python")
+    assert "there is no no-such-python here" in absent.stderr
+
+    old = script(tmp_path, "old", 'case "$1" in --version) echo Python 3.8.18;; *) exit 1;; esac')
+    assert "Python 3.8.18 is too old: 3.11 or newer" in make("setup", venv, f"PYTHON={old}").stderr
+
+    full = make("setup", venv, f"PYTHON={sys.executable}", "DISK_GB=999999999")
+    assert re.search(r"make setup: \d+ GB are free here", full.stderr)
+
+    # Debian's python3 without python3-venv: only the import of ensurepip fails
+    bare = script(
+        tmp_path,
+        "bare",
+        f'case "$*" in *ensurepip*) exit 1;; *) exec "{sys.executable}" "$@";; esac',
+    )
+    no_uv = os.pathsep.join(
+        folder
+        for folder in os.environ["PATH"].split(os.pathsep)
+        if not (Path(folder) / "uv").exists()
+    )
+    lacking = make("setup", venv, f"PYTHON={bare}", PATH=no_uv)
+    assert "apt install python3-venv" in lacking.stderr
+
+    for done in (absent, full, lacking):
+        assert done.returncode != 0
+    assert not (tmp_path / "venv" / ".convcost-stamp").exists()
+
+
+def test_setup_is_stamped_by_content_and_place(tmp_path):
+    """A stamp that fits means nothing to do; any other makes it install (here: fail at once)."""
+    binaries = tmp_path / "venv" / "bin"
+    binaries.mkdir(parents=True)
+    script(binaries, "python", "echo installs >&2; exit 7")
+    stamp = tmp_path / "venv" / ".convcost-stamp"
+    hashed = subprocess.run(
+        "cat requirements.lock pyproject.toml | cksum", shell=True, cwd=ROOT, capture_output=True
+    ).stdout.decode()
+    venv = f"VENV={tmp_path}/venv"
+
+    stamp.write_text(f"{hashed.strip()} {ROOT}\n")
+    done = make("setup", venv)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+    for other in (f"1{hashed.strip()} {ROOT}\n", f"{hashed.strip()} /elsewhere\n", ""):
+        stamp.write_text(other)
+        no_uv = script(tmp_path, "uv", "exec false")  # an installer that fails at once
+        path = f"{Path(no_uv).parent}{os.pathsep}{os.environ['PATH']}"
+        assert make("setup", venv, PATH=path).returncode != 0
+        assert not stamp.exists()  # a set-up that did not end leaves none
+
+
+def test_setup_that_was_interrupted_starts_again(tmp_path):
+    """What lies half unpacked would count as installed, so it is removed; nothing else ever is."""
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    script(venv / "bin", "python", "exit 7")
+    (venv / "half-unpacked").touch()
+    (tmp_path / "venv.part").touch()
+    script(tmp_path, "uv", "exec false")
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+
+    done = make("setup", f"VENV={venv}", PATH=path)
+    assert done.returncode != 0
+    assert (venv / "half-unpacked").exists()  # no pyvenv.cfg: not an environment of ours
+
+    (venv / "pyvenv.cfg").touch()
+    done = make("setup", f"VENV={venv}", PATH=path)
+    assert "the last one was interrupted" in done.stdout
+    assert not venv.exists()
+
+
+def test_clean_touches_no_data(tmp_path):
+    plan = make("-n", "clean").stdout + make("-n", "distclean", f"VENV={tmp_path}").stdout
+    assert not re.search(r"\bdata\b|results|figures", plan)
+
+
+def test_ci_runs_make_test():
+    path = ROOT / ".ci" / "run"
+    text = path.read_text(encoding="utf-8")
+    assert os.access(path, os.X_OK)
+    assert "set -euo pipefail" in text
+    assert text.rstrip().endswith("make test")
+    assert subprocess.run(["bash", "-n", path]).returncode == 0
