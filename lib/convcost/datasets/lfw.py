@@ -270,28 +270,34 @@ def face(content: bytes, name: str, size: tuple[int, int]):
     return cropped.resize(size, Image.Resampling.LANCZOS)
 
 
-def prepare(spec: FaceSet, archive: Path, lists: dict[str, Path], target: Path) -> None:
-    """Make the folder `target` (which must not exist) from the archive and the lists.
+def labels_from(spec: FaceSet, lists: dict[str, Path]) -> dict[str, str]:
+    """{file name: label} from the files of the lists.
 
-    Raises DamagedFileError where archive or lists are not what they should be; `target` is then
-    incomplete, and the caller's to remove.
+    More names than images are allowed, since the lists hold misspelt ones. Raises DamagedFileError
+    where a label has fewer than the set needs.
     """
-    labels = chosen(
-        spec,
-        {
-            label: path.read_text(encoding="utf-8", errors="replace")
-            for label, path in lists.items()
-        },
-    )
-    expected = sum(spec.per_label.values())
-    if len(labels) < expected:
-        raise DamagedFileError(
-            f"the lists of labels ({', '.join(path.name for path in lists.values())}) give "
-            f"{len(labels):,} images a label, not {expected:,}"
-        )
+    texts = {label: path.read_text("utf-8", errors="replace") for label, path in lists.items()}
+    labels = chosen(spec, texts)
+    counts = Counter(labels.values())
+    for label, needed in spec.per_label.items():
+        if counts[label] < needed:
+            raise DamagedFileError(
+                f"the list {lists[label].name} gives only {counts[label]:,} images its label, "
+                f"{needed:,} are needed"
+            )
+    return labels
+
+
+def prepare(spec: FaceSet, archive: Path, labels: dict[str, str], target: Path) -> None:
+    """Make the folder `target` (which must not exist) from the archive and {file name: label}.
+
+    Raises DamagedFileError where they are not what they should be; `target` is then incomplete, and
+    the caller's to remove.
+    """
     for label in spec.classes:
         (target / label).mkdir(parents=True)
     made = []
+    expected = sum(spec.per_label.values())
     with transfer.progress(f"preparing {spec.title}", expected, "images") as advance:
         for name, content in members(archive, labels):
             label = labels[name]

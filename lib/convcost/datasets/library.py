@@ -240,7 +240,8 @@ def fetch(name, *, raw: Path | None = None, patience: transfer.Patience | None =
     All or nothing: the files appear when all are complete and checked; on failure, and after a
     kill, nothing stays that counts as done. One process at a time, the others wait. Files that lie
     in `data/raw/downloads/` under their own names are used in place of a download, after the same
-    checks. Raises NoNetworkError within 5 seconds where no server answers, otherwise DownloadError.
+    checks. Raises NoNetworkError within 5 seconds where no server answers, DownloadError where a
+    file cannot be had, BadInputError where one put by hand is the wrong one.
     """
     spec = find(name)
     raw = raw or paths.RAW
@@ -312,9 +313,10 @@ def _fetch_faces(spec: FaceSet, place: Place, partial: Path, patience) -> None:
         label: transfer.obtain(remote, place.root, partial, patience)
         for label, remote in spec.lists.items()
     }
+    labels = lfw.labels_from(spec, lists)
     archive = transfer.obtain(spec.archive, place.root, partial, patience)
     made = partial / spec.key
-    lfw.prepare(spec, archive, lists, made)
+    lfw.prepare(spec, archive, labels, made)
     final = place.root / spec.folder
     final.parent.mkdir(parents=True, exist_ok=True)
     if final.is_dir():

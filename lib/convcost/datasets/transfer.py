@@ -24,7 +24,7 @@ from pathlib import Path
 
 from convcost import units
 from convcost.datasets.sets import MEGABYTE, SETS, RemoteFile
-from convcost.errors import ConvcostError, DamagedFileError
+from convcost.errors import BadInputError, ConvcostError
 
 _CHUNK = 256 * 1024
 
@@ -366,7 +366,7 @@ def workplace(raw: Path):
 def obtain(remote: RemoteFile, raw: Path, partial: Path, patience: Patience | None) -> Path:
     """The file from `raw/downloads/`, where somebody has put it by hand, or else downloaded.
 
-    Raises DamagedFileError where the file put by hand has the wrong hash, DownloadError where it
+    Raises BadInputError where the file put by hand has the wrong hash, DownloadError where it
     cannot be fetched.
     """
     import pooch
@@ -377,7 +377,7 @@ def obtain(remote: RemoteFile, raw: Path, partial: Path, patience: Patience | No
     if remote.known_hash:
         algorithm, _, expected = remote.known_hash.partition(":")
         if pooch.file_hash(str(given), alg=algorithm) != expected:
-            raise DamagedFileError(
+            raise BadInputError(
                 f"{given} does not have the {algorithm} {expected[:16]}…; remove it to have it "
                 "downloaded, or put the right file there"
             )
