@@ -249,8 +249,8 @@ LISTS = {
     "a page": {"female": b"<!DOCTYPE html><p>gone</p>"},
     "empty": {"female": b"\n"},
     "another label": {
-        "female": b"Ada_Lovelace_0001.jpg\nAda_Lovelace_0002.jpg\n",
-        "male": b"Alan_Turing_0001.jpg\nEmmy_Noether_0001.jpg\n",
+        "female": b"Ada_Lovelace_0001.jpg\nAda_Lovelace_0002.jpg\nAlan_Turing_0001.jpg\n",
+        "male": b"Emmy_Noether_0001.jpg\n",
     },
     "one more": {"male": b"Alan_Turing_0001.jpg\nNo_List_0001.jpg\n"},
 }
