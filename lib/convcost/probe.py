@@ -180,7 +180,7 @@ class watch:
         self,
         model: nn.Module,
         seen: Callable,
-        select: None | type | str | Iterable | Callable = None,
+        select: type | str | Iterable | Callable | None = None,
     ):
         self.model, self.seen = model, seen
         self.chosen = _chosen(model, select)

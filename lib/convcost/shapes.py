@@ -13,6 +13,7 @@ operators fill the gaps, and `Trace.fallback` says why. What neither path can co
 """
 
 import functools
+import itertools
 import math
 import types
 from collections import Counter
@@ -30,6 +31,10 @@ from convcost import ops
 from convcost.errors import BadInputError
 from convcost.ops import OperatorCall
 from convcost.probe import ModuleStack, as_found
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
 
 
 class NoRule(Exception):
@@ -67,7 +72,7 @@ class Shape:
     `origins`: the parameters and buffers it is computed from, if it is not fed.
     """
 
-    __slots__ = ("shape", "dtype", "device", "tracer", "wants", "wants_in", "fed", "origins")
+    __slots__ = ("device", "dtype", "fed", "origins", "shape", "tracer", "wants", "wants_in")
 
     def __init__(self, shape, dtype, device, tracer, wants, wants_in, fed, origins=()):
         self.shape = torch.Size(shape)
@@ -201,11 +206,11 @@ def _method_cached(name):
     return METHODS.get(name) or _method(name)
 
 
-for _name in (
+for _name in _words(
     "add radd iadd sub rsub isub mul rmul imul truediv rtruediv itruediv floordiv rfloordiv mod "
     "rmod pow rpow ipow matmul rmatmul imatmul neg pos abs invert lt le gt ge and or xor rand ror "
     "rxor iand ior ixor getitem setitem"
-).split():
+):
     setattr(Shape, f"__{_name}__", _operator(f"__{_name}__"))
 
 
@@ -337,15 +342,15 @@ RENAMED = {
 }
 
 # answered by the tensor itself; on a parameter they cost nothing and change nothing
-QUERIES = frozenset(
+QUERIES = _words(
     "size dim ndimension numel nelement element_size stride is_floating_point is_complex "
     "is_contiguous get_device __len__ is_same_size is_tensor is_storage is_inference is_signed "
     "has_names __repr__ __format__ __hash__ data_ptr storage_offset _is_view is_shared "
-    "is_pinned untyped_storage".split()
+    "is_pinned untyped_storage"
 )
-VALUES = frozenset(
+VALUES = _words(
     "item tolist numpy __bool__ __int__ __float__ __index__ __contains__ is_nonzero equal "
-    "allclose __array__ nonzero unique".split()
+    "allclose __array__ nonzero unique"
 )
 GETTERS_OF_TENSORS = frozenset(("T", "mT", "H", "mH", "data", "real"))
 
@@ -916,11 +921,11 @@ COMPARISONS = (
     "xor bitwise_and bitwise_or bitwise_not"
 )
 ARITHMETIC = (
-    "add sub subtract mul multiply div divide true_divide floor_divide remainder fmod neg negative "
-    "abs absolute exp exp2 expm1 log log2 log10 log1p sqrt rsqrt square pow sin cos tan asin acos "
-    "atan atan2 sinh cosh erf erfc ceil floor round trunc frac sign reciprocal clamp clip clamp_min "
-    "clamp_max maximum minimum fmax fmin lerp addcmul addcdiv where masked_fill rsub pos nan_to_num "
-    "tril triu cumsum cumprod logit xlogy logaddexp _weight_norm fill zero "
+    "add sub subtract mul multiply div divide true_divide floor_divide remainder fmod neg "
+    "negative abs absolute exp exp2 expm1 log log2 log10 log1p sqrt rsqrt square pow sin cos tan asin acos "
+    "atan atan2 sinh cosh erf erfc ceil floor round trunc frac sign reciprocal clamp clip "
+    "clamp_min clamp_max maximum minimum fmax fmin lerp addcmul addcdiv where masked_fill rsub "
+    "pos nan_to_num tril triu cumsum cumprod logit xlogy logaddexp _weight_norm fill zero "
     "copy bernoulli uniform normal exponential random"
 )
 
@@ -1244,7 +1249,7 @@ def _tensor_split(shape, indices_or_sections, dim=0):
         sizes = [small + 1] * more + [small] * (cut - more)
     else:
         edges = [0, *(min(c, n) for c in cut), n]
-        sizes = [max(b - a, 0) for a, b in zip(edges, edges[1:], strict=False)]
+        sizes = [max(b - a, 0) for a, b in itertools.pairwise(edges)]
     return [(*shape[:d], s, *shape[d + 1 :]) for s in sizes]
 
 
@@ -1346,13 +1351,16 @@ def _col2im(shape, output_size, kernel_size, *args, **kwargs):
     return (*shape[:-2], shape[-2] // math.prod(_tuple(kernel_size, 2)), *_tuple(output_size, 2))
 
 
-@view("interpolate upsample", "upsample")
-def _interpolate(shape, size=None, scale_factor=None, *args, **kwargs):
-    n = len(shape) - 2
-    if size is not None:
-        return (*shape[:2], *_tuple(size, n))
-    factors = _tuple(scale_factor, n)
-    return (*shape[:2], *(math.floor(s * f) for s, f in zip(shape[2:], factors, strict=True)))
+@rule("interpolate upsample")
+def interpolate(t, name, input, size=None, scale_factor=None, mode="nearest", *args, **kwargs):
+    x = t.of(input)
+    n = len(x.shape) - 2
+    if size is None:
+        factors = _tuple(scale_factor, n)
+        size = [math.floor(s * f) for s, f in zip(x.shape[2:], factors, strict=True)]
+    out = t.make((*x.shape[:2], *_tuple(size, n)), [x])
+    t.note("upsample", name, [x], [out], (), {"mode": mode})
+    return out
 
 
 @rule("grid_sample")
@@ -1676,54 +1684,65 @@ def asserted(t, name, condition, message=""):
 KINDS.update(
     {
         **dict.fromkeys(
-            "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training "
-            "_batch_norm_no_update _batch_norm_with_update cudnn_batch_norm native_layer_norm "
-            "native_group_norm _fused_rms_norm".split(),
+            _words(
+                "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training "
+                "_batch_norm_no_update _batch_norm_with_update cudnn_batch_norm native_layer_norm "
+                "native_group_norm _fused_rms_norm"
+            ),
             "norm",
         ),
-        **dict.fromkeys("_softmax _log_softmax _safe_softmax".split(), "softmax"),
+        **dict.fromkeys(_words("_softmax _log_softmax _safe_softmax"), "softmax"),
         **dict.fromkeys(
-            "sum mean prod amax amin max min all any argmax argmin logsumexp var std var_mean norm "
-            "linalg_vector_norm nll_loss_forward".split(),
+            _words(
+                "sum mean prod amax amin max min all any argmax argmin logsumexp var std var_mean norm "
+                "linalg_vector_norm nll_loss_forward"
+            ),
             "reduction",
         ),
         **dict.fromkeys(
-            "max_pool2d_with_indices max_pool3d_with_indices avg_pool2d avg_pool3d".split(), "pool"
+            _words("max_pool2d_with_indices max_pool3d_with_indices avg_pool2d avg_pool3d"), "pool"
         ),
         **dict.fromkeys(
-            "_adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d "
-            "adaptive_max_pool3d".split(),
+            _words(
+                "_adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d"
+            ),
             "adaptive_pool",
         ),
-        **dict.fromkeys("embedding index index_select gather".split(), "embedding"),
-        **dict.fromkeys("cat stack".split(), "concat"),
+        **dict.fromkeys(_words("embedding index index_select gather"), "embedding"),
+        **dict.fromkeys(_words("cat stack"), "concat"),
         **dict.fromkeys(
-            "_to_copy index_put scatter scatter_add repeat slice_scatter select_scatter "
-            "reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d".split(),
+            _words(
+                "_to_copy index_put scatter scatter_add repeat slice_scatter select_scatter "
+                "reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d"
+            ),
             "copy",
         ),
         **dict.fromkeys(
-            "view reshape _unsafe_view _reshape_alias slice as_strided detach diagonal".split(),
+            _words("view reshape _unsafe_view _reshape_alias slice as_strided detach diagonal"),
             "reshape",
         ),
-        **dict.fromkeys("native_dropout".split(), "dropout"),
-        **dict.fromkeys("glu".split(), "activation"),
-        **dict.fromkeys("sort topk argsort".split(), "sort"),
+        **dict.fromkeys(_words("native_dropout"), "dropout"),
+        **dict.fromkeys(_words("glu"), "activation"),
+        **dict.fromkeys(_words("sort topk argsort"), "sort"),
         **dict.fromkeys(
-            "upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d "
-            "upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa "
-            "grid_sampler_2d grid_sampler_3d".split(),
+            _words(
+                "upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d "
+                "upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa "
+                "grid_sampler_2d grid_sampler_3d"
+            ),
             "upsample",
         ),
         **dict.fromkeys(
-            "zeros ones empty rand randn full randint randperm arange linspace eye zeros_like "
-            "ones_like empty_like full_like rand_like randn_like new_zeros new_ones new_empty "
-            "new_full empty_strided scalar_tensor".split(),
+            _words(
+                "zeros ones empty rand randn full randint randperm arange linspace eye zeros_like "
+                "ones_like empty_like full_like rand_like randn_like new_zeros new_ones new_empty "
+                "new_full empty_strided scalar_tensor"
+            ),
             "creation",
         ),
     }
 )
-PRODUCTS = frozenset("mm bmm mv dot addmm addmv addbmm baddbmm".split())
+PRODUCTS = _words("mm bmm mv dot addmm addmv addbmm baddbmm")
 
 
 class MetaTracer(Tracer):
