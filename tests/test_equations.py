@@ -30,3 +30,19 @@ def test_ke_sum_adds_the_layers():
     layers = [(3, 5, 64, 64), (64, 5, 64, 32), (64, 5, 64, 16)]
     expected = 3 * 25 * 64 * 64**2 + 64 * 25 * 64 * 32**2 + 64 * 25 * 64 * 16**2
     assert equations.ke_sum(layers) == expected
+
+
+def test_bert_parameters_against_torch_layers():
+    import torch
+
+    layers, width, inner, words, positions = 2, 24, 40, 50, 16
+    with torch.device("meta"):
+        layer = torch.nn.TransformerEncoderLayer(width, 4, inner)
+        parts = [
+            torch.nn.Embedding(words + positions + 2, width),
+            torch.nn.LayerNorm(width),
+            *[layer] * layers,
+            torch.nn.Linear(width, width),
+        ]
+    expected = sum(p.numel() for part in parts for p in part.parameters())
+    assert equations.bert_parameters(layers, width, inner, words, positions) == expected

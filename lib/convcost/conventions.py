@@ -121,9 +121,16 @@ def _whole(value: Number) -> Number:
 # ---------------------------------------------------------------- what a call's shapes say
 
 
+def _input(call: OperatorCall) -> tuple[int, ...]:
+    """The shape of x. A layer fed by constants alone (a table of positions) has no input that
+    depends on the image; then x stands behind the layer's own weights.
+    """
+    return call.inputs[0] if call.inputs else call.weights[-1]
+
+
 def _read(call: OperatorCall) -> int:
-    """Elements of the first input: what the layers' hooks call the size of x."""
-    return elements(call.inputs[0])
+    """Elements of x, the first input."""
+    return elements(_input(call))
 
 
 def _written(call: OperatorCall) -> int:
@@ -195,7 +202,7 @@ def _torch_flops(call: OperatorCall) -> int:
 def _thop_conv(call: OperatorCall) -> int:
     # Output elements times kernel times input channels per group, for transposed convolutions
     # too, where it should be the input's elements.
-    channels = call.inputs[0][1] // call.attrs.get("groups", 1)
+    channels = _input(call)[1] // call.attrs.get("groups", 1)
     return _written(call) * channels * elements(call.weights[0][2:])
 
 
@@ -209,14 +216,14 @@ def _thop_norm(call: OperatorCall) -> int:
 
 def _thop_softmax(call: OperatorCall) -> int:
     # n exponentials, n - 1 additions, n divisions per row.
-    features = call.inputs[0][call.attrs["dim"]]
+    features = _input(call)[call.attrs["dim"]]
     return _read(call) // features * (3 * features - 1)
 
 
 def _thop_adaptive(call: OperatorCall) -> int:
     # The tool divides in float64 and cuts the result; the same operations in the same order.
     window = 1.0
-    for size, out in zip(call.inputs[0][2:], call.outputs[0][2:], strict=True):
+    for size, out in zip(_input(call)[2:], call.outputs[0][2:], strict=True):
         window *= size / out
     return int((window + 1) * _written(call))
 
@@ -236,7 +243,7 @@ def _thop_cell(kind: str, inputs: int, hidden: int, bias: bool) -> int:
 
 def _thop_rnn(call: OperatorCall) -> int:
     kind = call.module_type.removesuffix("Cell").lower()
-    positions = elements(call.inputs[0][:-1])
+    positions = elements(_input(call)[:-1])
     total = 0
     for w_ih, w_hh, *rest in _rnn_groups(call):
         total += _thop_cell(kind, w_ih[1], w_hh[1], any(len(shape) == 1 for shape in rest))
@@ -314,7 +321,7 @@ def _ptflops_rnn(call: OperatorCall) -> int:
     for w_ih, w_hh, *rest in groups[::directions]:
         total += elements(w_ih) + elements(w_hh) + work * w_hh[1]
         total += sum(elements(shape) for shape in rest if len(shape) == 1)
-    return elements(call.inputs[0][:-1]) * total * directions
+    return elements(_input(call)[:-1]) * total * directions
 
 
 _PTFLOPS_HOOKS: dict[str, tuple[str, Rule]] = {
@@ -353,7 +360,7 @@ def _ptflops_attention(call: OperatorCall) -> int:
     if call.op == "linear":
         return _with_bias(call)
     if call.op == "attention":
-        weights = elements(call.inputs[0][:-1]) * call.inputs[1][-2]
+        weights = elements(_input(call)[:-1]) * call.inputs[1][-2]
         return call.macs + weights + _read(call)
     if call.op == "matmul":
         return call.macs
@@ -379,7 +386,7 @@ def _ptflops_aten(call: OperatorCall) -> int:
         return _with_bias(call)
     if call.op == "rnn" and call.function != "lstm":  # oneDNN runs an LSTM as one kernel
         biases = sum(elements(shape) for shape in call.weights if len(shape) == 1)
-        return call.macs + elements(call.inputs[0][:-1]) * biases
+        return call.macs + elements(_input(call)[:-1]) * biases
     return call.macs if call.op == "matmul" else 0
 
 
@@ -410,7 +417,9 @@ def _torchinfo(call: OperatorCall) -> int:
         return elements(out[:2]) * sum(elements(shape) for shape in call.weights)
     # Running statistics are buffers, not parameters: of a batch norm, weight and bias alone.
     running = call.function in ("batch_norm", "instance_norm")
-    weights = call.weights[-2:] * _affine(call) if running else call.weights
+    weights = call.weights if call.inputs else call.weights[:-1]
+    if running:
+        weights = weights[-2:] if _affine(call) else ()
     parameters = sum(elements(shape) for shape in weights)
     if "Conv" in call.module_type:
         return parameters * out[0] * elements(out[2:])
@@ -438,7 +447,7 @@ def _burden(call: OperatorCall) -> int:
         return 2 * out * elements(call.attrs["stride"])
     if call.op == "adaptive_pool":
         # MatConvNet has no adaptive pooling: a window over the whole map is one with stride 1.
-        sizes = zip(call.inputs[0][2:], call.outputs[0][2:], strict=True)
+        sizes = zip(_input(call)[2:], call.outputs[0][2:], strict=True)
         return 2 * out * elements([size // n if n > 1 else 1 for size, n in sizes])
     if call.function == "batch_norm" or call.op == "softmax" or call.op in FREE_OPS:
         return 0
@@ -465,7 +474,7 @@ def _cheng(call: OperatorCall) -> int:
         return call.macs
     if call.op == "linear":
         # Eq. (1) knows input and output channels only: once per image, however many positions.
-        images = call.inputs[0][0] if len(call.inputs[0]) > 1 else 1
+        images = _input(call)[0] if len(_input(call)) > 1 else 1
         return images * elements(call.weights[0])
     return 0
 
@@ -575,7 +584,8 @@ _ALL = (
         rule=_fvcore,
         limits=(
             "Traces with gradients enabled, the tool's default; under no_grad a fused attention "
-            "module hides its projections too. Traces on real tensors only, not on meta."
+            "module hides its projections too. An einsum is read back there from numpy's report, "
+            "which prints four digits; here it is exact. Real tensors only, not meta."
         ),
     ),
     Convention(

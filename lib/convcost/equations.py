@@ -96,3 +96,21 @@ def ke_sum(layers: Iterable[tuple[int, int, int, int]]) -> int:
     True
     """
     return sum(f_in * k * k * f * s * s for f_in, k, f, s in layers)
+
+
+def bert_parameters(
+    layers: int, width: int, inner: int, words: int = 30_522, positions: int = 512
+) -> int:
+    """Parameters of a BERT encoder with two segments and a pooler, biases included.
+
+    Derived from the architecture of Devlin et al. 2019 (words, positions and segments embedded,
+    normalised; per layer four width x width projections, two inner ones, two norms; one pooler).
+
+    >>> bert_parameters(12, 768, 3072)
+    109482240
+    """
+    norm = 2 * width
+    embeddings = (words + positions + 2) * width + norm
+    attention = 4 * (width * width + width)
+    inner_layers = (width * inner + inner) + (inner * width + width)
+    return embeddings + layers * (attention + inner_layers + 2 * norm) + width * width + width

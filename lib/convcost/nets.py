@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 import torchvision
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from convcost import ops
 from convcost.errors import BadInputError
@@ -288,14 +289,28 @@ def build(
     if name in OWN and wanted.keys() - own.keys():
         unknown = ", ".join(sorted(wanted.keys() - own.keys()))
         raise BadInputError(f"{name} does not take {unknown}; it takes: {', '.join(own)}")
-    with torch.device(device or "cpu"):
+    with _EmptyOnMeta() if device == "meta" else torch.device(device or "cpu"):
         try:
             model = net.constructor(**wanted)
         except TypeError as error:
             raise BadInputError(f"{name} cannot be built with {options}: {error}") from error
         if in_channels is not None and name not in OWN:
             _replace_first_conv(model, in_channels)
-    return model
+    return model.to(device) if device else model
+
+
+class _EmptyOnMeta(TorchFunctionMode):
+    """Layers make their parameters with torch.empty: those go to the meta device, unfilled.
+
+    `torch.device("meta")` would also take the small tensors whose values a constructor reads
+    (RegNet's block widths).
+    """
+
+    def __torch_function__(self, func, kinds, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is torch.empty:
+            kwargs = {**kwargs, "device": "meta"}
+        return func(*args, **kwargs)
 
 
 def _replace_first_conv(model: nn.Module, in_channels: int) -> None:

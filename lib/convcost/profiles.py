@@ -6,7 +6,7 @@ from convcost import machine
 from convcost.errors import BadInputError
 
 PROFILES = {
-    "quick": "every notebook on 2 cores, all together within 10 minutes; the papers' nets at reduced scale",
+    "quick": "every notebook on 2 cores, all together within 10 minutes, at reduced scale",
     "cpu": "reference scale on a CPU: hours, resumable",
     "gpu": "the papers' own scale, on a CUDA GPU",
 }

@@ -74,26 +74,26 @@ class _NotebookError(ConvcostError):
 
 # --- the kernel: where it talks, who watches it ------------------------------------------------
 
-# A process of its own, because the runner may be killed with -9: it waits until the runner's end
-# of the pipe closes, then kills the kernel with all its children and removes the folder.
+# A process of its own, because the runner may be killed with -9: it is told of processes (first
+# the kernel), waits until the runner's end of the pipe closes, then kills them with all their
+# children and removes the folder.
 _GUARD = """
 import os, shutil, signal, sys
 import psutil
-line = sys.stdin.readline().split()
-sys.stdin.read()
+told = [line.split() for line in sys.stdin]
 left = []
-if line:
-    pid = int(line[0])
+for pid, created in told:
     try:
-        kernel = psutil.Process(pid)
-        left = [*kernel.children(recursive=True), kernel]
+        process = psutil.Process(int(pid))
+        if process.create_time() == float(created):
+            left += [*process.children(recursive=True), process]
     except psutil.Error:
         pass
-    if hasattr(os, "killpg"):
-        try:
-            os.killpg(pid, signal.SIGKILL)
-        except OSError:
-            pass
+if told and hasattr(os, "killpg"):
+    try:
+        os.killpg(int(told[0][0]), signal.SIGKILL)
+    except OSError:
+        pass
 for process in left:
     try:
         process.kill()
@@ -154,6 +154,7 @@ class _Kernel:
     rss: int = 0  # bytes, at the last look
     peak_rss: int = 0
     least_available: int | None = None
+    _told: set = field(default_factory=set)
     _stop: threading.Event = field(default_factory=threading.Event)
     _kills_before: int = field(default_factory=lambda: _oom_kills())
 
@@ -161,12 +162,25 @@ class _Kernel:
         """Tell the guard whom to kill, and begin to watch the memory."""
         import psutil
 
-        with contextlib.suppress(OSError):
-            self.guard.stdin.write(f"{pid}\n".encode())
-            self.guard.stdin.flush()
         with contextlib.suppress(psutil.Error):
             self.process = psutil.Process(pid)
+            self._tell_guard(self.process)
             threading.Thread(target=self._watch, daemon=True).start()
+
+    def note_children(self) -> None:
+        """Tell the guard of the kernel's children: those in sessions of their own outlive it."""
+        import psutil
+
+        with contextlib.suppress(psutil.Error, AttributeError):
+            for child in self.process.children(recursive=True):
+                if child not in self._told:
+                    self._tell_guard(child)
+
+    def _tell_guard(self, process) -> None:
+        self._told.add(process)
+        with contextlib.suppress(OSError):
+            self.guard.stdin.write(f"{process.pid} {process.create_time()!r}\n".encode())
+            self.guard.stdin.flush()
 
     def _watch(self) -> None:
         import psutil
@@ -272,6 +286,30 @@ def _kernel(profile: str, cwd: Path, extra: Mapping[str, str]) -> Iterator[tuple
 
 
 # --- papermill under our rules -----------------------------------------------------------------
+
+
+def joined_streams(outputs: list) -> list:
+    """Outputs of a cell with all text of one stream in one piece, stdout before stderr.
+
+    The kernel cuts streams at random moments, so without this no two runs give the same file. Of
+    a line that is written over and over (a progress bar) the last state stays. Linear in the
+    text, unlike nbclient's own joining, which takes minutes for a long line.
+    """
+    texts: dict[str, list[str]] = {"stdout": [], "stderr": []}
+    rest, first = [], None
+    for output in outputs:
+        if output["output_type"] == "stream" and output["name"] in texts:
+            texts[output["name"]].append(output["text"])
+            first = len(rest) if first is None else first
+        else:
+            rest.append(output)
+    streams = []
+    for name, pieces in texts.items():
+        lines = "".join(pieces).replace("\r\n", "\n").split("\n")
+        text = "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines)
+        if text:
+            streams.append(nbformat.v4.new_output("stream", name=name, text=text))
+    return rest[:first] + streams + rest[first:] if streams else rest
 
 
 def _engine() -> str:
@@ -391,12 +429,16 @@ def _engine() -> str:
                 try:
                     self.execute_cell(cell, index)
                 except BaseException as error:
+                    self.session.kernel.note_children()
                     if not hasattr(error, "ename"):  # not the cell's own error: nothing to wait for
                         self.shutdown_kernel = "immediate"
                     process = getattr(self.km.provisioner, "process", None)
                     self.session.kernel.exit_status = getattr(process, "returncode", None)
                     self.nb_man.cell_exception(self.nb.cells[index], index)
                     raise
+                if cell.cell_type == "code":
+                    self.session.kernel.note_children()
+                    cell.outputs = joined_streams(cell.outputs)
                 self.nb_man.cell_complete(self.nb.cells[index], index)
 
     class OwnEngine(Engine):
@@ -417,7 +459,6 @@ def _engine() -> str:
                 iopub_timeout=_OUTPUT_TIMEOUT_S,
                 force_raise_errors=True,  # a tag on a cell must not let an error through
                 record_timing=False,
-                coalesce_streams=True,
                 log=log,
             )
             client.session = session

@@ -11,27 +11,31 @@ from convcost.units import FLOPS_PER_MAC, SCALES, printed
 
 
 def _table1(results: Results, published: Published, name: str) -> Finding:
-    """The candidate protocol nearest to the plainest one that prints the published digits."""
+    """What the protocol that fits most rows of the table gives for this one."""
     totals = results.table("protocol_totals")
-    matches = protocols.matching_protocols(totals)
-    matches = matches[matches["row"] == name]
-    candidates = protocols.with_printed(totals[totals["row"] == name])
-    plain = protocols.plainest(candidates[candidates["convention"] == "macs-only"])
+    common = protocols.agreement_of_one_protocol(totals).iloc[0]
+    mine = protocols.with_printed(totals[totals["row"] == name])
+    matches = mine[mine["matches"]]
     if matches.empty:
-        near = candidates.loc[(candidates["gflops"] - published(name)).abs().idxmin()]
+        near = mine.loc[(mine["gflops"] - published(name)).abs().idxmin()]
         return Finding(
-            round(plain["gflops"], 4),
+            round(near["gflops"], 4),
             agrees=False,
-            reason=f"none of {len(candidates):,} candidate protocols prints "
-            f"{published.text(name)}; the nearest gives {near['gflops']:.3f} "
-            f"({protocols.in_words(near)})",
+            reason=f"none of {len(mine):,} candidate protocols prints {published.text(name)}; "
+            f"the nearest is {protocols.in_words(near)}",
         )
-    best = protocols.plainest(matches)
+    under_common = matches[(matches[protocols.PROTOCOL] == common[protocols.PROTOCOL]).all(axis=1)]
+    best = protocols.plainest(matches if under_common.empty else under_common)
     return Finding(
         round(best["gflops"], 4),
         agrees=True,
         protocol=protocols.in_words(best),
-        reason=f"{len(matches)} of {len(candidates):,} candidates print {published.text(name)}",
+        reason=f"prints {best['text']}; "
+        + (
+            "needs a protocol of its own"
+            if under_common.empty
+            else f"the same protocol gives {common['rows']} of {len(protocols.TABLE1_ROWS)} rows"
+        ),
     )
 
 

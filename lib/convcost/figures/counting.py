@@ -202,7 +202,7 @@ def intensity(layer_counts: pd.DataFrame) -> plt.Figure:
         scaled(FLOPS_PER_MAC * bounds["macs"].max(), "M") * 3,
     )
     axes[0, 0].set_ylabel("MFLOPs of one layer, one image")
-    low, high = axes[0, 0].get_xlim()
+    high = axes[0, 0].get_xlim()[1]
     for flops_per_byte in (0.5, 10, 100):
         x = high * 0.75
         y = flops_per_byte * x
@@ -289,7 +289,8 @@ def table1(protocol_totals: pd.DataFrame, printed: pd.DataFrame) -> plt.Figure:
         axis.text(
             window * 1.02,
             place,
-            f"{int(mine['matches'].sum())} of {len(mine)}\nwithin ± {window:g} %: {int(near.sum())}",
+            f"{int(mine['matches'].sum())} of {len(mine)}\n"
+            f"within ± {window:g} %: {int(near.sum())}",
             va="center",
             fontsize=8,
         )

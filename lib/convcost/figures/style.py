@@ -1,9 +1,5 @@
 """One look for every figure: readable in print and for the colour-blind."""
 
-import matplotlib
-
-matplotlib.rcParams["svg.hashsalt"] = "convcost"  # the same figure gives the same file
-
 import matplotlib.pyplot as plt
 import seaborn as sns
 
@@ -53,7 +49,7 @@ def apply() -> None:
             "axes.titlelocation": "left",
             "font.family": ["DejaVu Sans"],
             "hatch.linewidth": 0.4,
-            "svg.hashsalt": "convcost",
+            "svg.hashsalt": "convcost",  # the same figure gives the same file
         },
     )
 

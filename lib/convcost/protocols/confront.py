@@ -3,12 +3,13 @@
 Each function returns rows (dicts) for the table of its name in `convcost.records.TABLES`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise, product
 from typing import ClassVar
 
 from convcost import conventions, equations, nets, ops
-from convcost.count import count
+from convcost.count import Count, count
+from convcost.errors import BadInputError
 
 FIVE = ("alexnet", "vgg16", "googlenet", "resnet18", "densenet121")
 """The nets of Cheng & Liu, in the order of their tables, DenseNet in its smallest variant."""
@@ -28,20 +29,28 @@ INPUT_SIZES = (28, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 384, 448)
 SEARCHED_SIZES = (224, 227, 229, 256, 96, 64, 32, 28)
 
 
-def _counted(name: str, *, px: int, channels: int = 3, training: bool = False, **options):
-    """One net counted without weights in memory; None where the image is too small for it."""
-    net = nets.build(name, in_channels=channels, device="meta", **options)
-    try:
-        return count(net, (channels, px, px), training=training)
-    except ValueError:  # BadInputError: a map shrinks to nothing
-        return None
+def _counted(name: str, *, px: int, **options):
+    """One net counted on one size, without weights in memory."""
+    return next(counted for _, counted in _counted_sizes(name, (px,), **options))
+
+
+def _counted_sizes(
+    name: str, sizes: Iterable[int], *, channels: int = 3, training: bool = False, **options
+) -> Iterator[tuple[int, Count]]:
+    """(size, count) of one net at each size that leaves something of every map."""
+    heads = training and name == "googlenet"
+    net = nets.build(name, in_channels=channels, aux=heads, device="meta", **options)
+    for px in sizes:
+        try:
+            yield px, count(net, (channels, px, px), training=training)
+        except BadInputError:
+            continue
 
 
 def layer_counts(names: Iterable[str] = (*FIVE, "lenet_atsumi")) -> Iterator[dict]:
     """One row an operator call of each net, for one image of the net's own size."""
     for name in names:
-        spec = nets.spec(name)
-        counted = count(nets.build(name, device="meta"), spec.input_shape)
+        counted = count(nets.build(name, device="meta"), nets.get(name).input_shape)
         for position, row in enumerate(counted.table.to_dict("records")):
             yield {
                 "net": name,
@@ -67,9 +76,8 @@ def net_counts() -> Iterator[dict]:
         for classes, channels, training in ((1000, 3, False), (10, 1, False), (1000, 3, True)):
             if training and name != "googlenet":
                 continue  # only GoogLeNet has layers that run in training alone
-            options = {"aux_logits": True} if training else {}
             counted = _counted(
-                name, px=224, channels=channels, training=training, num_classes=classes, **options
+                name, px=224, channels=channels, training=training, num_classes=classes
             )
             yield {
                 "net": name,
@@ -81,7 +89,7 @@ def net_counts() -> Iterator[dict]:
                 "flops": counted.flops,
                 "params": counted.params,
                 "acts": counted.acts,
-                "bytes": int(counted.table["bytes"].sum()),
+                "bytes": counted.bytes,
                 "backward_flops": counted.backward_flops,
                 "backward_flops_with_input_gradient": counted.backward_flops_with_input_gradient,
             }
@@ -90,14 +98,14 @@ def net_counts() -> Iterator[dict]:
 def convention_totals(names: Iterable[str] = (*FIVE, "densenet161")) -> Iterator[dict]:
     """Every net in every convention, at 224 px, 1000 classes, evaluation mode."""
     for name in names:
-        trace = _counted(name, px=224).trace
+        calls = _counted(name, px=224).calls
         for key, convention in conventions.CONVENTIONS.items():
-            silent = convention.uncounted(trace.calls)
+            silent = convention.uncounted(calls)
             yield {
                 "net": name,
                 "convention": key,
                 "unit": convention.unit,
-                "total": int(convention.total(trace)),
+                "total": int(convention.total(calls)),
                 "silent_zero_calls": sum(silent.values()),
             }
 
@@ -116,20 +124,16 @@ def tool_totals(names: Iterable[str] = FIVE) -> Iterator[dict]:
         yield {"net": name, "tool": "thop", "tool_version": version("thop"), "total": int(total)}
 
 
-def table1_totals(progress: Callable[[str], None] = lambda text: None) -> Iterator[dict]:
+def table1_totals(sizes: Iterable[int] = SEARCHED_SIZES) -> Iterator[dict]:
     """Every candidate protocol for Table 1: nets, classes, channels, sizes, heads, conventions."""
     keys = [key for key in conventions.CONVENTIONS if key not in ("atsumi-eq1", "ke-eq1")]
     for row, candidates in TABLE1_CANDIDATES.items():
-        for name, classes, channels, px in product(candidates, (1000, 10), (3, 1), SEARCHED_SIZES):
+        for name, classes, channels in product(candidates, (1000, 10), (3, 1)):
             for heads in (False, True) if name == "googlenet" else (False,):
-                options = {"aux_logits": True} if heads else {}
-                counted = _counted(
-                    name, px=px, channels=channels, training=heads, num_classes=classes, **options
+                counts = _counted_sizes(
+                    name, sizes, channels=channels, training=heads, num_classes=classes
                 )
-                if counted is None:
-                    continue
-                for key in keys:
-                    convention = conventions.CONVENTIONS[key]
+                for (px, counted), key in product(counts, keys):
                     yield {
                         "row": row,
                         "net": name,
@@ -138,16 +142,14 @@ def table1_totals(progress: Callable[[str], None] = lambda text: None) -> Iterat
                         "input_px": px,
                         "aux_heads": heads,
                         "convention": key,
-                        "total": int(convention.total(counted.trace)),
+                        "total": int(conventions.CONVENTIONS[key].total(counted.calls)),
                     }
-        progress(row)
 
 
 def input_sweep(names: Iterable[str] = FIVE) -> Iterator[dict]:
     """The five nets over the side of the input; sizes too small for a net are left out."""
-    for name, px in product(names, INPUT_SIZES):
-        counted = _counted(name, px=px)
-        if counted is not None:
+    for name in names:
+        for px, counted in _counted_sizes(name, INPUT_SIZES):
             yield {
                 "net": name,
                 "input_px": px,
@@ -214,9 +216,7 @@ LENET_LAYERS = ("conv1", "conv2", "fc120", "fc84", "fc10")
 
 def lenet_multiplications() -> Iterator[dict]:
     """LeNet of Atsumi et al. per layer: by their equations, exactly, and with sparse C3 of 1998."""
-    counted = count(
-        nets.build("lenet_atsumi", device="meta"), nets.spec("lenet_atsumi").input_shape
-    )
+    counted = count(nets.build("lenet_atsumi", device="meta"), nets.get("lenet_atsumi").input_shape)
     calls = [c for c in counted.calls if c.op in ("conv", "linear")]
     for layer, call in zip(LENET_LAYERS, calls, strict=True):
         output = call.outputs[0]
@@ -224,7 +224,9 @@ def lenet_multiplications() -> Iterator[dict]:
             filters, _, k, _ = call.weights[0]
             by_equation = equations.atsumi_convolution(output[-1], output[-2], k, filters)
             # of 16 x 6 pairs of maps LeCun's table of 1998 connects 60
-            pairs = nets.LENET5_CONNECTIONS if layer == "conv2" else call.weights[0][1] * filters
+            pairs = (
+                sum(map(len, nets.LENET5_C3)) if layer == "conv2" else call.weights[0][1] * filters
+            )
             sparse = output[-1] * output[-2] * k * k * pairs
         else:
             by_equation = equations.atsumi_fully_connected(call.weights[0][1], call.weights[0][0])
@@ -240,8 +242,8 @@ def lenet_multiplications() -> Iterator[dict]:
 def separable_example() -> Iterator[dict]:
     """The post's example: 3 x 3, 64 to 128 channels on a 112 x 112 map, by formula and traced."""
     k, c_in, c_out, side = 3, 64, 128, 112
-    separable = count(nets.build("separable_block", device="meta"), (c_in, side, side))
-    regular = count(nets.build("regular_block", device="meta"), (c_in, side, side))
+    separable = count(nets.build("depthwise_separable", device="meta"), (c_in, side, side))
+    regular = count(nets.build("regular_conv", device="meta"), (c_in, side, side))
     depthwise, pointwise = [c.macs for c in separable.calls if c.macs]
     steps = {
         "depthwise": (equations.separable_depthwise(k, c_in, side, side), depthwise),
@@ -270,13 +272,18 @@ def separable_sweep() -> Iterator[dict]:
         }
 
 
+POOLINGS = {"none": None, "2 x 2, stride 2": (2, 2), "3 x 3, stride 2": (3, 2)}
+"""How the maps may shrink after each of Ke's convolutions: name -> (side, stride)."""
+
+
 def ke_baseline_sums() -> Iterator[dict]:
     """The sum of Ke, Cao & Lv's eq. (1) for T0 = (64, 64, 5, 3) in each architecture reading."""
     f, s, k, layers = 64, 64, 5, 3
-    for channels, padding, pool in product((3, 1), ("same", "valid"), ("none", "2x2", "3x3")):
+    for channels, padding, pool in product((3, 1), ("same", "valid"), POOLINGS):
+        side, stride = POOLINGS[pool] or (None, 2)
         net = nets.build(
-            "ke_cnn", f=f, s=s, k=k, layers=layers, in_channels=channels, padding=padding,
-            pool=pool, device="meta",
+            "ke_cnn", f=f, s=s, k=k, l=layers, in_channels=channels, padding=padding,
+            pool=side, pool_stride=stride, device="meta",
         )  # fmt: skip
         convolutions = [c for c in count(net, (channels, s, s)).calls if c.op == "conv"]
         yield {
@@ -292,13 +299,17 @@ def ke_baseline_sums() -> Iterator[dict]:
 
 def parameter_counts() -> Iterator[dict]:
     """Parameters of the nets whose size a source names: LeNet-5, VGG16, BERT base and TinyBERT."""
-    for name in ("lenet5_1998", "lenet_atsumi", "vgg16", "bert_base", "tinybert4"):
+    for name in ("lenet5_1998", "lenet_atsumi", "vgg16"):
         net = nets.build(name, device="meta")
-        yield {
-            "net": name,
-            "params": sum(parameter.numel() for parameter in net.parameters()),
-            "how": "traced",
-        }
+        params = sum(parameter.numel() for parameter in net.parameters())
+        yield {"net": name, "params": params, "how": "traced"}
+    for name, (layers, width, inner) in BERTS.items():
+        params = equations.bert_parameters(layers, width, inner)
+        yield {"net": name, "params": params, "how": "by formula"}
+
+
+BERTS = {"bert_base": (12, 768, 3072), "tinybert4": (4, 312, 1200)}
+"""(layers, width, inner width): Devlin et al. 2019, section 3; Jiao et al. 2020, section 4.1."""
 
 
 # --- small statements ------------------------------------------------------------------------
@@ -401,8 +412,8 @@ def _facts_of_layers() -> Iterator[dict]:
     sides = {c.weights[0][-1] for c in convolutions["vgg16"]}
     yield _fact("vgg_kernel_px", max(sides), f"kernel sides of VGG16's convolutions: {sides}")
     yield from _facts_of_inception(convolutions["googlenet"])
-    separable = count(nets.build("separable_block", device="meta"), (64, 112, 112))
-    regular = count(nets.build("regular_block", device="meta"), (64, 112, 112))
+    separable = count(nets.build("depthwise_separable", device="meta"), (64, 112, 112))
+    regular = count(nets.build("regular_conv", device="meta"), (64, 112, 112))
     pointwise = [c for c in separable.calls if c.op == "conv"][1]
     yield _fact("pointwise_kernel_px", pointwise.weights[0][-1], f"weight {pointwise.weights[0]}")
     yield _fact(
@@ -452,14 +463,14 @@ def _kernel_area(call: ops.OperatorCall) -> int:
 
 
 def _facts_of_lenet() -> Iterator[dict]:
-    counted = count(nets.build("lenet5_1998", device="meta"), nets.spec("lenet5_1998").input_shape)
+    counted = count(nets.build("lenet5_1998", device="meta"), nets.get("lenet5_1998").input_shape)
     types = {call.op for call in counted.calls}
     yield _fact(
         "lenet5_layer_types",
         {"conv", "pool", "linear"} <= types,
         f"operator types of LeNet-5 (1998): {', '.join(sorted(types))}",
     )
-    spec = nets.spec("lenet_atsumi")
+    spec = nets.get("lenet_atsumi")
     calls = [
         c
         for c in count(nets.build("lenet_atsumi", device="meta"), spec.input_shape).calls

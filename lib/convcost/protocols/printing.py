@@ -119,8 +119,10 @@ def agreement_of_one_protocol(protocol_totals: pd.DataFrame) -> pd.DataFrame:
         index=PROTOCOL, columns="row", values="net", aggfunc=lambda nets: ", ".join(sorted(nets))
     ).reindex(columns=list(TABLE1_ROWS))
     worst = table.groupby([*PROTOCOL, "row"])["off_percent"].min().groupby(level=PROTOCOL).max()
-    result = variants.fillna("").assign(
-        rows=variants.notna().sum(axis=1), worst_percent=worst.reindex(variants.index)
+    result = (
+        variants.astype(object)
+        .where(variants.notna(), "")
+        .assign(rows=variants.notna().sum(axis=1), worst_percent=worst.reindex(variants.index))
     )
     return result.sort_values(["rows", "worst_percent"], ascending=[False, True]).reset_index()
 

@@ -1,0 +1,250 @@
+"""What goes wrong for real: killed runners, dead kernels, hanging cells, full disks."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from convcost import notebooks, runner
+from convcost.errors import BadInputError
+from small_notebooks import write
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+
+CELLS = 5
+FIRST = """
+import os, subprocess, sys, time
+from pathlib import Path
+child = subprocess.Popen(["sleep", "600"])
+far = subprocess.Popen(["sleep", "600"], start_new_session=True)
+seen = Path(os.environ["SEEN"])
+folder = os.environ["IPYTHONDIR"]
+(seen / "pids").write_text(f"{os.getpid()} {child.pid} {far.pid} {folder}")
+"""
+
+
+def slow_notebook(path):
+    """Five cells of 0.3 s that leave a mark each, a kernel with two children."""
+    marks = [f"(seen / 'cell-{i}').touch()\ntime.sleep(0.3)" for i in range(1, CELLS + 1)]
+    return write(path, FIRST, *marks, "child.kill(); far.kill()")
+
+
+def start(source, folder, *arguments, seen=None, **options):
+    """`python -m convcost run` in a process of its own."""
+    seen = seen or folder
+    seen.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "convcost", "run", str(source), "--profile", "quick"]
+    return subprocess.Popen(
+        [*command, "-o", str(folder / source.name), *arguments],
+        env=os.environ | {"SEEN": str(seen)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,
+    )
+
+
+def wait_for(path, process=None, seconds=60):
+    """Until a file is there; fails where its writer ends before, or takes too long."""
+    until = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < until, f"{path.name} did not appear"
+        assert process is None or process.poll() is None, process.stdout.read()
+        time.sleep(0.01)
+
+
+def alive(pid):
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def assert_nothing_survives(folder):
+    """The kernel, its children and its socket folder are gone, within seconds."""
+    if not (folder / "pids").exists():
+        return
+    *pids, place = (folder / "pids").read_text().split()
+    until = time.monotonic() + 8
+    while time.monotonic() < until:
+        left = [pid for pid in pids if alive(int(pid))]
+        if not left and not Path(place).parent.exists():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"processes {left} or {place} are left")
+
+
+def assert_not_done(output, key):
+    for path in output.parent.glob("*.ipynb"):
+        assert not notebooks.is_done(path, key), path
+    assert not output.exists()
+
+
+def key_of(source):
+    return notebooks.inputs(notebooks.read(source), {"profile": "quick"}, "quick")["key"]
+
+
+def test_killed_at_any_moment_nothing_counts_as_done_and_nothing_survives(tmp_path):
+    """Four runs at the same time, each killed with -9 at another moment; a fifth goes through."""
+    source = slow_notebook(tmp_path / "01-x.ipynb")
+    moments = ["01-x.part.ipynb", "cell-1", "cell-3", f"cell-{CELLS}", None]
+    runs = [(m, tmp_path / f"run-{i}") for i, m in enumerate(moments)]
+    processes = [start(source, folder) for _, folder in runs]
+    waiting = [(p, m, f) for p, (m, f) in zip(processes, runs, strict=True) if m]
+    until = time.monotonic() + 90
+    while waiting and time.monotonic() < until:
+        for entry in list(waiting):
+            process, moment, folder = entry
+            if (folder / moment).exists():
+                process.kill()
+                waiting.remove(entry)
+            assert process.poll() in (None, -9), process.stdout.read()
+        time.sleep(0.005)
+    assert waiting == []
+    out = processes[-1].communicate(timeout=60)[0]
+    assert processes[-1].returncode == 0, out
+    key = key_of(source)
+    for process, (moment, folder) in zip(processes, runs, strict=True):
+        process.wait(timeout=10)
+        if moment:
+            assert process.returncode == -signal.SIGKILL
+            assert_not_done(folder / source.name, key)
+        else:
+            assert notebooks.is_done(folder / source.name, key)
+        assert_nothing_survives(folder)
+        process.stdout.close()
+
+    # what a killed run left behind does not trouble the next one
+    killed = runs[2][1]
+    assert (killed / "01-x.part.ipynb").exists()
+    again = start(source, killed)
+    assert again.communicate(timeout=60)[0] and again.returncode == 0
+    assert notebooks.is_done(killed / source.name, key)
+    assert not (killed / "01-x.part.ipynb").exists()
+    assert_nothing_survives(killed)
+
+
+def test_ctrl_c_stops_cleanly_and_nothing_counts_as_done(tmp_path):
+    source = slow_notebook(tmp_path / "01-x.ipynb")
+    folder = tmp_path / "run"
+    process = start(source, folder)
+    wait_for(folder / "cell-2", process)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=30)[0]
+    assert process.returncode == 130
+    assert "convcost run: stopped" in said and "Traceback" not in said
+    assert_not_done(folder / source.name, key_of(source))
+    assert_nothing_survives(folder)
+    kept = notebooks.read(folder / "01-x.failed.ipynb")
+    assert kept.metadata.convcost.failure == "in cell 5 of 9: stopped by the user"
+    assert [f"cell {n} has not been run" in notebooks.incomplete(kept) for n in (6, 7, 8)] == [
+        True,
+        True,
+        True,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("os.kill(os.getpid(), 9)", "the kernel died: probable out-of-memory: it was killed"),
+        ("os._exit(9)", "it ended with exit status 9; unless the cell asks for that, probable out"),
+        ("import ctypes; ctypes.string_at(0)", "a crash in compiled code (SIGSEGV)"),
+    ],
+)
+def test_a_dead_kernel_is_reported_and_nothing_hangs(tmp_path, monkeypatch, cell, said):
+    monkeypatch.setenv("SEEN", str(tmp_path))
+    source = write(tmp_path / "01-x.ipynb", FIRST, "time.sleep(0.6)", cell, "x = 1")
+    output = tmp_path / "out" / "01-x.ipynb"
+    began = time.monotonic()
+    result = runner.run_notebook(source, output, profile="quick", timeout_s=120)
+    assert time.monotonic() - began < 30
+    assert "01-x failed in cell 5 of 6: the kernel died" in result.error
+    if "oom" not in result.error and "out-of-memory killer" not in result.error:
+        assert said in result.error
+    assert "GiB" in result.error and "start again" in result.error
+    assert_not_done(output, result.key)
+    *pids, place = (tmp_path / "pids").read_text().split()
+    assert not alive(int(pids[0])) and not alive(int(pids[1]))
+    assert not Path(place).parent.exists()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(int(pids[2]), signal.SIGKILL)  # in a session of its own: out of any reach
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"timeout_s": 3}, "the notebook's limit is 3 s"),
+        ({"cell_timeout_s": 0.5, "timeout_s": 600}, "a cell's limit is 0.5 s"),
+    ],
+)
+def test_a_cell_over_the_limit_is_stopped(tmp_path, monkeypatch, limits, said):
+    monkeypatch.setenv("SEEN", str(tmp_path))
+    # a cell that Ctrl-C does not stop, either
+    hang = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\ntime.sleep(60)"
+    source = write(tmp_path / "01-x.ipynb", FIRST, hang, "x = 1")
+    output = tmp_path / "out" / "01-x.ipynb"
+    began = time.monotonic()
+    result = runner.run_notebook(source, output, profile="quick", **limits)
+    assert time.monotonic() - began < 20
+    assert result.error.startswith("01-x failed in cell 4 of 5: stopped, it ran too long; ")
+    assert said in result.error
+    assert_not_done(output, result.key)
+    assert_nothing_survives(tmp_path)
+
+
+def test_a_full_disk_is_a_clear_error(tmp_path):
+    """The system refuses every file above 64 KB; the third code cell prints 200 KB."""
+    source = write(tmp_path / "01-x.ipynb", "x = 1", "print('x' * 200_000)", "y = 1")
+    limit = 64 * 1024
+
+    def small_files():
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    process = start(source, tmp_path / "out", preexec_fn=small_files)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 1
+    assert "01-x failed in cell 4 of 5: cannot write" in said and "File too large" in said
+    assert "nothing was written" in said and "Traceback" not in said
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.ipynb")) == []
+
+
+def test_a_kernel_that_cannot_start_is_a_clear_error(tmp_path):
+    broken = tmp_path / "broken" / "ipykernel_launcher.py"
+    broken.parent.mkdir()
+    broken.write_text("raise SystemExit('no kernel today')")
+    source = write(tmp_path / "01-x.ipynb", "x = 1")
+    library = Path(notebooks.__file__).parents[1]
+    result = runner.run_notebook(
+        source,
+        tmp_path / "out" / "01-x.ipynb",
+        profile="quick",
+        env={"PYTHONPATH": os.pathsep.join([str(broken.parent), str(library)])},
+    )
+    assert "the kernel did not start" in result.error
+    assert "no kernel today" in result.error
+    assert_not_done(tmp_path / "out" / "01-x.ipynb", result.key)
+
+
+def test_a_killed_holder_releases_the_lock(tmp_path):
+    lock = tmp_path / ".lock"
+    code = (
+        "import sys, time, pathlib\nfrom convcost import runner\n"
+        "with runner.locked(pathlib.Path(sys.argv[1]), 'works'):\n"
+        "    pathlib.Path(sys.argv[1] + '.held').touch(); time.sleep(60)\n"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(lock)])
+    wait_for(tmp_path / ".lock.held")
+    with pytest.raises(BadInputError, match="another process works"), runner.locked(lock, "works"):
+        pass
+    holder.kill()
+    holder.wait()
+    with runner.locked(lock, "works"):
+        pass
