@@ -127,7 +127,8 @@ lock: ## resolve requirements.lock anew from pyproject.toml and requirements.in 
 
 clean: ## remove what can be made again; never data/ or results
 	@rm -rf build .pytest_cache .ruff_cache .hypothesis notebooks/.ipynb_checkpoints
-	@find lib tests benchmarks notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find . \( -path "./$(VENV)" -o -path ./data -o -path ./.git \) -prune \
+		-o -name __pycache__ -type d -prune -exec rm -rf {} +
 	@rm -f notebooks/*.part.ipynb notebooks/*.failed.ipynb
 
 distclean: clean ## clean, and remove .venv

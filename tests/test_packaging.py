@@ -152,11 +152,11 @@ def test_citation():
 # --- the Makefile ----------------------------------------------------------------------------
 
 
-def make(*words, **environment):
+def make(*words, cwd=ROOT, **environment):
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(
         ["make", *words],
-        cwd=ROOT,
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=60,
@@ -279,9 +279,21 @@ def test_setup_that_was_interrupted_starts_again(tmp_path):
     assert not venv.exists()
 
 
-def test_clean_touches_no_data(tmp_path):
-    plan = make("-n", "clean").stdout + make("-n", "distclean", f"VENV={tmp_path}").stdout
-    assert not re.search(r"\bdata\b|results|figures", plan)
+def test_clean_touches_no_data_and_no_environment(tmp_path):
+    kept = ["data/raw/mnist.gz", "data/results/x/__pycache__/a.csv", ".venv/__pycache__/a.pyc"]
+    gone = ["build/notebooks/00.ipynb", "lib/convcost/__pycache__/a.pyc", "notebooks/1.part.ipynb"]
+    (tmp_path / "Makefile").write_text(MAKEFILE)
+    for name in kept + gone:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert make("clean", cwd=tmp_path).returncode == 0
+    left = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    assert left == {"Makefile", *kept}
+    assert make("distclean", cwd=tmp_path).returncode == 0
+    assert (tmp_path / kept[2]).exists()  # no pyvenv.cfg there: not an environment
+    (tmp_path / ".venv" / "pyvenv.cfg").touch()
+    assert make("distclean", cwd=tmp_path).returncode == 0
+    assert not (tmp_path / ".venv").exists()
 
 
 def test_ci_runs_make_test():
