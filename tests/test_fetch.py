@@ -308,18 +308,18 @@ def test_a_folder_that_cannot_be_written_to_is_named(small, tmp_path):
 
 def test_files_put_by_hand_need_no_network(raw):
     spec, packed = small_sets.idx_set((refused(),))
-    (raw / "downloads").mkdir()
+    (raw / "downloads/small").mkdir(parents=True)
     for name, body in packed.items():
-        (raw / "downloads" / name).write_bytes(body)
+        (raw / "downloads/small" / name).write_bytes(body)
     assert datasets.load(spec, "train", raw=raw).origin == "download"
-    assert len(list((raw / "downloads").iterdir())) == 4
+    assert len(list((raw / "downloads/small").iterdir())) == 4
 
 
 def test_a_wrong_file_put_by_hand_is_named(raw):
     spec, packed = small_sets.idx_set((refused(),))
-    (raw / "downloads").mkdir()
+    (raw / "downloads/small").mkdir(parents=True)
     for name, body in packed.items():
-        (raw / "downloads" / name).write_bytes(body)
-    (raw / "downloads" / IMAGES).write_bytes(b"something else")
+        (raw / "downloads/small" / name).write_bytes(body)
+    (raw / "downloads/small" / IMAGES).write_bytes(b"something else")
     with pytest.raises(BadInputError, match=IMAGES):
         datasets.load(spec, "train", raw=raw)

@@ -136,6 +136,8 @@ def _size(spec, place: Place) -> int:
 
 # ---------------------------------------------------------------- loading
 
+_failures: dict[tuple, str] = {}  # what could not be fetched in this process, and why
+
 
 def load(
     name,
@@ -149,9 +151,9 @@ def load(
     """One split of a set: "mnist", "fashionmnist", "lfw_gender" or "digits".
 
     Splits: "train" and "test", for lfw_gender also "validation". Looked for in CONVCOST_DATA, then
-    in data/raw, then fetched into data/raw (unless `download` is false), and last replaced by the
-    stand-in (unless `allow_stand_in` is false). Every file is checked against its checksum each
-    time. The result says what it is: `name`, `is_stand_in`, `origin`, `notes`, `banner()`.
+    in data/raw, then fetched into data/raw (unless `download` is false; tried once in a process),
+    and last replaced by the stand-in (unless `allow_stand_in` is false). Every file is checked
+    against its checksum each time. The result says what it is: `name`, `is_stand_in`, `origin`, `notes`, `banner()`.
 
     Raises BadInputError for an unknown set or split, DamagedFileError for a file that is there and
     is not what it should be, MissingDataError where there is no real set and no stand-in allowed.
@@ -174,10 +176,15 @@ def load(
     place, notes = _search(spec, raw)
     origin = place.label if place else "download"
     if place is None and download:
-        try:
-            place = fetch(spec, raw=raw, patience=patience)
-        except transfer.DownloadError as error:
-            notes.append(str(error))
+        # a second split must not wait again for servers that have just failed
+        attempt = (spec.key, spec.urls, raw)
+        if attempt not in _failures:
+            try:
+                place = fetch(spec, raw=raw, patience=patience)
+            except transfer.DownloadError as error:
+                _failures[attempt] = str(error)
+        if place is None:
+            notes.append(_failures[attempt])
     if place is not None:
         images, labels, people = _read(spec, split, place, raw)
         return Dataset(
@@ -239,7 +246,7 @@ def fetch(name, *, raw: Path | None = None, patience: transfer.Patience | None =
 
     All or nothing: the files appear when all are complete and checked; on failure, and after a
     kill, nothing stays that counts as done. One process at a time, the others wait. Files that lie
-    in `data/raw/downloads/` under their own names are used in place of a download, after the same
+    in `data/raw/downloads/<set>/` under their own names are used in place of a download, after the same
     checks. Raises NoNetworkError within 5 seconds where no server answers, DownloadError where a
     file cannot be had, BadInputError where one put by hand is the wrong one.
     """
@@ -248,8 +255,10 @@ def fetch(name, *, raw: Path | None = None, patience: transfer.Patience | None =
     if isinstance(spec, EmbeddedSet):
         return Place("embedded", raw)
     place = Place("data/raw", raw)
+    if not _lacks(spec, place):
+        return place
     remotes = _remotes(spec, place)
-    urls = [url for remote in transfer.needed(remotes, raw) for url in remote.urls]
+    urls = [url for remote in transfer.needed(remotes, _by_hand(spec, raw)) for url in remote.urls]
     if urls and not (verdict := transfer.network(urls)):
         raise transfer.NoNetworkError(f"{spec.title} cannot be downloaded: {verdict.reason}")
     try:
@@ -266,6 +275,10 @@ def fetch(name, *, raw: Path | None = None, patience: transfer.Patience | None =
             f"{spec.title} could not be stored in {raw}: {error.strerror or error}"
         ) from error
     return place
+
+
+def _by_hand(spec, raw: Path) -> Path:
+    return raw / "downloads" / spec.key  # by set: MNIST's and Fashion-MNIST's files share names
 
 
 def _remotes(spec, place: Place) -> list:
@@ -292,7 +305,7 @@ def _fetch_idx(spec, place: Place, partial: Path, patience) -> None:
     for file in (file for pair in spec.files.values() for file in pair):
         if _idx_path(folder, file):
             continue
-        packed = transfer.obtain(spec.remote(file), place.root, partial, patience)
+        packed = transfer.obtain(spec.remote(file), _by_hand(spec, place.root), partial, patience)
         idx.read(packed, file.shape, file.sha256)
         whole = partial / file.name
         whole.write_bytes(idx.unpacked(packed, whole_size(file)))
@@ -310,11 +323,11 @@ def whole_size(file: IdxFile) -> int:
 def _fetch_faces(spec: FaceSet, place: Place, partial: Path, patience) -> None:
     # the lists first: they are small, and without them the archive is of no use
     lists = {
-        label: transfer.obtain(remote, place.root, partial, patience)
+        label: transfer.obtain(remote, _by_hand(spec, place.root), partial, patience)
         for label, remote in spec.lists.items()
     }
     labels = lfw.labels_from(spec, lists)
-    archive = transfer.obtain(spec.archive, place.root, partial, patience)
+    archive = transfer.obtain(spec.archive, _by_hand(spec, place.root), partial, patience)
     made = partial / spec.key
     lfw.prepare(spec, archive, labels, made)
     final = place.root / spec.folder

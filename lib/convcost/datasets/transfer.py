@@ -270,13 +270,11 @@ class _Downloader:
                 raise _Refusal(f"the file is too large ({total:,} bytes)")
             with open(output_file, "wb") as file, progress(self.remote.name, total) as advance:
                 try:
-                    received = self._copy(response.raw, file, advance)
-                except urllib3.exceptions.HTTPError as error:
+                    self._copy(response.raw, file, advance)
+                except urllib3.exceptions.HTTPError as error:  # a body that ends early, too
                     raise _Hiccup(_plain(error)) from error
-            if total is not None and received != total:
-                raise _Hiccup(f"{received:,} of {total:,} bytes came")
 
-    def _copy(self, stream, file, advance) -> int:
+    def _copy(self, stream, file, advance) -> None:
         received = mark = 0
         since = time.monotonic()
         # read1: whatever has arrived, so that a server that drips is noticed
@@ -293,7 +291,6 @@ class _Downloader:
                 if received - mark < 1024 * waited:
                     raise _Hiccup(f"the server stalled ({received:,} bytes came)")
                 mark, since = received, time.monotonic()
-        return received
 
 
 @contextmanager
@@ -363,15 +360,15 @@ def workplace(raw: Path):
         lock.release()
 
 
-def obtain(remote: RemoteFile, raw: Path, partial: Path, patience: Patience | None) -> Path:
-    """The file from `raw/downloads/`, where somebody has put it by hand, or else downloaded.
+def obtain(remote: RemoteFile, by_hand: Path, partial: Path, patience: Patience | None) -> Path:
+    """The file from the folder `by_hand`, where somebody has put it by hand, or else downloaded.
 
     Raises BadInputError where the file put by hand has the wrong hash, DownloadError where it
     cannot be fetched.
     """
     import pooch
 
-    given = raw / "downloads" / remote.name
+    given = by_hand / remote.name
     if not given.exists():
         return download(remote, partial, patience)
     if remote.known_hash:
@@ -384,6 +381,6 @@ def obtain(remote: RemoteFile, raw: Path, partial: Path, patience: Patience | No
     return given
 
 
-def needed(remotes: Iterable[RemoteFile], raw: Path) -> list[RemoteFile]:
-    """Those that nobody has put into `raw/downloads/`."""
-    return [remote for remote in remotes if not (raw / "downloads" / remote.name).exists()]
+def needed(remotes: Iterable[RemoteFile], by_hand: Path) -> list[RemoteFile]:
+    """Those that nobody has put into the folder `by_hand`."""
+    return [remote for remote in remotes if not (by_hand / remote.name).exists()]
