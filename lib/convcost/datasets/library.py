@@ -153,7 +153,8 @@ def load(
     Splits: "train" and "test", for lfw_gender also "validation". Looked for in CONVCOST_DATA, then
     in data/raw, then fetched into data/raw (unless `download` is false; tried once in a process),
     and last replaced by the stand-in (unless `allow_stand_in` is false). Every file is checked
-    against its checksum each time. The result says what it is: `name`, `is_stand_in`, `origin`, `notes`, `banner()`.
+    against its checksum each time. The result says what it is: `name`, `is_stand_in`, `origin`,
+    `notes`, `banner()`.
 
     Raises BadInputError for an unknown set or split, DamagedFileError for a file that is there and
     is not what it should be, MissingDataError where there is no real set and no stand-in allowed.
@@ -246,8 +247,8 @@ def fetch(name, *, raw: Path | None = None, patience: transfer.Patience | None =
 
     All or nothing: the files appear when all are complete and checked; on failure, and after a
     kill, nothing stays that counts as done. One process at a time, the others wait. Files that lie
-    in `data/raw/downloads/<set>/` under their own names are used in place of a download, after the same
-    checks. Raises NoNetworkError within 5 seconds where no server answers, DownloadError where a
+    in `data/raw/downloads/<set>/` under their own names are used in place of a download, after the
+    same checks. Raises NoNetworkError within 5 seconds where no server answers, DownloadError where a
     file cannot be had, BadInputError where one put by hand is the wrong one.
     """
     spec = find(name)
