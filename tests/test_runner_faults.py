@@ -1,6 +1,7 @@
 """What goes wrong for real: killed runners, dead kernels, hanging cells, full disks."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -89,12 +90,38 @@ def key_of(source):
     return notebooks.inputs(notebooks.read(source), {"profile": "quick"}, "quick")["key"]
 
 
-def test_killed_at_any_moment_nothing_counts_as_done_and_nothing_survives(tmp_path):
+def run_in_child(source, folder):
+    """What a child process does that is to be killed."""
+    os.environ["SEEN"] = str(folder)
+    result = runner.run_notebook(source, folder / source.name, profile="quick")
+    sys.exit(0 if result.ok else 1)
+
+
+@pytest.fixture(scope="module")
+def child():
+    """Starts `run_in_child`; the imports are done once, in the server that forks the children."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["convcost.runner", "papermill"])
+    started = []
+
+    def begin(source, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        process = context.Process(target=run_in_child, args=(source, folder))
+        process.start()
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+
+
+def test_killed_at_any_moment_nothing_counts_as_done_and_nothing_survives(tmp_path, child):
     """Four runs at the same time, each killed with -9 at another moment; a fifth goes through."""
     source = slow_notebook(tmp_path / "01-x.ipynb")
     moments = ["01-x.part.ipynb", "cell-1", "cell-3", f"cell-{CELLS}", None]
     runs = [(m, tmp_path / f"run-{i}") for i, m in enumerate(moments)]
-    processes = [start(source, folder) for _, folder in runs]
+    processes = [child(source, folder) for _, folder in runs]
     waiting = [(p, m, f) for p, (m, f) in zip(processes, runs, strict=True) if m]
     until = time.monotonic() + 90
     while waiting and time.monotonic() < until:
@@ -103,27 +130,26 @@ def test_killed_at_any_moment_nothing_counts_as_done_and_nothing_survives(tmp_pa
             if (folder / moment).exists():
                 process.kill()
                 waiting.remove(entry)
-            assert process.poll() in (None, -9), process.stdout.read()
+            assert process.exitcode in (None, -signal.SIGKILL)
         time.sleep(0.005)
     assert waiting == []
-    out = processes[-1].communicate(timeout=60)[0]
-    assert processes[-1].returncode == 0, out
     key = key_of(source)
     for process, (moment, folder) in zip(processes, runs, strict=True):
-        process.wait(timeout=10)
+        process.join(timeout=60)
         if moment:
-            assert process.returncode == -signal.SIGKILL
+            assert process.exitcode == -signal.SIGKILL
             assert_not_done(folder / source.name, key)
         else:
+            assert process.exitcode == 0
             assert notebooks.is_done(folder / source.name, key)
         assert_nothing_survives(folder)
-        process.stdout.close()
 
     # what a killed run left behind does not trouble the next one
     killed = runs[2][1]
     assert (killed / "01-x.part.ipynb").exists()
-    again = start(source, killed)
-    assert again.communicate(timeout=60)[0] and again.returncode == 0
+    again = child(source, killed)
+    again.join(timeout=60)
+    assert again.exitcode == 0
     assert notebooks.is_done(killed / source.name, key)
     assert not (killed / "01-x.part.ipynb").exists()
     assert_nothing_survives(killed)
