@@ -172,6 +172,18 @@ def test_a_dead_mirror_does_not_stop_a_living_one(small, raw, server):
     assert datasets.available(spec, raw=raw)
 
 
+def test_progress_is_a_line_now_and_then(capsys):
+    with transfer.progress("a.gz", 4_000_000, every_s=0.05) as advance:
+        advance(1_000_000)  # too early for a line
+        time.sleep(0.06)
+        advance(1_000_000)
+    with transfer.progress("faces", None, "images", every_s=0) as advance:
+        advance(1_234)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("  a.gz: 2.0 of 4.0 MB, about ") and first.endswith(" ms left")
+    assert second == "  faces: 1,234 images"
+
+
 # ---------------------------------------------------------------- no network
 
 

@@ -248,8 +248,10 @@ def fetch(name, *, raw: Path | None = None, patience: transfer.Patience | None =
     All or nothing: the files appear when all are complete and checked; on failure, and after a
     kill, nothing stays that counts as done. One process at a time, the others wait. Files that lie
     in `data/raw/downloads/<set>/` under their own names are used in place of a download, after the
-    same checks. Raises NoNetworkError within 5 seconds where no server answers, DownloadError where a
-    file cannot be had, BadInputError where one put by hand is the wrong one.
+    same checks.
+
+    Raises NoNetworkError within 5 seconds where no server answers, DownloadError where a file
+    cannot be had, BadInputError where one put by hand is the wrong one.
     """
     spec = find(name)
     raw = raw or paths.RAW

@@ -307,7 +307,7 @@ def progress(what: str, total: int | None, unit: str = "B", every_s: float = 10.
     done = 0
 
     def amount(n: int) -> str:
-        return f"{n / MEGABYTE:.1f} MB" if unit == "B" else f"{n:,} {unit}"
+        return f"{n / MEGABYTE:.1f}" if unit == "B" else f"{n:,}"
 
     def advance(n: int) -> None:
         nonlocal done, last
@@ -317,9 +317,12 @@ def progress(what: str, total: int | None, unit: str = "B", every_s: float = 10.
             return
         last = now
         line = f"  {what}: {amount(done)}"
+        words = "MB" if unit == "B" else unit
         if total and done:
             left = (now - begin) * (total - done) / done
-            line += f" of {amount(total)}, about {units.seconds(left)} left"
+            line += f" of {amount(total)} {words}, about {units.seconds(left)} left"
+        else:
+            line += f" {words}"
         print(line, file=sys.stderr, flush=True)
 
     yield advance
