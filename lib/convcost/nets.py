@@ -237,7 +237,10 @@ def get(name: str) -> Net:
     if name not in names():
         raise BadInputError(f"no net is called {name!r}; known: {', '.join(names())}")
     builder = torchvision.models.get_model_builder(name)
-    side = crop(torchvision.models.get_model_weights(name).DEFAULT)
+    # a vision transformer takes one size only, its constructor's image_size (224 by default)
+    side = (
+        224 if name.startswith("vit") else crop(torchvision.models.get_model_weights(name).DEFAULT)
+    )
     source = f"torchvision {torchvision.__version__.split('+')[0]}"
     if name in CHENG_NETS:
         source = f"cheng2025, Table 1; {source}"

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from operator import is_
+from operator import eq, is_
 
 import torch
 from torch import nn
@@ -39,6 +39,18 @@ def module_paths(model: nn.Module) -> dict[int, list[str]]:
     return paths
 
 
+def every_module(model: nn.Module) -> list[nn.Module]:
+    """Every module of the model once, the model itself first."""
+    found = {id(model): model}
+    todo = [model]
+    while todo:
+        for child in todo.pop()._modules.values():
+            if child is not None and id(child) not in found:
+                found[id(child)] = child
+                todo.append(child)
+    return list(found.values())
+
+
 class as_found:
     """Context manager: on the way out, also after an exception, the model is as it was.
 
@@ -53,11 +65,18 @@ class as_found:
         self.model, self.rng = model, rng
 
     def __enter__(self):
-        self.modules = []
-        for module in self.model.modules():
-            own = module.__dict__
-            inner = [(v, v.copy()) for v in own.values() if type(v) in _CONTAINERS]
-            self.modules.append((own, own.copy(), inner))
+        # Nearly all of a module's dicts are empty (hooks): those are only checked to be empty
+        # still. Few new objects also mean that the garbage collector is not woken up.
+        self.own, self.empty, self.filled = [], [], []
+        for module in every_module(self.model):
+            attributes = module.__dict__
+            self.own.append((attributes, attributes.copy()))
+            for value in attributes.values():
+                if type(value) in _CONTAINERS:
+                    if value:
+                        self.filled.append((value, value.copy()))
+                    else:
+                        self.empty.append(value)
         if self.rng:
             numpy = sys.modules.get("numpy")
             self.states = (
@@ -69,16 +88,20 @@ class as_found:
         return self
 
     def __exit__(self, *exc):
-        for own, before, inner in self.modules:
-            if not _same(own, before):
-                own.clear()
-                own.update(before)
-            for container, contents in inner:
-                if not _same(container, contents):
-                    container.clear()
-                    getattr(container, "extend" if hasattr(container, "extend") else "update")(
-                        contents
-                    )
+        for container, before in self.own:
+            if not _same(container, before):
+                container.clear()
+                container.update(before)
+        if any(self.empty):
+            for container in self.empty:
+                container.clear()
+        for container, before in self.filled:
+            if not _same(container, before):
+                container.clear()
+                fill = (
+                    container.extend if isinstance(container, (list, deque)) else container.update
+                )
+                fill(before)
         if self.rng:
             python, cpu, numpy, cuda = self.states
             random.setstate(python)
@@ -95,7 +118,7 @@ def _same(now, before) -> bool:
     if len(now) != len(before):
         return False
     if isinstance(now, dict):
-        return all(map(is_, now.values(), before.values())) and list(now) == list(before)
+        return all(map(is_, now.values(), before.values())) and all(map(eq, now, before))
     return all(map(is_, now, before))
 
 

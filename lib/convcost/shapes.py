@@ -13,12 +13,14 @@ operators fill the gaps, and `Trace.fallback` says why. What neither path can co
 """
 
 import functools
+import gc
 import itertools
 import math
 import types
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +32,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from convcost import ops
 from convcost.errors import BadInputError
 from convcost.ops import OperatorCall
-from convcost.probe import ModuleStack, as_found
+from convcost.probe import ModuleStack, as_found, every_module
 
 
 def _words(text: str) -> frozenset[str]:
@@ -58,7 +60,6 @@ class Trace:
     batch: int | None
     training: bool | None
     model: str = ""  # class name of the model
-    types: dict[str, str] = field(default_factory=dict)  # module path -> class name
 
 
 # ---------------------------------------------------------------- the shape object
@@ -235,6 +236,10 @@ class Tracer(TorchFunctionMode):
         entry = ENTRIES.get(func) or _entry(func)
         return entry(self, args, kwargs or {})
 
+    def forget(self):
+        """Drop the shapes: they point here and would only go with the next garbage collection."""
+        self.real.clear()
+
     def inside(self, func, args, kwargs):
         """Run a torch function written in Python, so that its own calls arrive here."""
         with self:
@@ -400,6 +405,11 @@ def _find(func) -> Callable:
             return _followed(func)
 
     def missing(t, args, kwargs):
+        # torch also hands over functions that are about no tensor (device, set_grad_enabled)
+        if not any(isinstance(x, torch.Tensor) for x in tree_leaves((args, kwargs))):
+            out = func(*args, **kwargs)
+            if not any(isinstance(x, torch.Tensor) for x in tree_leaves(out)):
+                return out
         raise NoRule(raw)
 
     return missing
@@ -922,10 +932,10 @@ COMPARISONS = (
 )
 ARITHMETIC = (
     "add sub subtract mul multiply div divide true_divide floor_divide remainder fmod neg "
-    "negative abs absolute exp exp2 expm1 log log2 log10 log1p sqrt rsqrt square pow sin cos tan asin acos "
-    "atan atan2 sinh cosh erf erfc ceil floor round trunc frac sign reciprocal clamp clip "
-    "clamp_min clamp_max maximum minimum fmax fmin lerp addcmul addcdiv where masked_fill rsub "
-    "pos nan_to_num tril triu cumsum cumprod logit xlogy logaddexp _weight_norm fill zero "
+    "negative abs absolute exp exp2 expm1 log log2 log10 log1p sqrt rsqrt square pow sin cos tan "
+    "asin acos atan atan2 sinh cosh erf erfc ceil floor round trunc frac sign reciprocal clamp "
+    "clip clamp_min clamp_max maximum minimum fmax fmin lerp addcmul addcdiv where masked_fill "
+    "rsub pos nan_to_num tril triu cumsum cumprod logit xlogy logaddexp _weight_norm fill zero "
     "copy bernoulli uniform normal exponential random"
 )
 
@@ -1585,7 +1595,8 @@ def torch_embedding(t, name, weight, indices, *args, **kwargs):
 
 
 def _new(t, name, shape, dtype, device=None):
-    device = torch.device(device) if device is not None else torch.device("cpu")
+    if not isinstance(device, torch.device):
+        device = torch.device("cpu" if device is None else device)
     out = Shape(shape, dtype or torch.get_default_dtype(), device, t, False, False, False)
     t.note("creation", name, [], [out])
     return out
@@ -1694,8 +1705,8 @@ KINDS.update(
         **dict.fromkeys(_words("_softmax _log_softmax _safe_softmax"), "softmax"),
         **dict.fromkeys(
             _words(
-                "sum mean prod amax amin max min all any argmax argmin logsumexp var std var_mean norm "
-                "linalg_vector_norm nll_loss_forward"
+                "sum mean prod amax amin max min all any argmax argmin logsumexp var std var_mean "
+                "norm linalg_vector_norm nll_loss_forward"
             ),
             "reduction",
         ),
@@ -1727,8 +1738,8 @@ KINDS.update(
         **dict.fromkeys(
             _words(
                 "upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d "
-                "upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa "
-                "grid_sampler_2d grid_sampler_3d"
+                "upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d "
+                "_upsample_bilinear2d_aa grid_sampler_2d grid_sampler_3d"
             ),
             "upsample",
         ),
@@ -1801,6 +1812,17 @@ class MetaTracer(Tracer):
             self.covered = was
         self.adopt(out, predicted)
         return out
+
+    def forget(self):
+        super().forget()
+        self.twins.clear()
+        self.copies.clear()
+
+    def stand_in(self, shape):
+        """The meta tensor for an input of the network."""
+        tensor = torch.empty(shape.shape, dtype=shape.dtype, device="meta")
+        self.twins[id(tensor)] = (tensor, shape)
+        return tensor
 
     def meta(self, x):
         """A meta tensor for a tensor of the model; other values as they are."""
@@ -1926,11 +1948,17 @@ def trace(
     model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper: same parameters
     if not isinstance(model, nn.Module):
         raise BadInputError(f"a torch.nn.Module is expected, got {type(model).__name__}")
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if nn.parameter.is_lazy(tensor):
-            raise BadInputError(
-                f"{name} has no shape yet (lazy module); run the model once on real data first"
-            )
+    parameters: dict[int, nn.Parameter] = {}
+    for module in every_module(model):
+        for name, tensor in module._parameters.items():
+            if tensor is None:
+                continue
+            if nn.parameter.is_lazy(tensor):
+                raise BadInputError(
+                    f"{name} of {type(module).__name__} has no shape yet (lazy module); run the "
+                    "model once on real data first"
+                )
+            parameters[id(tensor)] = tensor
     shapes = _input_shapes(input_shape, batch)
     dtypes = _dtypes(model, dtype, len(shapes))
     fallback = ""
@@ -1949,16 +1977,14 @@ def trace(
             raise BadInputError(
                 f"the forward pass of {type(model).__name__} failed in {again}: {text}"
             ) from cause
-    params, unused = 0, {}
-    for name, p in model.named_parameters():
-        params += p.numel()
-        if id(p) not in tracer.used:
-            unused[name] = p.numel()
+    unused = {}
+    if not parameters.keys() <= tracer.used:
+        unused = {k: p.numel() for k, p in model.named_parameters() if id(p) not in tracer.used}
     return Trace(
         tracer.calls,
         dict(tracer.uncounted),
         fallback,
-        params,
+        sum(p.numel() for p in parameters.values()),
         unused,
         shapes,
         batch,
@@ -1978,24 +2004,21 @@ def _reason(error: BaseException) -> str:
 
 
 def _run(kind, model, shapes, dtypes, training) -> Tracer:
-    with as_found(model):
+    stack = ModuleStack(model)
+    tracer = kind(stack)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    inputs = [
+        Shape(s, d, device, tracer, False, d.is_floating_point, True)
+        for s, d in zip(shapes, dtypes, strict=True)
+    ]
+    with as_found(model), _no_collection():
         if training is not None:
-            for module in model.modules():
+            for module in every_module(model):
                 if module.training is not training:
                     module.__dict__["training"] = training
-        stack = ModuleStack(model)
-        tracer = kind(stack)
-        device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        inputs = [
-            Shape(s, d, device, tracer, False, d.is_floating_point, True)
-            for s, d in zip(shapes, dtypes, strict=True)
-        ]
         try:
             if kind is MetaTracer:
-                twins, inputs = inputs, []
-                for twin in twins:
-                    inputs.append(torch.empty(twin.shape, dtype=twin.dtype, device="meta"))
-                    tracer.adopt(inputs[-1], twin)
+                inputs = [tracer.stand_in(twin) for twin in inputs]
                 with torch.no_grad(), stack, _AtenNotes(tracer), tracer:
                     model(*inputs)
             else:
@@ -2004,7 +2027,24 @@ def _run(kind, model, shapes, dtypes, training) -> Tracer:
         except Exception as error:
             path, module, args = stack.failed or (stack.path, stack.module, tuple(inputs))
             raise _Failed(_where(path, module, args)) from error
+        finally:
+            tracer.forget()
     return tracer
+
+
+@contextmanager
+def _no_collection():
+    """A trace makes thousands of small objects that all die at its end. Left alone, Python's
+    collector would take them for the start of a leak and search the whole process, which takes
+    longer than the trace.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _where(path, module, args) -> str:
