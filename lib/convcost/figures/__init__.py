@@ -75,7 +75,7 @@ FIGURES: dict[str, FigureSpec] = {
         _simple(counting.op_shares, "layer_counts"),
         ("layer_counts",),
         "01-flop-counting",
-        "Share of each operator type in FLOPs, parameters, outputs and bytes of the five nets.",
+        "Share of each operator type in FLOPs, parameters and bytes moved of the five nets.",
     ),
     "01-input-size": FigureSpec(
         _simple(counting.input_sweep, "input_sweep"),

@@ -6,7 +6,7 @@ Every function takes tables of `convcost.records.TABLES` and returns a matplotli
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from convcost.figures import style
 from convcost.units import FLOPS_PER_MAC, scaled
@@ -35,8 +35,9 @@ def layer_profile(layer_counts: pd.DataFrame) -> plt.Figure:
             axis.bar(place, heights, width=1.0, color=colours, edgecolor="white", linewidth=0.3)
             axis.grid(axis="x", visible=False)
             axis.set_xlim(0.3, len(rows) + 0.7)
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         axes[0, column].set_title(style.net_name(net))
-        axes[1, column].set_xlabel("weighted layer, in forward order")
+    figure.supxlabel("weighted layer, in forward order", fontsize="medium")
     axes[0, 0].set_ylabel("forward pass, GFLOPs\n(2 per multiply-add)")
     axes[1, 0].set_ylabel("parameters, millions")
     handles = [plt.Rectangle((0, 0), 1, 1, color=style.OP_COLOURS[op]) for op in ("conv", "linear")]
@@ -47,17 +48,16 @@ def layer_profile(layer_counts: pd.DataFrame) -> plt.Figure:
 
 
 def op_shares(layer_counts: pd.DataFrame) -> plt.Figure:
-    """Share of each operator type in FLOPs, parameters, output elements and bytes moved."""
+    """Share of each operator type in FLOPs, parameters and bytes moved."""
     style.apply()
     nets = [net for net in _FIVE if net in set(layer_counts["net"])]
     rows = layer_counts.assign(group=layer_counts["op"].map(_grouped))
     panels = {
         "macs": "FLOPs",
         "params": "parameters",
-        "acts": "output elements of\nconvolutions and linear layers",
         "bytes": "bytes read and written",
     }
-    figure, axes = plt.subplots(1, len(panels), figsize=(13, 3.6), sharey=True)
+    figure, axes = plt.subplots(1, len(panels), figsize=(11.5, 3.8), sharey=True)
     for axis, (column, title) in zip(axes, panels.items(), strict=True):
         sums = rows.pivot_table(index="net", columns="group", values=column, aggfunc="sum")
         shares = sums.div(sums.sum(axis=1), axis=0).reindex(nets).fillna(0.0)
@@ -82,7 +82,7 @@ def op_shares(layer_counts: pd.DataFrame) -> plt.Figure:
     axes[0].invert_yaxis()
     figure.supxlabel("share of the net's total", fontsize="medium")
     handles, labels = axes[-1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
     return figure
 
 
@@ -123,9 +123,13 @@ def conventions(convention_totals: pd.DataFrame) -> plt.Figure:
     labels = [f"{c} (÷ 2)" if units[c] == "flops" else c for c in order]
     axis.set_yticks(range(len(order)), labels)
     axis.set_xscale("symlog", linthresh=0.1, linscale=0.6)
+    largest = 1.8 * table.loc[table["net"].isin(nets), "off_percent"].abs().max()
+    axis.set_xlim(-largest, largest)
+    axis.set_xticks([-10, -1, -0.1, 0, 0.1, 1, 10])
+    axis.set_ylim(-0.6, len(order) - 0.4)
     axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:+g} %" if v else "0"))
     axis.set_xlabel("total against plain multiply-adds (symmetric log axis)")
-    axis.legend(loc="upper center", bbox_to_anchor=(0.45, 1.14), ncols=len(nets), frameon=False)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.4, 1.1), ncols=len(nets), frameon=False)
     return figure
 
 
@@ -149,11 +153,11 @@ def input_sweep(input_sweep: pd.DataFrame) -> plt.Figure:
     for axis in (left, right):
         axis.set_xscale("log", base=2)
         axis.set_yscale("log")
-        axis.set_xticks(sizes[:: max(1, len(sizes) // 7)])
+        axis.set_xticks([s for s in (28, 64, 128, 224, 448) if s in sizes])
         axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
         axis.minorticks_off()
         axis.set_xlabel("side of the input, px")
-    left.set_ylabel("forward pass, GFLOPs (2 per multiply-add)")
+    left.set_ylabel("forward pass, GFLOPs")
     right.set_ylabel("parameters, millions")
     for axis in (left, right):
         axis.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
@@ -202,15 +206,18 @@ def intensity(layer_counts: pd.DataFrame) -> plt.Figure:
         scaled(FLOPS_PER_MAC * bounds["macs"].max(), "M") * 3,
     )
     axes[0, 0].set_ylabel("MFLOPs of one layer, one image")
-    high = axes[0, 0].get_xlim()[1]
-    for flops_per_byte in (0.5, 10, 100):
-        x = high * 0.75
-        y = flops_per_byte * x
-        if y > axes[0, 0].get_ylim()[1] * 0.7:
-            y = axes[0, 0].get_ylim()[1] * 0.7
-            x = y / flops_per_byte
-        axes[0, -1].text(
-            x, y, f"{flops_per_byte:g} FLOP/B", ha="right", va="bottom", fontsize=7.5, color="0.35"
+    for flops_per_byte, megabytes in ((0.5, 25), (10, 0.3), (100, 0.14)):
+        axes[0, -2].text(
+            megabytes,
+            1.2 * flops_per_byte * megabytes,
+            f"{flops_per_byte:g} FLOP/B",
+            ha="center",
+            va="bottom",
+            fontsize=8,
+            color="0.35",
+            rotation=45,
+            rotation_mode="anchor",
+            transform_rotates_text=True,
         )
     figure.legend(
         *axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False
@@ -259,7 +266,8 @@ def table1(protocol_totals: pd.DataFrame, printed: pd.DataFrame) -> plt.Figure:
     """Every candidate protocol beside the value that Cheng & Liu's Table 1 prints.
 
     `protocol_totals` is the results table with a column `gflops` (the candidate's value) and a
-    boolean column `matches` (prints the same digits); `printed` has columns row, label, gflops.
+    boolean columns `matches` (prints the same digits) and `common` (belongs to the protocol that
+    fits most rows); `printed` has columns row, label, gflops, text.
     """
     style.apply()
     figure, axis = plt.subplots(figsize=(9.5, 4.2))
@@ -270,20 +278,28 @@ def table1(protocol_totals: pd.DataFrame, printed: pd.DataFrame) -> plt.Figure:
         off = 100 * (mine["gflops"] / row.gflops - 1)
         near = off.abs() <= window
         jitter = rng.uniform(-0.28, 0.28, size=len(mine))
-        for matches, look in (
-            (False, {"color": "0.6", "s": 12, "marker": "o", "alpha": 0.55}),
-            (True, {"color": style.OP_COLOURS["linear"], "s": 48, "marker": "D"}),
+        jitter[mine["common"]] = 0.0
+        for label, kind, look in (
+            ("another value", ~mine["matches"], {"color": "0.6", "s": 12, "alpha": 0.55}),
+            (
+                "prints the same digits",
+                mine["matches"] & ~mine["common"],
+                {"color": style.OP_COLOURS["linear"], "s": 40, "marker": "D"},
+            ),
+            (
+                "the one protocol that fits all five",
+                mine["matches"] & mine["common"],
+                {"color": style.OP_COLOURS["conv"], "s": 260, "marker": "*"},
+            ),
         ):
-            chosen = near & (mine["matches"] == matches)
+            chosen = near & kind
             axis.scatter(
                 off[chosen],
                 place + jitter[chosen],
                 edgecolor="white",
                 linewidth=0.4,
-                zorder=3 if matches else 2,
-                label=("prints the same digits" if matches else "another value")
-                if place == 0
-                else None,
+                zorder=2 + (look["s"] > 20) + (look["s"] > 100),
+                label=label if place == 0 else None,
                 **look,
             )
         axis.text(
@@ -301,7 +317,7 @@ def table1(protocol_totals: pd.DataFrame, printed: pd.DataFrame) -> plt.Figure:
     axis.grid(axis="y", visible=False)
     axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:+g} %" if v else "printed"))
     axis.set_xlabel("candidate protocol against the printed value")
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=2, frameon=False)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=3, frameon=False)
     return figure
 
 
@@ -329,18 +345,19 @@ def lenet_multiplications(counts: pd.DataFrame, printed: pd.DataFrame) -> plt.Fi
             edgecolor="white",
             label=label,
         )
-        axis.bar_label(bars, fmt="{:,.4g}", fontsize=7.5, padding=1)
-    seen = printed.set_index("layer").reindex(layers)["multiplications"]
-    axis.plot(
-        np.arange(len(layers)),
-        scaled(seen, "K"),
-        linestyle="none",
-        marker="_",
-        markersize=46,
-        markeredgewidth=2,
-        color="0.1",
-        label="printed in the paper",
-    )
+        for text in axis.bar_label(bars, fmt="{:,.4g}", fontsize=7.5, padding=1):
+            text.set(zorder=5, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4})
+    seen = printed.set_index("layer").reindex(layers)["multiplications"].dropna()
+    place = [layers.index(layer) for layer in seen.index]
+    for x, value in zip(place, seen, strict=True):
+        height = scaled(value, "K")
+        axis.plot(
+            [x - 0.46, x + 0.46],
+            [height, height],
+            color="0.1",
+            linewidth=2,
+            label="printed in the paper" if x == 0 else None,
+        )
     axis.set_xticks(range(len(layers)), layers)
     axis.set_ylabel("multiplications, one image, thousands")
     axis.grid(axis="x", visible=False)
@@ -387,18 +404,42 @@ def separable_ratio(sweep: pd.DataFrame) -> plt.Figure:
 
 
 def resnet_totals(convention_totals: pd.DataFrame, net: str = "resnet18") -> plt.Figure:
-    """One net, one forward pass, every convention: the totals side by side."""
+    """One net, one forward pass, every convention: the totals (left), and a closer look (right).
+
+    The right panel shows those within 1 % of plain multiply-adds, which stand as a line.
+    """
     style.apply()
     rows = convention_totals[convention_totals["net"] == net].sort_values("total")
-    figure, axis = plt.subplots(figsize=(8.5, 0.36 * len(rows) + 1.2))
-    colours = [
-        style.OP_COLOURS["linear"] if unit == "flops" else style.OP_COLOURS["conv"]
-        for unit in rows["unit"]
-    ]
-    bars = axis.barh(rows["convention"], scaled(rows["total"], "G"), color=colours)
-    axis.bar_label(bars, [f" {total:,}" for total in rows["total"]], fontsize=8.5)
-    axis.invert_yaxis()
-    axis.grid(axis="y", visible=False)
-    axis.set_xlim(0, 1.28 * scaled(rows["total"].max(), "G"))
-    axis.set_xlabel(f"what it calls the cost of one forward pass of {style.net_name(net)}, × 10⁹")
+    plain = int(rows[rows["convention"] == "macs-only"]["total"].iloc[0])
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(11.5, 0.36 * len(rows) + 1.2), sharey=True, width_ratios=[1.15, 1]
+    )
+    colours = [style.OP_COLOURS["linear" if unit == "flops" else "conv"] for unit in rows["unit"]]
+    bars = left.barh(rows["convention"], scaled(rows["total"], "G"), color=colours)
+    left.bar_label(bars, [f" {total:,}" for total in rows["total"]], fontsize=8.5)
+    left.set_xlim(0, 1.45 * scaled(rows["total"].max(), "G"))
+    left.set_xlabel(f"total for {style.net_name(net)}, × 10⁹")
+    near = (rows["total"] / plain - 1).abs() < 0.01
+    off = scaled(rows["total"] - plain, "M").where(near)
+    right.axvline(0, color="0.3", linewidth=1)
+    right.hlines(rows["convention"], 0, off, color="0.6", linewidth=1.5)
+    right.scatter(off, rows["convention"], color=style.OP_COLOURS["conv"], s=45, zorder=3)
+    for convention, value in zip(rows["convention"][near], off[near], strict=True):
+        side = -1 if value < 0 else 1
+        right.annotate(
+            f"{value:+.3f}" if value else "0",
+            (value, convention),
+            xytext=(7 * side, 0),
+            textcoords="offset points",
+            ha="left" if side > 0 else "right",
+            va="center",
+            fontsize=8.5,
+        )
+    for convention in rows["convention"][~near]:
+        right.text(0.4, convention, "off this scale", va="center", fontsize=8.5, color="0.4")
+    right.set_xlim(off.min() - 0.22 * (off.max() - off.min()), 1.22 * off.max())
+    right.set_xlabel("minus plain multiply-adds, millions")
+    left.invert_yaxis()
+    for axis in (left, right):
+        axis.grid(axis="y", visible=False)
     return figure

@@ -11,7 +11,10 @@ PAPER_EQUATIONS = ("atsumi-eq1", "ke-eq1", "cheng-eqs")
 
 def table1(results: Results):
     """`counting.table1` of Cheng & Liu's five values."""
-    totals = protocols.with_printed(results.table("protocol_totals"))
+    table = results.table("protocol_totals")
+    totals = protocols.with_printed(table)
+    best = protocols.agreement_of_one_protocol(table).iloc[0][protocols.PROTOCOL]
+    totals["common"] = (totals[protocols.PROTOCOL] == best).all(axis=1)
     rows = [
         {
             "row": name,

@@ -61,4 +61,6 @@ def net_name(key: str) -> str:
 
 def caption(figure: plt.Figure, text: str) -> None:
     """Put what made the data (machine, profile, data set) under a figure, small."""
-    figure.supxlabel(text, fontsize=7, color="0.35", x=0.01, ha="left")
+    height = 0.16 / figure.get_figheight()
+    figure.get_layout_engine().set(rect=(0, height, 1, 1 - height))
+    figure.text(0.005, 0.006, text, fontsize=7, color="0.35", ha="left", va="bottom")
