@@ -206,18 +206,15 @@ def intensity(layer_counts: pd.DataFrame) -> plt.Figure:
         scaled(FLOPS_PER_MAC * bounds["macs"].max(), "M") * 3,
     )
     axes[0, 0].set_ylabel("MFLOPs of one layer, one image")
-    for flops_per_byte, megabytes in ((0.5, 25), (10, 0.3), (100, 0.14)):
+    for flops_per_byte, megabytes in ((0.5, 25), (10, 0.6), (100, 0.7)):
         axes[0, -2].text(
-            megabytes,
-            1.2 * flops_per_byte * megabytes,
+            0.9 * megabytes,
+            1.1 * flops_per_byte * megabytes,
             f"{flops_per_byte:g} FLOP/B",
-            ha="center",
+            ha="right",
             va="bottom",
             fontsize=8,
             color="0.35",
-            rotation=45,
-            rotation_mode="anchor",
-            transform_rotates_text=True,
         )
     figure.legend(
         *axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False
