@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from convcost import claims, datasets, machine, notebooks, paths
+from convcost import claims, datasets, machine, notebooks, paths, units
 from convcost.profiles import PROFILES
 
 QUESTIONS = {
@@ -94,7 +94,7 @@ def this_machine() -> pd.DataFrame:
     facts = machine.describe()
     return pd.DataFrame(
         [
-            {"fact": key.replace("_", " "), "value": _text(key, value)}
+            {"fact": key.removesuffix("_bytes").replace("_", " "), "value": _text(key, value)}
             for key, value in facts.items()
         ]
     )
@@ -104,5 +104,5 @@ def _text(key: str, value: object) -> str:
     if value is None:
         return "not available"
     if key.endswith("_bytes"):
-        return f"{notebooks.scaled_bytes(value)}"
+        return units.byte_size(value)
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

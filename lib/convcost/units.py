@@ -43,6 +43,18 @@ def readable(count: int | float, digits: int = 2) -> str:
     return f"{count:g}"
 
 
+def byte_size(count: int) -> str:
+    """Bytes for people, in powers of 1024.
+
+    >>> byte_size(3 * 2**20), byte_size(24 * 2**30), byte_size(500)
+    ('3.0 MiB', '24.0 GiB', '500 B')
+    """
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} B"
+
+
 def seconds(value: float) -> str:
     """A duration for people: '85 µs', '3.2 ms', '4.1 s', '12 min', '3.5 h'."""
     for limit, factor, unit, form in (
