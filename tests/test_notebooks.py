@@ -267,6 +267,8 @@ def test_the_key_changes_with_every_input(tmp_path, monkeypatch):
     keys.append(_key(shows_runs))
     monkeypatch.setattr(notebooks, "_version", lambda package: "0.1")
     keys.append(_key(made))
+    monkeypatch.setattr(notebooks, "_library_sha256", lambda: "0" * 64)
+    keys.append(_key(made))
     assert shown not in keys
     assert len(set(keys)) == len(keys)
 
@@ -274,6 +276,16 @@ def test_the_key_changes_with_every_input(tmp_path, monkeypatch):
 def write_file(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
+
+
+def test_the_library_counts_with_names_and_contents(tmp_path):
+    found = set()
+    for name, text in (("a.py", "x = 1"), ("a.py", "x = 2"), ("b/c.py", "x"), ("b.csv", "y")):
+        write_file(tmp_path / name, text)
+        found.add(notebooks._tree_sha256(tmp_path, "*.py"))
+    assert len(found) == 3  # the CSV is no source
+    (tmp_path / "a.py").rename(tmp_path / "d.py")
+    assert notebooks._tree_sha256(tmp_path, "*.py") not in found
 
 
 def test_the_key_does_not_change_with_outputs_counts_and_ids(tmp_path):

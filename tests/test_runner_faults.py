@@ -144,16 +144,6 @@ def test_killed_at_any_moment_nothing_counts_as_done_and_nothing_survives(tmp_pa
             assert notebooks.is_done(folder / source.name, key)
         assert_nothing_survives(folder)
 
-    # what a killed run left behind does not trouble the next one
-    killed = runs[2][1]
-    assert (killed / "01-x.part.ipynb").exists()
-    again = child(source, killed)
-    again.join(timeout=60)
-    assert again.exitcode == 0
-    assert notebooks.is_done(killed / source.name, key)
-    assert not (killed / "01-x.part.ipynb").exists()
-    assert_nothing_survives(killed)
-
 
 def test_ctrl_c_stops_cleanly_and_nothing_counts_as_done(tmp_path):
     source = slow_notebook(tmp_path / "01-x.ipynb")
@@ -180,7 +170,6 @@ def test_ctrl_c_stops_cleanly_and_nothing_counts_as_done(tmp_path):
     [
         ("os.kill(os.getpid(), 9)", "the kernel died: probable out-of-memory: it was killed"),
         ("os._exit(9)", "it ended with exit status 9; unless the cell asks for that, probable out"),
-        ("import ctypes; ctypes.string_at(0)", "a crash in compiled code (SIGSEGV)"),
     ],
 )
 def test_a_dead_kernel_is_reported_and_nothing_hangs(tmp_path, monkeypatch, cell, said):
@@ -191,7 +180,7 @@ def test_a_dead_kernel_is_reported_and_nothing_hangs(tmp_path, monkeypatch, cell
     result = runner.run_notebook(source, output, profile="quick", timeout_s=120)
     assert time.monotonic() - began < 30
     assert "01-x failed in cell 5 of 6: the kernel died" in result.error
-    if "oom" not in result.error and "out-of-memory killer" not in result.error:
+    if "out-of-memory killer" not in result.error:  # which may strike others at that moment
         assert said in result.error
     assert "GiB" in result.error and "start again" in result.error
     assert_not_done(output, result.key)

@@ -295,6 +295,10 @@ def _tree_sha256(folder: Path, *patterns: str) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def _library_sha256() -> str:
+    return _tree_sha256(Path(__file__).parent, "*.py")
+
+
 def _version(package: str) -> str:
     try:
         return metadata.version(package)
@@ -372,7 +376,7 @@ def inputs(
         "parameters": dict(sorted(parameters.items())),
         "profile": profile,
         "reference": reference,
-        "library_sha256": _tree_sha256(Path(__file__).parent, "*.py"),
+        "library_sha256": _library_sha256(),
         "published_sha256": _tree_sha256(paths.PUBLISHED, "*.csv"),
         "results_sha256": _results_sha256(reads_runs is True, reference),
         "environment": {
