@@ -415,10 +415,10 @@ def judge_disk(free_bytes: int, writable: bool) -> Finding:
 
 def notebook_cards() -> dict:
     """Name -> card of every notebook that is there."""
-    from convcost import notebooks
+    from convcost.notebooks import card, read  # in this form a missing package is named
 
     return {
-        path.stem: notebooks.card(notebooks.read(path), path.stem)
+        path.stem: card(read(path), path.stem)
         for path in sorted(paths.NOTEBOOKS.glob("[0-9][0-9]-*.ipynb"))
     }
 
