@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from convcost import claims, datasets, machine, notebooks, paths, units
+from convcost import claims, datasets, machine, notebooks, paths, protocols, records, sources, units
 from convcost.profiles import PROFILES
 
 QUESTIONS = {
@@ -106,3 +106,33 @@ def _text(key: str, value: object) -> str:
     if key.endswith("_bytes"):
         return units.byte_size(value)
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def front_table() -> str:
+    """The table of the README, as Markdown, from the reference's results.
+
+    A row of Cheng & Liu's Table 1 each: what is printed, the plain count of the net, what the one
+    protocol that fits most rows prints, and the verdict.
+    """
+    results = records.Results()
+    totals = results.table("protocol_totals")
+    common = protocols.agreement_of_one_protocol(totals).iloc[0]
+    plain = protocols.plain_against_printed(results.table("net_counts")).set_index("net")
+    candidates = protocols.with_printed(totals)
+    entries = {entry.key: entry for entry in claims.ledger(source="cheng2025", notebook="01")}
+    lines = [
+        "| net | the paper prints | plain count, 2 per multiply-add | under the protocol found |"
+        " verdict |",
+        "|---|---|---|---|---|",
+    ]
+    for row, label in protocols.TABLE1_ROWS.items():
+        net = common[row]
+        mine = candidates[(candidates["row"] == row) & (candidates["net"] == net)]
+        text = mine[(mine[protocols.PROTOCOL] == common[protocols.PROTOCOL]).all(axis=1)]["text"]
+        name = label if net == label.lower() else f"{label} ({net})"
+        lines.append(
+            f"| {name} | {sources.printed_text('cheng2025', row)} G | "
+            f"{plain.loc[net, 'gflops']:.3f} G | {text.item()} G | "
+            f"{claims.family(entries[f'cheng2025/{row}'].verdict)} |"
+        )
+    return "\n".join(lines)
