@@ -17,7 +17,7 @@ def resolve(profile: str = "auto") -> str:
     """The profile that runs: "quick", "cpu" or "gpu".
 
     "auto" is the environment's CONVCOST_PROFILE where it is set (the runner sets it), else "gpu"
-    where an NVIDIA GPU answers, else "quick". Raises BadInputError for any other name, and for
+    where an NVIDIA GPU answers and torch can use it, else "quick". Raises BadInputError for any other name, and for
     "gpu" on a machine without one.
 
     >>> resolve("quick")
@@ -27,12 +27,14 @@ def resolve(profile: str = "auto") -> str:
         profile = os.environ.get("CONVCOST_PROFILE") or "auto"
     if profile not in CHOICES:
         raise BadInputError(f"unknown profile {profile!r}: choose one of {', '.join(CHOICES)}")
-    has_gpu = machine.describe().get("gpu") is not None
+    facts = machine.describe()
+    # a torch built for the CPU alone, "2.13.0+cpu", cannot use the GPU that answers
+    has_gpu = facts["gpu"] is not None and not str(facts["torch"]).endswith("+cpu")
     if profile == "auto":
         return "gpu" if has_gpu else "quick"
     if profile == "gpu" and not has_gpu:
         raise BadInputError(
-            "profile gpu needs an NVIDIA GPU and none answers here: run with PROFILE=cpu "
-            "(hours) or PROFILE=quick (minutes)"
+            "profile gpu needs an NVIDIA GPU and a torch built for CUDA, and this machine lacks one "
+            "of them (`make doctor` says which): run with PROFILE=cpu (hours) or PROFILE=quick"
         )
     return profile
