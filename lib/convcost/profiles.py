@@ -17,8 +17,8 @@ def resolve(profile: str = "auto") -> str:
     """The profile that runs: "quick", "cpu" or "gpu".
 
     "auto" is the environment's CONVCOST_PROFILE where it is set (the runner sets it), else "gpu"
-    where an NVIDIA GPU answers and torch can use it, else "quick". Raises BadInputError for any other name, and for
-    "gpu" on a machine without one.
+    where an NVIDIA GPU answers and torch can use it, else "quick". Raises BadInputError for any
+    other name, and for "gpu" where there is none.
 
     >>> resolve("quick")
     'quick'
@@ -34,7 +34,7 @@ def resolve(profile: str = "auto") -> str:
         return "gpu" if has_gpu else "quick"
     if profile == "gpu" and not has_gpu:
         raise BadInputError(
-            "profile gpu needs an NVIDIA GPU and a torch built for CUDA, and this machine lacks one "
-            "of them (`make doctor` says which): run with PROFILE=cpu (hours) or PROFILE=quick"
+            "profile gpu needs an NVIDIA GPU and a torch built for CUDA; one of them is missing "
+            "(`make doctor` says which): run with PROFILE=cpu (hours) or PROFILE=quick"
         )
     return profile
