@@ -176,6 +176,11 @@ def _no_outputs(made):
         cell.outputs = []
 
 
+def _never_executed(made):
+    for _, cell in notebooks.code_cells(made):
+        cell.outputs, cell.execution_count = [], None
+
+
 def _edited(made):
     made.cells[4].source = "print('three')"
 
@@ -242,6 +247,7 @@ def _early_verdict(made):
         (_unrun, "cell 5: execution count None, not 3"),
         (_out_of_order, "cell 4: execution count 3, not 2"),
         (_no_outputs, "it has no outputs"),
+        (_never_executed, "it has not been run"),
         (_edited, "its code was edited after the reference run"),
         (_never_run, "no reference run made its outputs"),
         (_other_kernel, "its kernel is 'conda-env'"),
@@ -260,6 +266,12 @@ def test_every_fault_of_a_notebook_is_named(fault, said):
     fault(made)
     found = complaints(made)
     assert any(said in line for line in found), found
+
+
+def test_an_unrun_notebook_is_one_complaint_not_one_per_cell():
+    made = clean()
+    _never_executed(made)
+    assert len(complaints(made)) == 1
 
 
 def test_a_guide_needs_no_argument():

@@ -3,10 +3,12 @@
 import contextlib
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -91,7 +93,7 @@ def test_plan_says_what_will_be_done_and_touches_nothing(house):
         ("00", "to run", 60),  # last: it shows what the others wrote
     ]
     text = plan.text()
-    assert "digits: embedded, 1797 images" in text
+    assert "data     digits: embedded, 1797 images" in text
     assert "04-complexity-precision: 04-complexity-precision: its card is wrong" in text
     assert "about 0:04:00 (h:mm:ss) to go" in text
     assert "hours, resumable" in text
@@ -189,7 +191,13 @@ def test_killed_and_interrupted_reproduce_resumes(house):
     slow = "for i in range(40):\n    time.sleep(0.1)\n    if os.path.exists('fast'): break"
     write(paths.NOTEBOOKS / "00-start-here.ipynb", mark)
     write(paths.NOTEBOOKS / "01-flop-counting.ipynb", mark + "\npathlib.Path('in').touch()", slow)
-    environment = os.environ | {"CONVCOST_ROOT": str(house)}
+    # a copy of the library, which nobody edits while the test runs
+    library = Path(notebooks.__file__).parent
+    shutil.copytree(library, house / "lib" / "convcost")
+    environment = os.environ | {
+        "CONVCOST_ROOT": str(house),
+        "PYTHONPATH": str(house / "lib"),
+    }
     command = [sys.executable, "-m", "convcost", "reproduce", "--profile", "quick"]
     marker = paths.NOTEBOOKS / "in"
     output = paths.EXECUTED_NOTEBOOKS / "01-flop-counting.ipynb"

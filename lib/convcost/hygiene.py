@@ -156,8 +156,10 @@ def _file_faults(notebook: Mapping, name: str) -> Iterator[tuple[str, str]]:
     if left:
         yield f"metadata of a run is left ({', '.join(left)})", "publish it with --reference"
     code = [cell for _, cell in notebooks.code_cells(notebook)]
-    if code and not any(cell.get("outputs") for cell in code):
-        yield "it has no outputs", "run it with --reference: it must be readable unrun"
+    if code and not any(cell.get("execution_count") for cell in code):
+        yield "it has not been run", "run it with --reference: it must be readable as it is"
+    elif code and not any(cell.get("outputs") for cell in code):
+        yield "it has no outputs", "run it with --reference: it must be readable as it is"
     made = own.get("reference", {}).get("code_sha256")
     if made is None:
         yield "no reference run made its outputs", "run it with --reference"
@@ -225,6 +227,7 @@ def check_text(text: str, file: str) -> list[Complaint]:
     for what, do in _file_faults(notebook, name):
         complain(what, do)
     expected = 1
+    was_run = any(cell.get("execution_count") for _, cell in notebooks.code_cells(notebook))
     for number, cell in enumerate(notebook.cells, 1):
         own_id = ids[number - 1]
         if own_id is None or ids.index(own_id) != number - 1:
@@ -239,7 +242,7 @@ def check_text(text: str, file: str) -> list[Complaint]:
         if not cell.source.strip():
             complain("an empty code cell", "remove it", number)
             continue
-        if cell.execution_count != expected:
+        if was_run and cell.execution_count != expected:
             counted = f"execution count {cell.execution_count}, not {expected}"
             complain(counted, "run the whole notebook in order, with --reference", number)
         expected += 1

@@ -78,10 +78,11 @@ class Plan:
                 planned.state,
                 f"{planned.expected_s / 60:.1f}" if planned.state == "to run" else "-",
                 f"{planned.ram_gb:g} GB" if planned.ram_gb else "-",
-                "; ".join(f"{k}: {v}" for k, v in planned.data.items()) or "none needed",
+                ", ".join(planned.data) or "none needed",
             )
             for planned in self.notebooks
         ]
+        data = {name: origin for p in self.notebooks for name, origin in p.data.items()}
         left = sum(p.expected_s for p in self.notebooks if p.state == "to run")
         lines = [
             f"machine  {self.machine}",
@@ -90,6 +91,7 @@ class Plan:
             "",
             _table(("notebook", "state", "minutes", "RAM", "data"), rows),
             "",
+            *(f"data     {name}: {origin}" for name, origin in data.items()),
             f"about {_clock(left)} (h:mm:ss) to go" if left else "nothing to run",
         ]
         lines += [f"{p.name}: {p.reason}" for p in self.notebooks if p.reason]
