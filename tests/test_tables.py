@@ -21,8 +21,8 @@ def test_long_text_is_shown_whole_and_escaped():
 
 def test_numbers_align_right_and_text_left():
     html = tables.show(pd.DataFrame({"net": ["AlexNet"], "macs": [714188480]}))._repr_html_()
-    assert '<td align="left">AlexNet</td>' in html
-    assert '<td align="right">714,188,480</td>' in html
+    assert '<td align="left" style="text-align: left">AlexNet</td>' in html
+    assert '<td align="right" style="text-align: right">714,188,480</td>' in html
 
 
 def test_missing_values_and_numpy_types():

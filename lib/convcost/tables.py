@@ -34,7 +34,7 @@ class Shown:
         ]
         with pd.option_context("display.max_colwidth", None):
             html = self._text().to_html(index=False, border=0, justify="left", na_rep="–")
-        # GitHub drops style sheets and keeps the align attribute, so alignment goes there
+        # GitHub keeps the align attribute and drops styles, Jupyter's own sheet overrules align
         rows = []
         column = 0
         for line in html.splitlines():
@@ -42,7 +42,7 @@ class Shown:
                 column = 0
             elif "<td>" in line:
                 side = "right" if numeric[column] else "left"
-                line = line.replace("<td>", f'<td align="{side}">', 1)
+                line = line.replace("<td>", f'<td align="{side}" style="text-align: {side}">', 1)
                 column += 1
             rows.append(line)
         return "\n".join(rows)

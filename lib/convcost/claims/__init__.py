@@ -19,6 +19,7 @@ from convcost.claims.verdicts import (
     evaluate,
     family,
     ledger,
+    summary,
     table,
     view,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "evaluate",
     "family",
     "ledger",
+    "summary",
     "table",
     "view",
 ]

@@ -65,6 +65,7 @@ class Tolerance:
     why: str
     absolute: float = 0.0
     relative: float = 0.0
+    words: str = ""  # how it reads where it is no distance
 
     def agrees(self, published: float, ours: float) -> bool:
         """Whether `ours` lies within the tolerance of `published`.
@@ -80,6 +81,8 @@ class Tolerance:
         return distance <= allowed
 
     def __str__(self) -> str:
+        if self.words:
+            return self.words
         if not self.absolute and not self.relative:
             return "equal"
         parts = []
@@ -311,6 +314,13 @@ def table(entries: Iterable[Entry]) -> pd.DataFrame:
     return pd.DataFrame([asdict(entry) for entry in entries])
 
 
+def summary(entries: Iterable[Entry]) -> pd.DataFrame:
+    """How many claims of which kind each place of a source makes: source, locator, claims, kinds."""
+    frame = table(entries)
+    grouped = frame.groupby(["source", "locator"], sort=False)["kind"]
+    return grouped.agg(claims="size", kinds=lambda k: ", ".join(dict.fromkeys(k))).reset_index()
+
+
 def view(entries: Iterable[Entry], *, with_run: bool = True) -> tables.Shown:
     """The entries as a verdict table for a notebook.
 
@@ -328,20 +338,30 @@ def view(entries: Iterable[Entry], *, with_run: bool = True) -> tables.Shown:
             "this run": tables.cell(entry.this_run),
             "ratio": _ratio(entry),
             "tolerance": entry.tolerance or "–",
-            "verdict": entry.verdict,
-            "reason": entry.reason,
+            "verdict": family(entry.verdict),
+            "reason": _with_protocol(entry.verdict, entry.reason),
         }
         if entry.this_run is not None and entry.verdict_this_run != entry.verdict:
-            row["verdict"] += f" (this run: {entry.verdict_this_run})"
+            row["verdict"] += f" (this run: {family(entry.verdict_this_run)})"
+            row["reason"] += (
+                f" (this run: {entry.reason_this_run})" if entry.reason_this_run else ""
+            )
         rows.append(row)
     frame = pd.DataFrame(rows)
     return tables.show(frame if with_run else frame.drop(columns="this run"))
 
 
+def _with_protocol(verdict: str, reason: str) -> str:
+    protocol = verdict.removeprefix(family(verdict)).strip()
+    return "; ".join(part for part in (protocol, reason) if part)
+
+
 def _with_unit(published: object, unit: str) -> str:
     if published is None:
         return "–"
-    return f"{published} {unit}" if unit not in ("", "1", "formula", "statement") else published
+    if unit == "formula":  # with spaces, or the browser cannot break it
+        return str(published).replace("*", " × ").replace("+", " + ")
+    return f"{published} {unit}" if unit not in ("", "1", "statement") else str(published)
 
 
 def _ratio(entry: Entry) -> str:

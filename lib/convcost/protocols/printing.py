@@ -153,8 +153,8 @@ def in_words(candidate: pd.Series) -> str:
     """One candidate protocol as a phrase."""
     heads = ", auxiliary heads counted" if candidate["aux_heads"] else ""
     return (
-        f"{candidate['net']}, {candidate['input_px']} px, {candidate['in_channels']} channels, "
-        f"{candidate['num_classes']} classes{heads}, counted as {candidate['convention']}, "
+        f"{candidate['convention']} on {candidate['net']} at {candidate['input_px']} px, "
+        f"{candidate['in_channels']} channels, {candidate['num_classes']} classes{heads}, "
         f"{candidate['printing']}"
     )
 
