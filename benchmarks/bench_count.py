@@ -2,7 +2,7 @@
 
 `python benchmarks/bench_count.py` prints, per net, the median time of both over several rounds and
 their ratio, then our time at 224 and at 896 pixels. It leaves with status 1 if a target is missed:
-20 times faster than thop on densenet161, 10 times on each net of cheng2025's Table 1, and at 896
+20 times faster than thop on densenet161, 10 times on each net of cheng2025 (Table 1), and at 896
 pixels not slower than 1.5 times the time at 224 (the work is the same: what differs is noise).
 thop gets a copy of the model in every round, because it leaves buffers behind; copying is not timed.
 """

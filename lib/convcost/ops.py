@@ -38,7 +38,7 @@ ZERO_COST: dict[str, str] = {
 MAC_OPS = frozenset({"conv", "conv_transpose", "linear", "matmul", "attention", "rnn"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OperatorCall:
     """One operator executed in a forward pass.
 

@@ -13,11 +13,10 @@ from operator import eq, is_
 
 import torch
 from torch import nn
-from torch.nn.modules import module as module_hooks
 
 from convcost.errors import BadInputError
 
-_CONTAINERS = (dict, OrderedDict, list, set, deque)
+_CONTAINERS = frozenset((dict, OrderedDict, list, set, deque))
 
 
 def module_paths(model: nn.Module) -> dict[int, list[str]]:
@@ -89,7 +88,9 @@ class as_found:
 
     def __exit__(self, *exc):
         for container, before in self.own:
-            if not _same(container, before):
+            if not (
+                len(container) == len(before) and all(map(is_, container.values(), before.values()))
+            ):
                 container.clear()
                 container.update(before)
         if any(self.empty):
@@ -122,40 +123,59 @@ def _same(now, before) -> bool:
     return all(map(is_, now, before))
 
 
+_ACTIVE: dict[int, list["ModuleStack"]] = {}  # thread -> its stacks, the innermost last
+_LOCK = threading.Lock()
+_original_call = None
+
+
+def _watched_call(module, *args, **kwargs):
+    stacks = _ACTIVE.get(threading.get_ident())
+    if not stacks:
+        return _original_call(module, *args, **kwargs)
+    return stacks[-1].call(module, args, kwargs)
+
+
 class ModuleStack:
     """Context manager: which module of `model` is running, by path, in this thread.
 
     `path` and `module` are those of the innermost running module. A module held under several
     paths gets the path below the module that calls it; a parent that holds one child under two
     names gets them in turn. `failed` is (path, module, args) of the innermost module that raised.
-    Works with torch's global module hooks, which are removed on the way out.
+    `shortcut(module, args)`, if set, may answer a module's call in place of its forward, or return
+    NotImplemented.
+
+    No hook is set on any module. `nn.Module.__call__` is replaced while a stack is active in some
+    thread (as torch.fx does; half the cost of torch's global hooks) and put back by the last one.
     """
 
     def __init__(self, model: nn.Module):
         self.model = model
         self.paths = module_paths(model)
         self.path, self.module = "", model
-        self.frames: list[tuple[str, nn.Module, tuple]] = []
         self.turns: dict[tuple[str, int], int] = {}
-        self.failed = None
+        self.failed = self.error = self.shortcut = None
 
     def __enter__(self):
-        self.thread = threading.get_ident()
-        self.outer = sys.exc_info()[1]
-        self.handles = (
-            module_hooks.register_module_forward_pre_hook(self._enter),
-            module_hooks.register_module_forward_hook(self._leave, always_call=True),
-        )
+        global _original_call
+        with _LOCK:
+            if not _ACTIVE:
+                _original_call = nn.Module.__call__
+                nn.Module.__call__ = _watched_call
+            _ACTIVE.setdefault(threading.get_ident(), []).append(self)
         return self
 
     def __exit__(self, *exc):
-        for handle in self.handles:
-            handle.remove()
+        with _LOCK:
+            thread = threading.get_ident()
+            _ACTIVE[thread].remove(self)
+            if not _ACTIVE[thread]:
+                del _ACTIVE[thread]
+            if not _ACTIVE:
+                nn.Module.__call__ = _original_call
         return False
 
-    def _enter(self, module, args):
-        if threading.get_ident() != self.thread:
-            return
+    def call(self, module, args, kwargs):
+        """Run one module's call as torch would, keeping `path`, `module` and `failed`."""
         found = self.paths.get(id(module))
         if found is None:  # made during the forward pass: no name, so its class
             name = f"<{type(module).__name__}>"
@@ -164,8 +184,20 @@ class ModuleStack:
             path = found[0]
         else:
             path = self._choose(module, found)
-        self.frames.append((self.path, self.module, args))
+        outer = self.path, self.module
         self.path, self.module = path, module
+        try:
+            if self.shortcut is not None and not kwargs:
+                output = self.shortcut(module, args)
+                if output is not NotImplemented:
+                    return output
+            return _original_call(module, *args, **kwargs)
+        except Exception as error:
+            if error is not self.error:
+                self.error, self.failed = error, (path, module, args)
+            raise
+        finally:
+            self.path, self.module = outer
 
     def _choose(self, module, found):
         prefix = self.path + "." if self.path else ""
@@ -175,14 +207,6 @@ class ModuleStack:
         turn = self.turns.get((self.path, id(module)), 0)
         self.turns[self.path, id(module)] = turn + 1
         return near[turn % len(near)]
-
-    def _leave(self, module, args, output):
-        if threading.get_ident() != self.thread or not self.frames:
-            return
-        error = sys.exc_info()[1]
-        if error is not None and error is not self.outer and self.failed is None:
-            self.failed = (self.path, self.module, args)
-        self.path, self.module, _ = self.frames.pop()
 
 
 class watch:

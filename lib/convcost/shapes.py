@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.modules import module as module_hooks
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
@@ -73,10 +74,21 @@ class Shape:
     `origins`: the parameters and buffers it is computed from, if it is not fed.
     """
 
-    __slots__ = ("device", "dtype", "fed", "origins", "shape", "tracer", "wants", "wants_in")
+    __slots__ = (
+        "device",
+        "dims",
+        "dtype",
+        "fed",
+        "nbytes",
+        "origins",
+        "tracer",
+        "wants",
+        "wants_in",
+    )
 
     def __init__(self, shape, dtype, device, tracer, wants, wants_in, fed, origins=()):
-        self.shape = torch.Size(shape)
+        self.dims = dims = tuple(shape)
+        self.nbytes = math.prod(dims) * dtype.itemsize
         self.dtype = dtype
         self.device = device
         self.tracer = tracer
@@ -84,6 +96,10 @@ class Shape:
         self.wants_in = wants_in
         self.fed = fed
         self.origins = origins
+
+    def resize(self, shape, dtype):
+        self.dims, self.dtype = tuple(shape), dtype
+        self.nbytes = math.prod(self.dims) * dtype.itemsize
 
     # Models ask isinstance(x, torch.Tensor); this makes the answer yes without being one.
     __class__ = property(lambda self: torch.Tensor)
@@ -97,8 +113,9 @@ class Shape:
         raise NoRule(getattr(func, "__name__", str(func)))
 
     def __repr__(self):
-        return f"Shape({tuple(self.shape)}, {self.dtype})"
+        return f"Shape({self.dims}, {self.dtype})"
 
+    shape = property(lambda self: torch.Size(self.dims))
     requires_grad = property(lambda self: False, lambda self, value: None)
     grad = property(lambda self: None, lambda self, value: None)
     grad_fn = property(lambda self: None)
@@ -111,23 +128,23 @@ class Shape:
     is_cuda = property(lambda self: self.device.type == "cuda")
     is_cpu = property(lambda self: self.device.type == "cpu")
     layout = property(lambda self: torch.strided)
-    names = property(lambda self: (None,) * len(self.shape))
+    names = property(lambda self: (None,) * len(self.dims))
     itemsize = property(lambda self: self.dtype.itemsize)
-    ndim = property(lambda self: len(self.shape))
+    ndim = property(lambda self: len(self.dims))
     data = property(lambda self: self, lambda self, value: None)
     T = property(lambda self: self.permute(*range(self.ndim - 1, -1, -1)))
     mT = property(lambda self: self.transpose(-2, -1))
 
     def size(self, dim=None):
-        return self.shape if dim is None else self.shape[dim]
+        return torch.Size(self.dims) if dim is None else self.dims[dim]
 
     def dim(self):
-        return len(self.shape)
+        return len(self.dims)
 
     ndimension = dim
 
     def numel(self):
-        return math.prod(self.shape)
+        return math.prod(self.dims)
 
     nelement = numel
 
@@ -135,7 +152,7 @@ class Shape:
         return self.dtype.itemsize
 
     def stride(self, dim=None):
-        steps = tuple(math.prod(self.shape[i + 1 :]) for i in range(len(self.shape)))
+        steps = tuple(math.prod(self.dims[i + 1 :]) for i in range(len(self.dims)))
         return steps if dim is None else steps[dim]
 
     def is_floating_point(self):
@@ -154,9 +171,9 @@ class Shape:
         return self
 
     def __len__(self):
-        if not self.shape:
+        if not self.dims:
             raise TypeError("len() of a 0-d tensor")
-        return self.shape[0]
+        return self.dims[0]
 
     def __iter__(self):
         return iter(self.unbind(0))
@@ -218,6 +235,11 @@ for _name in _words(
 # ---------------------------------------------------------------- the tracer
 
 
+# A frozen dataclass fills its fields one by one through object.__setattr__; thousands of calls per
+# net are made a third faster this way. A test compares the result with the constructor's.
+_new_call = object.__new__
+
+
 class Tracer(TorchFunctionMode):
     """Notes operator calls. As a torch function mode it sees every torch function of the forward,
     also those on parameters alone, so nothing is computed and no buffer is written.
@@ -251,30 +273,42 @@ class Tracer(TorchFunctionMode):
             return x
         known = self.real.get(id(x))
         if known is None:
-            with torch._C.DisableTorchFunctionSubclass():
-                floating = x.dtype.is_floating_point
-                trained = floating and (isinstance(x, nn.Parameter) or x.requires_grad)
-                shape = Shape(x.shape, x.dtype, x.device, self, trained, trained, False, (x,))
-            known = self.real[id(x)] = (x, shape)  # holds x, so that the id stays its own
+            with torch._C.DisableTorchFunction():  # this mode would see the attributes being read
+                known = self._stand_for(x)
         return known[1]
+
+    def _stand_for(self, x):
+        dtype = x.dtype
+        floating = dtype.is_floating_point
+        trained = floating and (type(x) is nn.Parameter or isinstance(x, nn.Parameter))
+        shape = Shape(x.shape, dtype, x.device, self, trained, trained, False, (x,))
+        known = self.real[id(x)] = (x, shape)  # holds x, so that the id stays its own
+        return known
+
+    def prepare(self, model):
+        """Know all parameters and buffers before the mode is on: cheaper than one by one."""
+        for module in every_module(model):
+            for tensors in (module._parameters, module._buffers):
+                for x in tensors.values():
+                    if x is not None and id(x) not in self.real:
+                        self._stand_for(x)
 
     def make(self, shape, parents: Sequence[Shape], dtype=None) -> Shape:
         """A result computed from `parents`."""
         first = parents[0]
         dtype = dtype or first.dtype
         if len(parents) == 1:
-            wants, wants_in, fed, origins = (
-                first.wants,
-                first.wants_in,
-                first.fed,
-                first.origins,
-            )
+            wants, wants_in, fed, origins = first.wants, first.wants_in, first.fed, first.origins
         else:
-            wants = any(p.wants for p in parents)
-            wants_in = any(p.wants_in for p in parents)
-            fed = any(p.fed for p in parents)
-            origins = () if fed else tuple({id(o): o for p in parents for o in p.origins}.values())
-        if not dtype.is_floating_point and not dtype.is_complex:
+            wants = wants_in = fed = False
+            for p in parents:
+                wants = wants or p.wants
+                wants_in = wants_in or p.wants_in
+                fed = fed or p.fed
+            origins = ()
+            if not fed:
+                origins = tuple({id(o): o for p in parents for o in p.origins}.values())
+        if wants_in and not (dtype.is_floating_point or dtype.is_complex):
             wants = wants_in = False
         return Shape(shape, dtype, first.device, self, wants, wants_in, fed, origins)
 
@@ -291,44 +325,70 @@ class Tracer(TorchFunctionMode):
         input_gradient: int = 0,
     ) -> None:
         """Add a call. `data` is sorted into inputs and weights by where it comes from."""
-        inputs = [s for s in data if s.fed or not s.origins]
-        named = weights
-        weights = [*weights, *(s for s in data if s.origins and not s.fed)]
+        inputs, moved, wants, params = [], 0, False, 0
+        named = bool(weights)
+        for s in data:
+            if s.fed or not s.origins:
+                inputs.append(s.dims)
+                moved += s.nbytes
+                wants = wants or s.wants
+            else:
+                weights = [*weights, s]
         # what a bookkeeping counter does (num_batches_tracked += 1) is no operator of the net
-        if not inputs and not named and all(not o.shape for o in outputs):
+        if not inputs and not named and not any(o.dims for o in outputs):
             return
-        params = 0
-        for weight in weights:
-            for tensor in weight.origins:
-                self.used.add(id(tensor))
-                # weights that only change their shape on the way belong to the call that uses them
-                if (named or inputs) and id(tensor) not in self.owned:
-                    self.owned.add(id(tensor))
-                    if isinstance(tensor, nn.Parameter):
-                        params += math.prod(tensor.shape)
-        moved = 0
-        if op != "reshape":
-            for s in (*inputs, *weights, *outputs):
-                moved += math.prod(s.shape) * s.dtype.itemsize
-        self.calls.append(
-            OperatorCall(
-                self.stack.path,
-                type(self.stack.module).__name__,
-                op,
-                function,
-                tuple([tuple(s.shape) for s in inputs]),
-                tuple([tuple(s.shape) for s in weights]),
-                tuple([tuple(s.shape) for s in outputs]),
-                attrs if attrs is not None else {},
-                macs,
-                params,
-                sum(math.prod(o.shape) for o in outputs) if op in ops.MAC_OPS else 0,
-                any(s.wants for s in inputs),
-                gradient,
-                input_gradient,
-                moved,
-            )
+        for s in weights:
+            moved += s.nbytes
+            for tensor in s.origins:
+                key = id(tensor)
+                if key not in self.owned:
+                    self.used.add(key)
+                    # weights that only change their shape on the way belong to the call that
+                    # uses them
+                    if named or inputs:
+                        self.owned.add(key)
+                        if type(tensor) is nn.Parameter or isinstance(tensor, nn.Parameter):
+                            params += math.prod(self.of(tensor).dims)
+        acts = 0
+        for s in outputs:
+            moved += s.nbytes
+            if op in ops.MAC_OPS:
+                acts += math.prod(s.dims)
+        call = _new_call(OperatorCall)
+        call.__dict__.update(
+            path=self.stack.path,
+            module_type=type(self.stack.module).__name__,
+            op=op,
+            function=function,
+            inputs=tuple(inputs),
+            weights=tuple([s.dims for s in weights]),
+            outputs=tuple([s.dims for s in outputs]),
+            attrs={} if attrs is None else attrs,
+            macs=macs,
+            params=params,
+            acts=acts,
+            input_needs_grad=wants,
+            gradient_macs=gradient,
+            input_gradient_macs=input_gradient,
+            bytes=0 if op == "reshape" else moved,
         )
+        self.calls.append(call)
+
+    def shortcut(self, module, args):
+        """The rule of a common torch layer instead of its forward, which would come to the same."""
+        quick = QUICK.get(type(module))
+        if quick is None or len(args) != 1 or type(args[0]) is not Shape:
+            return NotImplemented
+        own = module.__dict__
+        if (
+            own["_forward_hooks"]
+            or own["_forward_pre_hooks"]
+            or own["_backward_hooks"]
+            or own["_backward_pre_hooks"]
+            or "forward" in own
+        ):
+            return NotImplemented
+        return quick(self, own, args[0])
 
 
 # ---------------------------------------------------------------- function -> rule
@@ -357,6 +417,7 @@ VALUES = _words(
     "item tolist numpy __bool__ __int__ __float__ __index__ __contains__ is_nonzero equal "
     "allclose __array__ nonzero unique"
 )
+RESHAPING = _words("squeeze unsqueeze transpose t swapaxes swapdims")  # in place: other shape
 GETTERS_OF_TENSORS = frozenset(("T", "mT", "H", "mH", "data", "real"))
 
 
@@ -450,13 +511,13 @@ def _write(t, found, name, args, kwargs):
     target = t.of(args[0])
     if type(result) is not Shape:
         return result
-    if target.shape != result.shape and found is not reshaping:
-        raise BadInputError(f"{name}: {tuple(result.shape)} cannot be written into {target}")
+    if target.dims != result.dims and name not in RESHAPING:
+        raise BadInputError(f"{name}: {result.dims} cannot be written into {target}")
     target.wants |= result.wants
     target.wants_in |= result.wants_in
     target.fed |= result.fed
     target.origins = () if target.fed else result.origins
-    target.shape = result.shape
+    target.resize(result.dims, target.dtype)
     return target
 
 
@@ -530,17 +591,16 @@ def _present(t, *tensors) -> list[Shape]:
 def convolution(t, name, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     x, w = t.of(input), t.of(weight)
     n = int(name[4])
-    batched = len(x.shape) == n + 2
-    if len(w.shape) != n + 2 or len(x.shape) not in (n + 1, n + 2):
-        raise BadInputError(f"{name} of {tuple(x.shape)} with a weight {tuple(w.shape)}")
-    batch = x.shape[0] if batched else 1
-    channels, size, kernel = x.shape[-n - 1], x.shape[-n:], tuple(w.shape[2:])
-    out_channels = w.shape[0]
+    batched = len(x.dims) == n + 2
+    if len(w.dims) != n + 2 or len(x.dims) not in (n + 1, n + 2):
+        raise BadInputError(f"{name} of {tuple(x.dims)} with a weight {tuple(w.dims)}")
+    batch = x.dims[0] if batched else 1
+    channels, size, kernel = x.dims[-n - 1], x.dims[-n:], tuple(w.dims[2:])
+    out_channels = w.dims[0]
     stride, dilation = _tuple(stride, n), _tuple(dilation, n)
-    if channels != w.shape[1] * groups:
+    if channels != w.dims[1] * groups:
         raise BadInputError(
-            f"{name} expects {w.shape[1] * groups} input channels, got {channels} "
-            f"in {tuple(x.shape)}"
+            f"{name} expects {w.dims[1] * groups} input channels, got {channels} in {tuple(x.dims)}"
         )
     if padding == "same":  # stride 1: as many outputs as inputs
         spatial = tuple(size)
@@ -569,12 +629,12 @@ def transposed_convolution(
 ):
     x, w = t.of(input), t.of(weight)
     n = int(name[14])
-    batched = len(x.shape) == n + 2
-    batch = x.shape[0] if batched else 1
-    channels, size, kernel = x.shape[-n - 1], tuple(x.shape[-n:]), tuple(w.shape[2:])
-    if channels != w.shape[0]:
-        raise BadInputError(f"{name} expects {w.shape[0]} input channels, got {tuple(x.shape)}")
-    out_channels = w.shape[1] * groups
+    batched = len(x.dims) == n + 2
+    batch = x.dims[0] if batched else 1
+    channels, size, kernel = x.dims[-n - 1], tuple(x.dims[-n:]), tuple(w.dims[2:])
+    if channels != w.dims[0]:
+        raise BadInputError(f"{name} expects {w.dims[0]} input channels, got {tuple(x.dims)}")
+    out_channels = w.dims[1] * groups
     stride, padding = _tuple(stride, n), _tuple(padding, n)
     dilation, output_padding = _tuple(dilation, n), _tuple(output_padding, n)
     spatial = ops.conv_transpose_output(size, kernel, stride, padding, output_padding, dilation)
@@ -597,13 +657,13 @@ def transposed_convolution(
 @rule("linear")
 def linear(t, name, input, weight, bias=None):
     x, w = t.of(input), t.of(weight)
-    if x.shape[-1:] != w.shape[-1:]:
+    if x.dims[-1:] != w.dims[-1:]:
         raise BadInputError(
-            f"linear expects {w.shape[-1]} features, got {tuple(x.shape)} (last dimension)"
+            f"linear expects {w.dims[-1]} features, got {tuple(x.dims)} (last dimension)"
         )
-    macs = ops.linear_macs(math.prod(x.shape[:-1]), x.shape[-1], math.prod(w.shape[:-1]))
+    macs = ops.linear_macs(math.prod(x.dims[:-1]), x.dims[-1], math.prod(w.dims[:-1]))
     weights = _present(t, weight, bias)
-    out = t.make((*x.shape[:-1], *w.shape[:-1]), [x, *weights], x.dtype)
+    out = t.make((*x.dims[:-1], *w.dims[:-1]), [x, *weights], x.dtype)
     attrs = {"bias": bias is not None}
     t.note("linear", name, [x], [out], weights, attrs, macs, **_gradients(macs, x, w))
     return out
@@ -612,11 +672,11 @@ def linear(t, name, input, weight, bias=None):
 @rule("bilinear")
 def bilinear(t, name, input1, input2, weight, bias=None):
     a, b, w = t.of(input1), t.of(input2), t.of(weight)
-    shapes = [(math.prod(a.shape[:-1]), a.shape[-1]), tuple(w.shape)]
+    shapes = [(math.prod(a.dims[:-1]), a.dims[-1]), tuple(w.dims)]
     one = ops.einsum_macs("ni,oij->noj", shapes)
-    two = shapes[0][0] * math.prod(w.shape[::2])
+    two = shapes[0][0] * math.prod(w.dims[::2])
     weights = _present(t, weight, bias)
-    out = t.make((*a.shape[:-1], w.shape[0]), [a, b, *weights], a.dtype)
+    out = t.make((*a.dims[:-1], w.dims[0]), [a, b, *weights], a.dtype)
     gradient = _gradients(one, a, w)
     again = _gradients(two, b, w)
     total = {k: gradient[k] + again[k] for k in gradient}
@@ -627,10 +687,10 @@ def bilinear(t, name, input1, input2, weight, bias=None):
 @rule("matmul mm bmm mv dot inner")
 def matmul(t, name, input, other, **kwargs):
     a, b = t.of(input), t.of(other)
-    if name == "inner" and len(b.shape) > 1:
+    if name == "inner" and len(b.dims) > 1:
         return tensordot(t, name, a, b, ([-1], [-1]))
-    macs = ops.matmul_macs(tuple(a.shape), tuple(b.shape))
-    out = t.make(ops.matmul_output(tuple(a.shape), tuple(b.shape)), [a, b])
+    macs = ops.matmul_macs(tuple(a.dims), tuple(b.dims))
+    out = t.make(ops.matmul_output(tuple(a.dims), tuple(b.dims)), [a, b])
     t.note("matmul", name, [a, b], [out], (), {}, macs, **_gradients(macs, a, b))
     return out
 
@@ -638,11 +698,11 @@ def matmul(t, name, input, other, **kwargs):
 @rule("addmm addmv addbmm baddbmm")
 def add_matmul(t, name, input, a, b, **kwargs):
     c, a, b = t.of(input), t.of(a), t.of(b)
-    macs = ops.matmul_macs(tuple(a.shape), tuple(b.shape))
-    shape = ops.matmul_output(tuple(a.shape), tuple(b.shape))
+    macs = ops.matmul_macs(tuple(a.dims), tuple(b.dims))
+    shape = ops.matmul_output(tuple(a.dims), tuple(b.dims))
     if name == "addbmm":
         shape = shape[1:]
-    out = t.make(ops.broadcast(tuple(c.shape), shape), [c, a, b], a.dtype)
+    out = t.make(ops.broadcast(tuple(c.dims), shape), [c, a, b], a.dtype)
     t.note("matmul", name, [c, a, b], [out], (), {}, macs, **_gradients(macs, a, b))
     return out
 
@@ -654,7 +714,7 @@ def einsum(t, name, equation, *operands):
     if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
         operands = tuple(operands[0])
     tensors = [t.of(x) for x in operands]
-    shapes = [tuple(s.shape) for s in tensors]
+    shapes = [tuple(s.dims) for s in tensors]
     out = t.make(ops.einsum_output(equation, shapes), tensors)
     macs = ops.einsum_macs(equation, shapes)
     # each product of two has a gradient for either side; the left one is all that came before
@@ -673,14 +733,14 @@ def einsum(t, name, equation, *operands):
 def tensordot(t, name, a, b, dims=2, out=None):
     a, b = t.of(a), t.of(b)
     if isinstance(dims, int):
-        dims = (range(len(a.shape) - dims, len(a.shape)), range(dims))
-    left = [_axis(d, len(a.shape)) for d in dims[0]]
-    right = [_axis(d, len(b.shape)) for d in dims[1]]
-    if [a.shape[d] for d in left] != [b.shape[d] for d in right]:
-        raise BadInputError(f"tensordot of {tuple(a.shape)} and {tuple(b.shape)} over {dims}")
-    keep_a = [n for d, n in enumerate(a.shape) if d not in left]
-    keep_b = [n for d, n in enumerate(b.shape) if d not in right]
-    macs = math.prod(a.shape) * math.prod(keep_b)
+        dims = (range(len(a.dims) - dims, len(a.dims)), range(dims))
+    left = [_axis(d, len(a.dims)) for d in dims[0]]
+    right = [_axis(d, len(b.dims)) for d in dims[1]]
+    if [a.dims[d] for d in left] != [b.dims[d] for d in right]:
+        raise BadInputError(f"tensordot of {tuple(a.dims)} and {tuple(b.dims)} over {dims}")
+    keep_a = [n for d, n in enumerate(a.dims) if d not in left]
+    keep_b = [n for d, n in enumerate(b.dims) if d not in right]
+    macs = math.prod(a.dims) * math.prod(keep_b)
     out = t.make((*keep_a, *keep_b), [a, b])
     t.note("matmul", name, [a, b], [out], (), {}, macs, **_gradients(macs, a, b))
     return out
@@ -690,11 +750,11 @@ def tensordot(t, name, a, b, dims=2, out=None):
 def attention(t, name, query, key, value, attn_mask=None, *args, **kwargs):
     q, k, v = t.of(query), t.of(key), t.of(value)
     mask = _present(t, attn_mask)
-    shapes = [tuple(s.shape) for s in (q, k, v)]
+    shapes = [tuple(s.dims) for s in (q, k, v)]
     macs = ops.attention_macs(*shapes)
-    out = t.make((*q.shape[:-1], v.shape[-1]), [q, k, v, *mask], q.dtype)
+    out = t.make((*q.dims[:-1], v.dims[-1]), [q, k, v, *mask], q.dtype)
     # two products: scores = q k^T, then scores v. The scores need a gradient if q or k does.
-    scores = math.prod(q.shape[:-1]) * v.shape[-2] * q.shape[-1]
+    scores = math.prod(q.dims[:-1]) * v.dims[-2] * q.dims[-1]
     mixing = macs - scores
     first = _gradients(scores, q, k)
     both = t.make((), [q, k, *mask], q.dtype)
@@ -717,12 +777,12 @@ def recurrent(t, name, input, *args):
     x = t.of(input)
     state = [t.of(s) for s in state]
     weights = [t.of(w) for w in weights]
-    width, hidden = x.shape[-1], weights[0].shape[0] // ops.GATES[name]
-    batch, steps = (x.shape[0], x.shape[1]) if first else (x.shape[1], x.shape[0])
-    out_width = state[0].shape[-1]
+    width, hidden = x.dims[-1], weights[0].dims[0] // ops.GATES[name]
+    batch, steps = (x.dims[0], x.dims[1]) if first else (x.dims[1], x.dims[0])
+    out_width = state[0].dims[-1]
     projection = out_width if out_width != hidden else 0
-    if weights[0].shape[1] != width:
-        raise BadInputError(f"{name} expects {weights[0].shape[1]} features, got {tuple(x.shape)}")
+    if weights[0].dims[1] != width:
+        raise BadInputError(f"{name} expects {weights[0].dims[1]} features, got {tuple(x.dims)}")
     ways = 2 if both else 1
     size = (name, steps, batch, width, hidden, layers, ways, projection)
     macs = ops.rnn_macs(*size)
@@ -730,8 +790,8 @@ def recurrent(t, name, input, *args):
     gradient = ops.rnn_gradient_macs(*size, x.wants, held)
     more = ops.rnn_gradient_macs(*size, x.wants_in, held or any(s.wants_in for s in state))
     parents = [x, *state, *weights]
-    outputs = [t.make((*x.shape[:2], ways * out_width), parents, x.dtype)]
-    outputs += [t.make(s.shape, parents, x.dtype) for s in state]
+    outputs = [t.make((*x.dims[:2], ways * out_width), parents, x.dtype)]
+    outputs += [t.make(s.dims, parents, x.dtype) for s in state]
     attrs = {
         "hidden_size": hidden,
         "layers": layers,
@@ -759,12 +819,12 @@ def recurrent_cell(t, name, input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     state = [t.of(s) for s in (hx if isinstance(hx, (list, tuple)) else [hx])]
     x = t.of(input)
     weights = _present(t, w_ih, w_hh, b_ih, b_hh)
-    positions = math.prod(x.shape[:-1])
-    one = ops.linear_macs(positions, x.shape[-1], weights[0].shape[0])
-    two = ops.linear_macs(positions, state[0].shape[-1], weights[1].shape[0])
+    positions = math.prod(x.dims[:-1])
+    one = ops.linear_macs(positions, x.dims[-1], weights[0].dims[0])
+    two = ops.linear_macs(positions, state[0].dims[-1], weights[1].dims[0])
     a, b = _gradients(one, x, weights[0]), _gradients(two, state[0], weights[1])
-    outs = [t.make(s.shape, [x, *state, *weights], x.dtype) for s in state]
-    attrs = {"hidden_size": state[0].shape[-1], "bias": b_ih is not None}
+    outs = [t.make(s.dims, [x, *state, *weights], x.dtype) for s in state]
+    attrs = {"hidden_size": state[0].dims[-1], "bias": b_ih is not None}
     both = {k: a[k] + b[k] for k in a}
     t.note("rnn", name, [x, *state], outs[:1], weights, attrs, one + two, **both)
     return tuple(outs) if len(outs) > 1 else outs[0]
@@ -774,7 +834,7 @@ def recurrent_cell(t, name, input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
 
 
 def _norm(t, name, x, weights, attrs):
-    out = t.make(x.shape, [x, *weights], x.dtype)
+    out = t.make(x.dims, [x, *weights], x.dtype)
     t.note("norm", name, [x], [out], weights, attrs)
     return out
 
@@ -795,8 +855,8 @@ def batch_norm(
     x = t.of(input)
     weights = _present(t, running_mean, running_var, weight, bias)
     for w in weights:
-        if len(x.shape) < 2 or w.shape[0] != x.shape[1]:
-            raise BadInputError(f"batch_norm of {w.shape[0]} channels, got {tuple(x.shape)}")
+        if len(x.dims) < 2 or w.dims[0] != x.dims[1]:
+            raise BadInputError(f"batch_norm of {w.dims[0]} channels, got {tuple(x.dims)}")
     return _norm(t, name, x, weights, {"affine": weight is not None, "training": bool(training)})
 
 
@@ -809,8 +869,8 @@ def torch_batch_norm(t, name, x, weight, bias, mean, var, training=False, *rest)
 def layer_norm(t, name, input, normalized_shape, weight=None, bias=None, *rest, **kwargs):
     x = t.of(input)
     normal = tuple(normalized_shape)
-    if tuple(x.shape[len(x.shape) - len(normal) :]) != normal:
-        raise BadInputError(f"{name} over {normal}, got {tuple(x.shape)}")
+    if tuple(x.dims[len(x.dims) - len(normal) :]) != normal:
+        raise BadInputError(f"{name} over {normal}, got {tuple(x.dims)}")
     attrs = {"affine": weight is not None, "normalized_shape": normal}
     return _norm(t, name, x, _present(t, weight, bias), attrs)
 
@@ -858,7 +918,7 @@ def max_pool(
 ):
     out = _pool(t, name[:10], input, kernel_size, stride, padding, dilation, ceil_mode, {})
     if return_indices or "indices" in name:
-        return out, t.make(out.shape, [out], torch.int64)
+        return out, t.make(out.dims, [out], torch.int64)
     return out
 
 
@@ -886,13 +946,13 @@ def lp_pool(t, name, input, norm_type, kernel_size, stride=None, ceil_mode=False
 def _pool(t, name, input, kernel, stride, padding, dilation, ceil_mode, attrs):
     x = t.of(input)
     n = int(name[-2])
-    if len(x.shape) not in (n + 1, n + 2):
-        raise BadInputError(f"{name} of {tuple(x.shape)}: {n + 1} or {n + 2} dimensions expected")
+    if len(x.dims) not in (n + 1, n + 2):
+        raise BadInputError(f"{name} of {tuple(x.dims)}: {n + 1} or {n + 2} dimensions expected")
     kernel = _tuple(kernel, n)
     stride = kernel if stride is None or stride in ((), []) else _tuple(stride, n)
     padding, dilation = _tuple(padding, n), _tuple(dilation, n)
-    spatial = ops.pool_output(x.shape[-n:], kernel, stride, padding, dilation, ceil_mode)
-    out = t.make((*x.shape[:-n], *spatial), [x])
+    spatial = ops.pool_output(x.dims[-n:], kernel, stride, padding, dilation, ceil_mode)
+    out = t.make((*x.dims[:-n], *spatial), [x])
     attrs |= {
         "kernel_size": kernel,
         "stride": stride,
@@ -909,14 +969,14 @@ def _pool(t, name, input, kernel, stride, padding, dilation, ceil_mode, attrs):
 def adaptive_pool(t, name, input, output_size, return_indices=False):
     x = t.of(input)
     n = int(name[-2])
-    if len(x.shape) not in (n + 1, n + 2):
-        raise BadInputError(f"{name} of {tuple(x.shape)}: {n + 1} or {n + 2} dimensions expected")
+    if len(x.dims) not in (n + 1, n + 2):
+        raise BadInputError(f"{name} of {tuple(x.dims)}: {n + 1} or {n + 2} dimensions expected")
     wanted = _tuple(output_size, n)
-    spatial = tuple(s if o is None else o for s, o in zip(x.shape[-n:], wanted, strict=True))
-    out = t.make((*x.shape[:-n], *spatial), [x])
-    reads = ops.adaptive_pool_reads(math.prod(x.shape[:-n]), x.shape[-n:], spatial)
+    spatial = tuple(s if o is None else o for s, o in zip(x.dims[-n:], wanted, strict=True))
+    out = t.make((*x.dims[:-n], *spatial), [x])
+    reads = ops.adaptive_pool_reads(math.prod(x.dims[:-n]), x.dims[-n:], spatial)
     t.note("adaptive_pool", name, [x], [out], (), {"output_size": spatial, "reads": reads})
-    return (out, t.make(out.shape, [out], torch.int64)) if return_indices else out
+    return (out, t.make(out.dims, [out], torch.int64)) if return_indices else out
 
 
 # ---------------------------------------------------------------- rules: one element at a time
@@ -945,13 +1005,16 @@ def _same_op(op: str, names: str, dtype=None):
 
     @rule(names)
     def elementwise(t, name, *args, **kwargs):
-        tensors = [t.of(x) for x in (*args, *kwargs.values()) if isinstance(x, torch.Tensor)]
-        if len(tensors) == 1:
-            shape, kind = tensors[0].shape, tensors[0].dtype
+        if len(args) == 1 and not kwargs:
+            x = t.of(args[0])
+            tensors, shape, kind = [x], x.dims, x.dtype
         else:
-            shape = ops.broadcast(*[s.shape for s in tensors])
-            kind = tensors[0].dtype
+            given = (*args, *kwargs.values()) if kwargs else args
+            tensors = [t.of(x) for x in given if type(x) is Shape or isinstance(x, torch.Tensor)]
+            shape, kind = tensors[0].dims, tensors[0].dtype
             for s in tensors[1:]:
+                if s.dims != shape:
+                    shape = ops.broadcast(shape, s.dims)
                 if s.dtype is not kind:
                     kind = torch.promote_types(kind, s.dtype)
         if name in ("div", "true_divide", "divide", "exp", "sqrt") and not kind.is_floating_point:
@@ -974,7 +1037,7 @@ arithmetic = _same_op("elementwise", ARITHMETIC)
 def softmax(t, name, input, dim=None, *args, **kwargs):
     x = t.of(input)
     dtype = kwargs.get("dtype") or next((a for a in args if isinstance(a, torch.dtype)), None)
-    out = t.make(x.shape, [x], dtype)
+    out = t.make(x.dims, [x], dtype)
     t.note("softmax", name, [x], [out], (), {"dim": dim})
     return out
 
@@ -982,7 +1045,7 @@ def softmax(t, name, input, dim=None, *args, **kwargs):
 @rule("glu")
 def glu(t, name, input, dim=-1):
     x = t.of(input)
-    shape = list(x.shape)
+    shape = list(x.dims)
     shape[dim] //= 2
     out = t.make(shape, [x])
     t.note("activation", name, [x], [out])
@@ -992,7 +1055,7 @@ def glu(t, name, input, dim=-1):
 @rule("dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout feature_dropout")
 def dropout(t, name, input, p=0.5, training=True, inplace=False, **kwargs):
     x = t.of(input)
-    out = t.make(x.shape, [x])
+    out = t.make(x.dims, [x])
     t.note("dropout", name, [x], [out], (), {"p": p, "training": kwargs.get("train", training)})
     return out
 
@@ -1001,9 +1064,9 @@ def dropout(t, name, input, p=0.5, training=True, inplace=False, **kwargs):
 
 
 def _axis(dim: int, rank: int) -> int:
-    if not -max(rank, 1) <= dim < max(rank, 1):
+    if not -rank <= dim < rank and not (rank == 0 and dim in (0, -1)):
         raise BadInputError(f"dimension {dim} of a tensor with {rank} dimensions")
-    return dim % max(rank, 1)
+    return dim % rank if rank else 0
 
 
 def _reduced(shape, dim, keepdim) -> tuple[int, ...]:
@@ -1026,7 +1089,7 @@ def reduction(t, name, input, dim=None, keepdim=False, *, axis=None, dtype=None,
     if name in ("sum", "prod") and dtype is None and not x.dtype.is_floating_point:
         dtype = torch.int64
     out = t.make(
-        _reduced(x.shape, dim, keepdim or kw.get("keepdims", False)), [x], kind.get(name, dtype)
+        _reduced(x.dims, dim, keepdim or kw.get("keepdims", False)), [x], kind.get(name, dtype)
     )
     t.note("reduction", name, [x], [out], (), {"dim": dim})
     return out
@@ -1048,9 +1111,9 @@ def variance(t, name, input, dim=None, *args, keepdim=False, **kwargs):
     if isinstance(dim, bool):
         dim, args = None, (dim, *args)
     keepdim = args[1] if len(args) > 1 else keepdim
-    out = t.make(_reduced(x.shape, dim, keepdim), [x])
+    out = t.make(_reduced(x.dims, dim, keepdim), [x])
     t.note("reduction", name, [x], [out], (), {"dim": dim})
-    return (out, t.make(out.shape, [out])) if name.endswith("_mean") else out
+    return (out, t.make(out.dims, [out])) if name.endswith("_mean") else out
 
 
 @rule("max min median mode")
@@ -1060,17 +1123,17 @@ def extreme(t, name, input, dim=None, keepdim=False, **kwargs):
     if dim is None and "other" in kwargs:
         return arithmetic(t, "maximum" if name == "max" else "minimum", input, kwargs["other"])
     x = t.of(input)
-    out = t.make(_reduced(x.shape, dim, keepdim), [x])
+    out = t.make(_reduced(x.dims, dim, keepdim), [x])
     t.note("reduction", name, [x], [out], (), {"dim": dim})
     if dim is None:
         return out
-    return getattr(torch.return_types, name)((out, t.make(out.shape, [out], torch.int64)))
+    return getattr(torch.return_types, name)((out, t.make(out.dims, [out], torch.int64)))
 
 
 @rule("sort topk")
 def sort(t, name, input, *args, **kwargs):
     x = t.of(input)
-    shape = list(x.shape)
+    shape = list(x.dims)
     if name == "topk":
         k = kwargs.get("k", args[0] if args else None)
         dim = kwargs.get("dim", args[1] if len(args) > 1 else -1)
@@ -1083,7 +1146,7 @@ def sort(t, name, input, *args, **kwargs):
 @rule("argsort")
 def argsort(t, name, input, *args, **kwargs):
     x = t.of(input)
-    out = t.make(x.shape, [x], torch.int64)
+    out = t.make(x.dims, [x], torch.int64)
     t.note("sort", name, [x], [out])
     return out
 
@@ -1097,7 +1160,7 @@ def view(names: str, op: str = "reshape"):
     def register(function):
         def moved(t, name, input, *args, **kwargs):
             x = t.of(input)
-            shape = function(tuple(x.shape), *args, **kwargs)
+            shape = function(tuple(x.dims), *args, **kwargs)
             if type(shape) is list:
                 outs = [t.make(s, [x]) for s in shape]
                 t.note(op, name, [x], outs)
@@ -1138,7 +1201,7 @@ def reshaping(t, name, input, *sizes, **kwargs):
     if sizes and isinstance(sizes[0], torch.dtype):
         raise NoRule("view with a dtype")
     sizes = _ints(sizes or tuple(kwargs.values()))
-    out = t.make(_resized(x.shape, sizes), [x])
+    out = t.make(_resized(x.dims, sizes), [x])
     t.note("reshape", name, [x], [out])
     return out
 
@@ -1146,9 +1209,9 @@ def reshaping(t, name, input, *sizes, **kwargs):
 @rule("view_as reshape_as expand_as")
 def shaped_as(t, name, input, other):
     x, like = t.of(input), t.of(other)
-    shape = ops.broadcast(x.shape, like.shape) if name == "expand_as" else like.shape
+    shape = ops.broadcast(x.dims, like.dims) if name == "expand_as" else like.dims
     if name != "expand_as":
-        _resized(x.shape, list(shape))
+        _resized(x.dims, list(shape))
     out = t.make(shape, [x])
     t.note("reshape", name, [x], [out])
     return out
@@ -1364,11 +1427,11 @@ def _col2im(shape, output_size, kernel_size, *args, **kwargs):
 @rule("interpolate upsample")
 def interpolate(t, name, input, size=None, scale_factor=None, mode="nearest", *args, **kwargs):
     x = t.of(input)
-    n = len(x.shape) - 2
+    n = len(x.dims) - 2
     if size is None:
         factors = _tuple(scale_factor, n)
-        size = [math.floor(s * f) for s, f in zip(x.shape[2:], factors, strict=True)]
-    out = t.make((*x.shape[:2], *_tuple(size, n)), [x])
+        size = [math.floor(s * f) for s, f in zip(x.dims[2:], factors, strict=True)]
+    out = t.make((*x.dims[:2], *_tuple(size, n)), [x])
     t.note("upsample", name, [x], [out], (), {"mode": mode})
     return out
 
@@ -1376,7 +1439,7 @@ def interpolate(t, name, input, size=None, scale_factor=None, mode="nearest", *a
 @rule("grid_sample")
 def grid_sample(t, name, input, grid, *args, **kwargs):
     x, g = t.of(input), t.of(grid)
-    out = t.make((*x.shape[:2], *g.shape[1:-1]), [x, g], x.dtype)
+    out = t.make((*x.dims[:2], *g.dims[1:-1]), [x, g], x.dtype)
     t.note("upsample", name, [x, g], [out])
     return out
 
@@ -1403,8 +1466,8 @@ def cast(t, name, input, *args, **kwargs):
     if name == "type" and dtype is None:
         raise NoRule("Tensor.type with a string")
     if dtype is None or dtype is x.dtype:  # nothing happens
-        return x if type(input) is Shape else t.make(x.shape, [x])
-    out = t.make(x.shape, [x], dtype)
+        return x if type(input) is Shape else t.make(x.dims, [x])
+    out = t.make(x.dims, [x], dtype)
     t.note("copy", name, [x], [out])
     return out
 
@@ -1417,24 +1480,22 @@ def requires_grad(t, name, input, *args, **kwargs):
 @rule("detach")
 def detached(t, name, input):
     x = t.of(input)
-    return Shape(x.shape, x.dtype, x.device, t, False, False, x.fed, x.origins)
+    return Shape(x.dims, x.dtype, x.device, t, False, False, x.fed, x.origins)
 
 
 @rule("cat concat concatenate")
 def cat(t, name, tensors, dim=0, *, axis=None, out=None):
     parts = [t.of(x) for x in tensors]
-    full = [p for p in parts if tuple(p.shape) != (0,)] or parts
-    d = _axis(dim if axis is None else axis, len(full[0].shape))
-    shape = list(full[0].shape)
-    total = 0
+    full = [p for p in parts if p.dims != (0,)] or parts
+    first = full[0].dims
+    d = _axis(dim if axis is None else axis, len(first))
+    before, after, total = first[:d], first[d + 1 :], 0
     for part in full:
-        if len(part.shape) != len(shape) or any(
-            n != m for i, (n, m) in enumerate(zip(part.shape, shape, strict=True)) if i != d
-        ):
-            raise BadInputError(f"cat along {d} of {', '.join(str(tuple(p.shape)) for p in full)}")
-        total += part.shape[d]
-    shape[d] = total
-    out = t.make(shape, parts)
+        n = part.dims
+        if n[:d] != before or n[d + 1 :] != after or len(n) != len(first):
+            raise BadInputError(f"cat along {d} of {', '.join(str(p.dims) for p in full)}")
+        total += n[d]
+    out = t.make((*before, total, *after), parts)
     t.note("concat", "cat", parts, [out], (), {"dim": d})
     return out
 
@@ -1442,9 +1503,9 @@ def cat(t, name, tensors, dim=0, *, axis=None, out=None):
 @rule("stack")
 def stack(t, name, tensors, dim=0, *, out=None):
     parts = [t.of(x) for x in tensors]
-    shape = parts[0].shape
-    if any(p.shape != shape for p in parts):
-        raise BadInputError(f"stack of {', '.join(str(tuple(p.shape)) for p in parts)}")
+    shape = parts[0].dims
+    if any(p.dims != shape for p in parts):
+        raise BadInputError(f"stack of {', '.join(str(tuple(p.dims)) for p in parts)}")
     d = _axis(dim, len(shape) + 1)
     out = t.make((*shape[:d], len(parts), *shape[d:]), parts)
     t.note("concat", name, parts, [out], (), {"dim": d})
@@ -1456,7 +1517,7 @@ def meshgrid(t, name, *tensors, indexing="ij"):
     if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)):
         tensors = tensors[0]
     parts = [t.of(x) for x in tensors]
-    shape = [math.prod(p.shape) for p in parts]
+    shape = [math.prod(p.dims) for p in parts]
     if indexing == "xy" and len(shape) > 1:
         shape[0], shape[1] = shape[1], shape[0]
     outs = tuple(t.make(shape, [p]) for p in parts)
@@ -1470,7 +1531,7 @@ def meshgrid(t, name, *tensors, indexing="ij"):
 @rule("getitem")
 def getitem(t, name, input, key):
     x = t.of(input)
-    shape, gathers = _indexed(t, tuple(x.shape), key)
+    shape, gathers = _indexed(t, tuple(x.dims), key)
     out = t.make(shape, [x])
     t.note("embedding" if gathers else "reshape", name, [x], [out])
     return out
@@ -1479,7 +1540,7 @@ def getitem(t, name, input, key):
 @rule("setitem")
 def setitem(t, name, input, key, value):
     x = t.of(input)
-    _indexed(t, tuple(x.shape), key)
+    _indexed(t, tuple(x.dims), key)
     parts = [x, t.of(value)] if isinstance(value, torch.Tensor) else [x]
     t.note("copy", name, parts, [x])
     if len(parts) == 2:
@@ -1519,7 +1580,7 @@ def _indexed(t, shape, key) -> tuple[tuple[int, ...], bool]:
         elif isinstance(k, bool):
             raise NeedsValues("indexing with a bool")
         elif isinstance(k, (torch.Tensor, list, range)) or hasattr(k, "__array__"):
-            one = tuple(t.of(k).shape) if isinstance(k, torch.Tensor) else _nested(k)
+            one = tuple(t.of(k).dims) if isinstance(k, torch.Tensor) else _nested(k)
             gaps |= last_list is not None and place != last_list + 1
             last_list = place
             lists.append(one)
@@ -1549,8 +1610,8 @@ def _nested(values) -> tuple[int, ...]:
 @rule("index_select")
 def index_select(t, name, input, dim, index):
     x, i = t.of(input), t.of(index)
-    d = _axis(dim, len(x.shape))
-    out = t.make((*x.shape[:d], i.numel(), *x.shape[d + 1 :]), [x])
+    d = _axis(dim, len(x.dims))
+    out = t.make((*x.dims[:d], i.numel(), *x.dims[d + 1 :]), [x])
     t.note("embedding", name, [x, i], [out])
     return out
 
@@ -1560,7 +1621,7 @@ def gather(t, name, input, dim, index=None, **kwargs):
     if isinstance(dim, torch.Tensor):
         dim, index = index, dim
     x, i = t.of(input), t.of(index)
-    out = t.make(i.shape, [x])
+    out = t.make(i.dims, [x])
     t.note("embedding", name, [x, i], [out])
     return out
 
@@ -1568,7 +1629,7 @@ def gather(t, name, input, dim, index=None, **kwargs):
 @rule("scatter scatter_add index_add index_copy masked_scatter")
 def scatter(t, name, input, *args, **kwargs):
     parts = [t.of(x) for x in (input, *args, *kwargs.values()) if isinstance(x, torch.Tensor)]
-    out = t.make(parts[0].shape, parts, parts[0].dtype)
+    out = t.make(parts[0].dims, parts, parts[0].dtype)
     t.note("copy", name, parts, [out])
     return out
 
@@ -1580,7 +1641,7 @@ def embedding(t, name, input, weight, *args, **kwargs):
         raise BadInputError(
             f"embedding looks up integers, got {i.dtype}; give dtype='int64' for such inputs"
         )
-    out = t.make((*i.shape, w.shape[-1]), [w, i], w.dtype)
+    out = t.make((*i.dims, w.dims[-1]), [w, i], w.dtype)
     out.wants, out.wants_in = w.wants, w.wants_in
     t.note("embedding", name, [i], [out], [w])
     return out
@@ -1653,7 +1714,7 @@ def eye(t, name, n, m=None, *, dtype=None, device=None, **kwargs):
 def tensor(t, name, data, dtype=None, device=None, **kwargs):
     if isinstance(data, torch.Tensor):
         x = t.of(data)
-        return x if dtype in (None, x.dtype) else t.make(x.shape, [x], dtype)
+        return x if dtype in (None, x.dtype) else t.make(x.dims, [x], dtype)
     leaf = data
     while isinstance(leaf, (list, tuple)) and leaf:
         leaf = leaf[0]
@@ -1666,7 +1727,7 @@ def tensor(t, name, data, dtype=None, device=None, **kwargs):
 @rule("zeros_like ones_like empty_like full_like rand_like randn_like")
 def like(t, name, input, *args, dtype=None, **kwargs):
     x = t.of(input)
-    return _new(t, name, x.shape, dtype or x.dtype, x.device)
+    return _new(t, name, x.dims, dtype or x.dtype, x.device)
 
 
 @rule("new_zeros new_ones new_empty new_full new_tensor")
@@ -1687,6 +1748,81 @@ def asserted(t, name, condition, message=""):
         raise NeedsValues("the forward pass asserts the value of a tensor")
     if not bool(condition):
         raise AssertionError(message)
+
+
+# ---------------------------------------------------------------- common layers, directly
+
+
+def _quick_conv(name):
+    def quick(t, own, x):
+        if own["padding_mode"] != "zeros":
+            return NotImplemented
+        held = own["_parameters"]
+        return convolution(
+            t,
+            name,
+            x,
+            held["weight"],
+            held["bias"],
+            own["stride"],
+            own["padding"],
+            own["dilation"],
+            own["groups"],
+        )
+
+    return quick
+
+
+def _quick_norm(*ranks):
+    def quick(t, own, x):
+        mean = own["_buffers"].get("running_mean")
+        if own["training"] or mean is None or len(x.dims) not in ranks:
+            return NotImplemented
+        held = own["_parameters"]
+        return batch_norm(
+            t,
+            "batch_norm",
+            x,
+            mean,
+            own["_buffers"]["running_var"],
+            held["weight"],
+            held["bias"],
+        )
+
+    return quick
+
+
+def _quick_max_pool(t, own, x):
+    return max_pool(
+        t,
+        "max_pool2d",
+        x,
+        own["kernel_size"],
+        own["stride"],
+        own["padding"],
+        own["dilation"],
+        own["ceil_mode"],
+        own["return_indices"],
+    )
+
+
+# Layer -> rule(tracer, the layer's attributes, input). The layer's forward does the same by way of
+# torch.nn.functional; a test compares the two.
+QUICK = {
+    nn.Conv1d: _quick_conv("conv1d"),
+    nn.Conv2d: _quick_conv("conv2d"),
+    nn.Conv3d: _quick_conv("conv3d"),
+    nn.BatchNorm1d: _quick_norm(2, 3),
+    nn.BatchNorm2d: _quick_norm(4),
+    nn.BatchNorm3d: _quick_norm(5),
+    nn.Linear: lambda t, own, x: linear(
+        t, "linear", x, own["_parameters"]["weight"], own["_parameters"]["bias"]
+    ),
+    nn.ReLU: lambda t, own, x: activation(t, "relu", x),
+    nn.SiLU: lambda t, own, x: activation(t, "silu", x),
+    nn.Dropout: lambda t, own, x: dropout(t, "dropout", x, own["p"], own["training"]),
+    nn.MaxPool2d: _quick_max_pool,
+}
 
 
 # ---------------------------------------------------------------- the meta device
@@ -1820,7 +1956,7 @@ class MetaTracer(Tracer):
 
     def stand_in(self, shape):
         """The meta tensor for an input of the network."""
-        tensor = torch.empty(shape.shape, dtype=shape.dtype, device="meta")
+        tensor = torch.empty(shape.dims, dtype=shape.dtype, device="meta")
         self.twins[id(tensor)] = (tensor, shape)
         return tensor
 
@@ -1854,7 +1990,7 @@ class MetaTracer(Tracer):
         tensors, shapes = tree_leaves(out), tree_leaves(predicted)
         for tensor, shape in zip(tensors, shapes, strict=False):
             if isinstance(tensor, torch.Tensor) and type(shape) is Shape:
-                shape.shape, shape.dtype = tensor.shape, tensor.dtype
+                shape.resize(tensor.shape, tensor.dtype)
                 self.twins[id(tensor)] = (tensor, shape)
 
     def aten(self, func, args, kwargs, out):
@@ -1864,7 +2000,7 @@ class MetaTracer(Tracer):
         parents = [s for s in tree_leaves(twins) if type(s) is Shape]
         if name in ("convolution", "_convolution"):
             x, w, bias, stride, padding, dilation, transposed, more, groups = twins[0][:9]
-            kind = f"{len(w.shape) - 2}d"
+            kind = f"{len(w.dims) - 2}d"
             if transposed:
                 predicted = transposed_convolution(
                     self,
@@ -1901,7 +2037,7 @@ class MetaTracer(Tracer):
                 self.uncounted[name] += 1
             out = leaves
         if tree_leaves(predicted):
-            keep = [self.make(s.shape, [s]) for s in tree_leaves(predicted)]
+            keep = [self.make(s.dims, [s]) for s in tree_leaves(predicted)]
             self.adopt(out, keep)
 
 
@@ -2006,6 +2142,8 @@ def _reason(error: BaseException) -> str:
 def _run(kind, model, shapes, dtypes, training) -> Tracer:
     stack = ModuleStack(model)
     tracer = kind(stack)
+    if kind is Tracer and not any(_global_hooks()):
+        stack.shortcut = tracer.shortcut
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     inputs = [
         Shape(s, d, device, tracer, False, d.is_floating_point, True)
@@ -2016,6 +2154,7 @@ def _run(kind, model, shapes, dtypes, training) -> Tracer:
             for module in every_module(model):
                 if module.training is not training:
                     module.__dict__["training"] = training
+        tracer.prepare(model)
         try:
             if kind is MetaTracer:
                 inputs = [tracer.stand_in(twin) for twin in inputs]
@@ -2030,6 +2169,15 @@ def _run(kind, model, shapes, dtypes, training) -> Tracer:
         finally:
             tracer.forget()
     return tracer
+
+
+def _global_hooks():
+    return (
+        module_hooks._global_forward_hooks,
+        module_hooks._global_forward_pre_hooks,
+        module_hooks._global_backward_hooks,
+        module_hooks._global_backward_pre_hooks,
+    )
 
 
 @contextmanager
