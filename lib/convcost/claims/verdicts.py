@@ -315,7 +315,7 @@ def table(entries: Iterable[Entry]) -> pd.DataFrame:
 
 
 def summary(entries: Iterable[Entry]) -> pd.DataFrame:
-    """How many claims of which kind each place of a source makes: source, locator, claims, kinds."""
+    """How many claims of which kind each place of a source makes, one row a place."""
     frame = table(entries)
     grouped = frame.groupby(["source", "locator"], sort=False)["kind"]
     return grouped.agg(claims="size", kinds=lambda k: ", ".join(dict.fromkeys(k))).reset_index()
