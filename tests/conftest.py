@@ -7,6 +7,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
 
+import http_server
+
 LOOPBACK = ("127.", "::1", "localhost")
 
 
@@ -21,3 +23,30 @@ def no_network(monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture
+def no_settings(monkeypatch):
+    """No settings of the user's own, and no verdict on the network from an earlier test."""
+    from convcost.datasets import transfer
+
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name in ("CONVCOST_DATA", "CONVCOST_OFFLINE"):
+            monkeypatch.delenv(name)
+    transfer._verdicts.clear()
+
+
+@pytest.fixture
+def server():
+    """A web server on this machine that misbehaves as it is told."""
+    with http_server.serving() as running:
+        yield running
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """A folder for downloads, with something in it that must stay."""
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    (folder / "mine.txt").write_text("a file of the user's own")
+    return folder

@@ -1,7 +1,6 @@
 """Downloading, against a server of our own that does everything a server should not."""
 
 import dataclasses
-import os
 import signal
 import socket
 import subprocess
@@ -22,27 +21,7 @@ from small_sets import listing, refused
 HASTY = datasets.Patience(connect_s=1, read_s=0.3, stall_s=0.3, tries=2, backoff_s=0.01)
 
 
-@pytest.fixture(autouse=True)
-def clean(monkeypatch):
-    """No settings of the user's own, and no verdict on the network from an earlier test."""
-    for name in list(os.environ):
-        if name.lower().endswith("_proxy") or name in ("CONVCOST_DATA", "CONVCOST_OFFLINE"):
-            monkeypatch.delenv(name)
-    transfer._verdicts.clear()
-
-
-@pytest.fixture
-def server():
-    with http_server.serving() as running:
-        yield running
-
-
-@pytest.fixture
-def raw(tmp_path):
-    folder = tmp_path / "raw"
-    folder.mkdir()
-    (folder / "mine.txt").write_text("a file of the user's own")
-    return folder
+pytestmark = pytest.mark.usefixtures("no_settings")
 
 
 @pytest.fixture

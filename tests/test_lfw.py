@@ -16,7 +16,7 @@ from PIL import Image
 import http_server
 import small_sets
 from convcost import datasets
-from convcost.datasets import lfw, transfer
+from convcost.datasets import lfw
 from convcost.errors import DamagedFileError
 from small_sets import FACES, listing
 
@@ -27,26 +27,7 @@ needs_real = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(autouse=True)
-def clean(monkeypatch):
-    for name in list(os.environ):
-        if name.lower().endswith("_proxy") or name in ("CONVCOST_DATA", "CONVCOST_OFFLINE"):
-            monkeypatch.delenv(name)
-    transfer._verdicts.clear()
-
-
-@pytest.fixture
-def server():
-    with http_server.serving() as running:
-        yield running
-
-
-@pytest.fixture
-def raw(tmp_path):
-    folder = tmp_path / "raw"
-    folder.mkdir()
-    (folder / "mine.txt").write_text("a file of the user's own")
-    return folder
+pytestmark = pytest.mark.usefixtures("no_settings")
 
 
 def served(server, tgz: bytes, lists: dict[str, bytes] | None = None):

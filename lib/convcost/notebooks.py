@@ -21,17 +21,7 @@ from convcost import paths, records
 from convcost.errors import BadInputError, DamagedFileError
 from convcost.profiles import PROFILES
 
-NAMES = (
-    "00-start-here",
-    "01-flop-counting",
-    "02-training-time",
-    "03-relu-zero-rates",
-    "04-complexity-precision",
-    "05-accuracy-and-run-time",
-    "06-acceleration",
-    "07-verdicts",
-    "08-your-network",
-)
+NAMES = paths.NOTEBOOK_NAMES
 PARAMETERS_TAG = "parameters"  # papermill's word for the cell that holds the defaults
 INJECTED_TAG = "injected-parameters"  # papermill's word for the cell it adds
 _UNFINISHED = (".part", ".failed", ".old")  # what the runner appends to a stem
