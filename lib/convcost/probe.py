@@ -123,16 +123,50 @@ def _same(now, before) -> bool:
     return all(map(is_, now, before))
 
 
+class replaced:
+    """Context manager: put functions of torch in the place of others while someone needs it.
+
+    `targets` are (owner, name, replacement), replacement(original) -> function. Several threads
+    can be inside; the first one sets, the last one puts back.
+    """
+
+    def __init__(self, *targets):
+        self.targets, self.users, self.lock, self.originals = targets, 0, threading.Lock(), []
+
+    def __enter__(self):
+        with self.lock:
+            self.users += 1
+            if self.users == 1:
+                for owner, name, replacement in self.targets:
+                    original = getattr(owner, name)
+                    self.originals.append((owner, name, original))
+                    setattr(owner, name, replacement(original))
+        return self
+
+    def __exit__(self, *exc):
+        with self.lock:
+            self.users -= 1
+            if not self.users:
+                for owner, name, original in self.originals:
+                    setattr(owner, name, original)
+                self.originals.clear()
+        return False
+
+
 _ACTIVE: dict[int, list["ModuleStack"]] = {}  # thread -> its stacks, the innermost last
-_LOCK = threading.Lock()
-_original_call = None
 
 
-def _watched_call(module, *args, **kwargs):
-    stacks = _ACTIVE.get(threading.get_ident())
-    if not stacks:
-        return _original_call(module, *args, **kwargs)
-    return stacks[-1].call(module, args, kwargs)
+def _watched(original):
+    def __call__(module, *args, **kwargs):
+        stacks = _ACTIVE.get(threading.get_ident())
+        if not stacks:
+            return original(module, *args, **kwargs)
+        return stacks[-1].call(original, module, args, kwargs)
+
+    return __call__
+
+
+_CALL = replaced((nn.Module, "__call__", _watched))
 
 
 class ModuleStack:
@@ -156,25 +190,19 @@ class ModuleStack:
         self.failed = self.error = self.shortcut = None
 
     def __enter__(self):
-        global _original_call
-        with _LOCK:
-            if not _ACTIVE:
-                _original_call = nn.Module.__call__
-                nn.Module.__call__ = _watched_call
-            _ACTIVE.setdefault(threading.get_ident(), []).append(self)
+        self.thread = threading.get_ident()
+        _CALL.__enter__()
+        _ACTIVE.setdefault(self.thread, []).append(self)
         return self
 
     def __exit__(self, *exc):
-        with _LOCK:
-            thread = threading.get_ident()
-            _ACTIVE[thread].remove(self)
-            if not _ACTIVE[thread]:
-                del _ACTIVE[thread]
-            if not _ACTIVE:
-                nn.Module.__call__ = _original_call
-        return False
+        stacks = _ACTIVE[self.thread]
+        stacks.remove(self)
+        if not stacks:
+            del _ACTIVE[self.thread]
+        return _CALL.__exit__(*exc)
 
-    def call(self, module, args, kwargs):
+    def call(self, original, module, args, kwargs):
         """Run one module's call as torch would, keeping `path`, `module` and `failed`."""
         found = self.paths.get(id(module))
         if found is None:  # made during the forward pass: no name, so its class
@@ -191,7 +219,7 @@ class ModuleStack:
                 output = self.shortcut(module, args)
                 if output is not NotImplemented:
                     return output
-            return _original_call(module, *args, **kwargs)
+            return original(module, *args, **kwargs)
         except Exception as error:
             if error is not self.error:
                 self.error, self.failed = error, (path, module, args)

@@ -12,7 +12,6 @@ operators fill the gaps, and `Trace.fallback` says why. What neither path can co
 `Trace.uncounted` by name.
 """
 
-import functools
 import gc
 import itertools
 import math
@@ -27,6 +26,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.modules import module as module_hooks
 from torch.overrides import TorchFunctionMode
+from torch.utils._device import _device_constructors
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -66,12 +66,16 @@ class Trace:
 # ---------------------------------------------------------------- the shape object
 
 
-class Shape:
+class Shape(torch.Tensor):
     """Stands in for a tensor: shape, dtype, device, and where it comes from. No data.
 
     `wants`: a parameter stands before it, so training needs its gradient; `wants_in`: so does it
     if the network's input gets a gradient too; `fed`: computed from the network's input;
     `origins`: the parameters and buffers it is computed from, if it is not fed.
+
+    Torch sees one and the same empty tensor behind every Shape, without memory of its own. An
+    object that only claims to be a tensor would do and cost a microsecond less, but C++ code that
+    believes the claim (autograd.Function, TorchScript) would read memory that is not there.
     """
 
     __slots__ = (
@@ -86,7 +90,8 @@ class Shape:
         "wants_in",
     )
 
-    def __init__(self, shape, dtype, device, tracer, wants, wants_in, fed, origins=()):
+    def __new__(cls, shape, dtype, device, tracer, wants, wants_in, fed, origins=()):
+        self = _as_shape(cls, _NOTHING)
         self.dims = dims = tuple(shape)
         self.nbytes = math.prod(dims) * dtype.itemsize
         self.dtype = dtype
@@ -96,13 +101,11 @@ class Shape:
         self.wants_in = wants_in
         self.fed = fed
         self.origins = origins
+        return self
 
-    def resize(self, shape, dtype):
-        self.dims, self.dtype = tuple(shape), dtype
-        self.nbytes = math.prod(self.dims) * dtype.itemsize
+    def __init__(self, *args):
+        pass
 
-    # Models ask isinstance(x, torch.Tensor); this makes the answer yes without being one.
-    __class__ = property(lambda self: torch.Tensor)
     __hash__ = object.__hash__
 
     @classmethod
@@ -120,11 +123,6 @@ class Shape:
     grad = property(lambda self: None, lambda self, value: None)
     grad_fn = property(lambda self: None)
     is_leaf = property(lambda self: True)
-    is_nested = property(lambda self: False)
-    is_sparse = property(lambda self: False)
-    is_quantized = property(lambda self: False)
-    is_mkldnn = property(lambda self: False)
-    is_meta = property(lambda self: False)
     is_cuda = property(lambda self: self.device.type == "cuda")
     is_cpu = property(lambda self: self.device.type == "cpu")
     layout = property(lambda self: torch.strided)
@@ -134,6 +132,10 @@ class Shape:
     data = property(lambda self: self, lambda self, value: None)
     T = property(lambda self: self.permute(*range(self.ndim - 1, -1, -1)))
     mT = property(lambda self: self.transpose(-2, -1))
+
+    def resize(self, shape, dtype):
+        self.dims, self.dtype = tuple(shape), dtype
+        self.nbytes = math.prod(self.dims) * dtype.itemsize
 
     def size(self, dim=None):
         return torch.Size(self.dims) if dim is None else self.dims[dim]
@@ -190,46 +192,44 @@ class Shape:
     __bool__ = __int__ = __float__ = __index__ = __contains__ = _value
     item = tolist = numpy = __array__ = data_ptr = is_nonzero = _value
 
-    def __getattr__(self, name):
-        call = METHODS.get(name) or _method(name)
-        return functools.partial(call, self)
 
-
-METHODS: dict[str, Callable] = {}  # name -> function(shape, *args, **kwargs), filled on demand
+_NOTHING = torch.empty(0, device="cpu")
+_as_shape = torch.Tensor._make_subclass
+METHODS: dict[str, Callable] = {}  # name -> entry of the tensor method, filled on demand
 
 
 def _method(name: str) -> Callable:
-    """The tensor method `name` as a function whose first argument is a Shape."""
-    original = getattr(torch.Tensor, name, None)
-    if original is None:
-        raise AttributeError(f"'Tensor' object has no attribute {name!r}")
-    if not callable(original):
-        raise NoRule(f"Tensor.{name}")
-    entry = _entry(original)
-    METHODS[name] = lambda self, *args, **kwargs: entry(
-        self.tracer, args=(self, *args), kwargs=kwargs
-    )
-    return METHODS[name]
+    """A tensor method that goes to its rule without the way through torch."""
 
-
-def _operator(name: str):
-    def method(self, *args):
-        return _method_cached(name)(self, *args)
+    def method(self, *args, **kwargs):
+        entry = METHODS.get(name)
+        if entry is None:
+            entry = METHODS[name] = _entry(getattr(torch.Tensor, name))
+        return entry(self.tracer, (self, *args), kwargs)
 
     method.__name__ = name
     return method
 
 
-def _method_cached(name):
-    return METHODS.get(name) or _method(name)
+def _attribute(name: str) -> property:
+    def get(self):
+        if name.startswith("is_"):
+            return False
+        raise NoRule(f"Tensor.{name}")
+
+    return property(get)
 
 
-for _name in _words(
+_OPERATORS = _words(
     "add radd iadd sub rsub isub mul rmul imul truediv rtruediv itruediv floordiv rfloordiv mod "
     "rmod pow rpow ipow matmul rmatmul imatmul neg pos abs invert lt le gt ge and or xor rand ror "
     "rxor iand ior ixor getitem setitem"
-):
-    setattr(Shape, f"__{_name}__", _operator(f"__{_name}__"))
+)
+for _name in dir(torch.Tensor):
+    if _name in Shape.__dict__ or (_name.startswith("_") and _name[2:-2] not in _OPERATORS):
+        continue
+    _made = _method if callable(getattr(torch.Tensor, _name)) else _attribute
+    setattr(Shape, _name, _made(_name))
 
 
 # ---------------------------------------------------------------- the tracer
@@ -460,11 +460,16 @@ def _find(func) -> Callable:
         if raw.startswith("__r") and "r" + name in raw:  # reflected operator
             return lambda t, args, kwargs: found(t, name, *args[::-1], **kwargs)
         return lambda t, args, kwargs: found(t, name, *args, **kwargs)
+    if getattr(func, "__module__", "") == "torch.nn.init":  # fills a tensor with values
+        return lambda t, args, kwargs: [*args, *kwargs.values()][0]
     if isinstance(func, types.FunctionType):
-        names = func.__code__.co_names
-        if any(n.startswith("has_torch_function") for n in names):
+        guards = [n for n in func.__code__.co_names if n.startswith("has_torch_function")]
+        if guards and all(n in func.__globals__ for n in guards):
             return _followed(func)
+    return _missing(raw, func)
 
+
+def _missing(raw, func):
     def missing(t, args, kwargs):
         # torch also hands over functions that are about no tensor (device, set_grad_enabled)
         if not any(isinstance(x, torch.Tensor) for x in tree_leaves((args, kwargs))):
@@ -1905,7 +1910,7 @@ class MetaTracer(Tracer):
         self.twins: dict[int, tuple[torch.Tensor, Shape]] = {}
         self.copies: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.covered = False  # a rule has noted the running function
-        self.constructors = torch.utils._device._device_constructors()
+        self.constructors = _device_constructors()
 
     def __torch_function__(self, func, kinds, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -1968,8 +1973,10 @@ class MetaTracer(Tracer):
             return x
         known = self.copies.get(id(x))
         if known is None:
+            was, self.covered = self.covered, True
             with torch._C.DisableTorchFunction():
                 copy = torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
+            self.covered = was
             known = self.copies[id(x)] = (x, copy)
             self.twins[id(copy)] = (copy, self.of(x))
         return known[1]
@@ -2041,6 +2048,17 @@ class MetaTracer(Tracer):
             self.adopt(out, keep)
 
 
+class _NothingComputed(TorchDispatchMode):
+    """While shapes are traced no ATen operator may run on one: code that torch functions do not
+    see (TorchScript, vmap) would compute on the empty tensor behind it, uncounted.
+    """
+
+    def __torch_dispatch__(self, func, kinds, args=(), kwargs=None):
+        if any(type(x) is Shape for x in tree_leaves((args, kwargs))):
+            raise NoRule(f"{func.name()} inside compiled code")
+        return func(*args, **(kwargs or {}))
+
+
 class _AtenNotes(TorchDispatchMode):
     def __init__(self, tracer: MetaTracer):
         super().__init__()
@@ -2108,7 +2126,9 @@ def trace(
         except _Failed as again:
             cause = again.__cause__
             text = f"{type(cause).__name__}: {cause}"
-            if isinstance(first, NeedsValues):
+            if isinstance(first, BadInputError):  # our words, torch's error as the cause
+                text = str(first)
+            elif isinstance(first, NeedsValues):
                 text = f"{first}, which only real data could give ({text})"
             raise BadInputError(
                 f"the forward pass of {type(model).__name__} failed in {again}: {text}"
@@ -2161,7 +2181,7 @@ def _run(kind, model, shapes, dtypes, training) -> Tracer:
                 with torch.no_grad(), stack, _AtenNotes(tracer), tracer:
                     model(*inputs)
             else:
-                with torch.no_grad(), stack, tracer:
+                with torch.no_grad(), _NothingComputed(), stack, tracer:
                     model(*inputs)
         except Exception as error:
             path, module, args = stack.failed or (stack.path, stack.module, tuple(inputs))
