@@ -268,7 +268,9 @@ def test_shortcuts_and_meta_device_note_the_same_calls(name, monkeypatch):
     quick = trace(model, shape).calls
     monkeypatch.setattr(shapes, "QUICK", {})
     assert trace(model, shape).calls == quick
-    tracer = shapes._run(shapes.MetaTracer, model, ((1, *shape),), [torch.float32], False)
+    tracer = shapes._run(
+        shapes.MetaTracer, model, [*model.modules()], ((1, *shape),), [torch.float32], False
+    )
     assert tracer.uncounted == {}
     assert tracer.calls == quick
 

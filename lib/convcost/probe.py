@@ -60,14 +60,14 @@ class as_found:
     `with as_found(model): model.eval()` leaves every mode as before.
     """
 
-    def __init__(self, model: nn.Module, rng: bool = True):
-        self.model, self.rng = model, rng
+    def __init__(self, model: nn.Module, modules: list[nn.Module] | None = None, rng: bool = True):
+        self.modules, self.rng = modules or every_module(model), rng
 
     def __enter__(self):
         # Nearly all of a module's dicts are empty (hooks): those are only checked to be empty
         # still. Few new objects also mean that the garbage collector is not woken up.
         self.own, self.empty, self.filled = [], [], []
-        for module in every_module(self.model):
+        for module in self.modules:
             attributes = module.__dict__
             self.own.append((attributes, attributes.copy()))
             for value in attributes.values():

@@ -285,9 +285,9 @@ class Tracer(TorchFunctionMode):
         known = self.real[id(x)] = (x, shape)  # holds x, so that the id stays its own
         return known
 
-    def prepare(self, model):
+    def prepare(self, modules):
         """Know all parameters and buffers before the mode is on: cheaper than one by one."""
-        for module in every_module(model):
+        for module in modules:
             for tensors in (module._parameters, module._buffers):
                 for x in tensors.values():
                     if x is not None and id(x) not in self.real:
@@ -452,6 +452,8 @@ def _find(func) -> Callable:
         return lambda t, args, kwargs: _query(func, raw, args, kwargs)
     if raw in VALUES:
         return lambda t, args, kwargs: _value(func, args, kwargs)
+    if getattr(func, "__module__", "") == "torch.nn.init":  # fills a tensor with values
+        return lambda t, args, kwargs: [*args, *kwargs.values()][0]
     name = RENAMED.get(func) or plain_name(raw)
     found = RULES.get(name)
     if found is not None:
@@ -460,8 +462,6 @@ def _find(func) -> Callable:
         if raw.startswith("__r") and "r" + name in raw:  # reflected operator
             return lambda t, args, kwargs: found(t, name, *args[::-1], **kwargs)
         return lambda t, args, kwargs: found(t, name, *args, **kwargs)
-    if getattr(func, "__module__", "") == "torch.nn.init":  # fills a tensor with values
-        return lambda t, args, kwargs: [*args, *kwargs.values()][0]
     if isinstance(func, types.FunctionType):
         guards = [n for n in func.__code__.co_names if n.startswith("has_torch_function")]
         if guards and all(n in func.__globals__ for n in guards):
@@ -2102,8 +2102,9 @@ def trace(
     model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper: same parameters
     if not isinstance(model, nn.Module):
         raise BadInputError(f"a torch.nn.Module is expected, got {type(model).__name__}")
+    modules = every_module(model)
     parameters: dict[int, nn.Parameter] = {}
-    for module in every_module(model):
+    for module in modules:
         for name, tensor in module._parameters.items():
             if tensor is None:
                 continue
@@ -2117,12 +2118,12 @@ def trace(
     dtypes = _dtypes(model, dtype, len(shapes))
     fallback = ""
     try:
-        tracer = _run(Tracer, model, shapes, dtypes, training)
+        tracer = _run(Tracer, model, modules, shapes, dtypes, training)
     except _Failed as failed:
         first = failed.__cause__
         fallback = _reason(first)
         try:
-            tracer = _run(MetaTracer, model, shapes, dtypes, training)
+            tracer = _run(MetaTracer, model, modules, shapes, dtypes, training)
         except _Failed as again:
             cause = again.__cause__
             text = f"{type(cause).__name__}: {cause}"
@@ -2159,7 +2160,7 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if not isinstance(error, NeedsValues) else str(error)
 
 
-def _run(kind, model, shapes, dtypes, training) -> Tracer:
+def _run(kind, model, modules, shapes, dtypes, training) -> Tracer:
     stack = ModuleStack(model)
     tracer = kind(stack)
     if kind is Tracer and not any(_global_hooks()):
@@ -2169,12 +2170,12 @@ def _run(kind, model, shapes, dtypes, training) -> Tracer:
         Shape(s, d, device, tracer, False, d.is_floating_point, True)
         for s, d in zip(shapes, dtypes, strict=True)
     ]
-    with as_found(model), _no_collection():
+    with _no_collection(), as_found(model, modules):
         if training is not None:
-            for module in every_module(model):
+            for module in modules:
                 if module.training is not training:
                     module.__dict__["training"] = training
-        tracer.prepare(model)
+        tracer.prepare(modules)
         try:
             if kind is MetaTracer:
                 inputs = [tracer.stand_in(twin) for twin in inputs]

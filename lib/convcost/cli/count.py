@@ -127,12 +127,17 @@ def _text(rows) -> str:
         elif values.dtype.kind == "i":
             cells = [f"{v:,}" for v in values]
         else:
-            cells = ["x".join(map(str, v)) if _flat(v) else str(v) for v in values]
+            cells = [_cell(v) for v in values]
         right = values.dtype.kind in "if"
         width = max(map(len, [name, *cells]))
         columns.append([c.rjust(width) if right else c.ljust(width) for c in [name, *cells]])
     return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
 
 
-def _flat(value) -> bool:
-    return isinstance(value, tuple) and all(isinstance(n, int) for n in value)
+def _cell(value) -> str:
+    """A shape as 1x3x8x8, several shapes by their number, anything else as it is."""
+    if not isinstance(value, tuple):
+        return str(value)
+    if all(isinstance(n, int) for n in value):
+        return "x".join(map(str, value)) or "scalar"
+    return f"{len(value)} tensors"

@@ -1,0 +1,161 @@
+"""The registry: parameters and operations the sources name, and files of the user's."""
+
+import pytest
+import torch
+from torch import nn
+
+from convcost import count, nets
+from convcost.errors import BadInputError
+
+
+def params(model):
+    return sum(p.numel() for p in model.parameters())
+
+
+def test_lenet_of_atsumi():
+    counted = count(nets.build("lenet_atsumi"), (1, 28, 28))
+    macs = {c.path: c.macs for c in counted.calls if c.macs}
+    assert macs == {
+        "conv1": 24 * 24 * 5 * 5 * 6,  # 86,400, as printed
+        "conv2": 8 * 8 * 5 * 5 * 6 * 16,
+        "fc120": 16 * 4 * 4 * 120,
+        "fc84": 120 * 84,
+        "fc10": 84 * 10,
+    }
+    assert macs["conv1"] == 86_400
+
+
+def test_lenet5_of_1998():
+    model = nets.build("lenet5_1998")
+    assert params(model) == 156 + 12 + 1516 + 32 + 48120 + 10164 == 60_000
+    assert sum(map(len, nets.LENET5_C3)) == 60
+    counted = count(model, (1, 32, 32))
+    assert counted.uncounted == {}
+    c3 = [c for c in counted.calls if c.path.startswith("c3.maps")]
+    assert sum(c.macs for c in c3) == 60 * 5 * 5 * 10 * 10
+    x = torch.rand(2, 1, 32, 32)
+    assert model(x).shape == (2, 10)
+    assert torch.equal(model[0:1](x), model.c1(x))
+    assert set(model.output.codes.flatten().tolist()) == {-1.0, 1.0}
+
+
+def test_subsampling_is_a_sum_times_a_coefficient():
+    layer = nets.Subsampling(1)
+    layer.bias.data.fill_(2.0)
+    assert layer(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])).item() == 0.25 * 10 + 2
+
+
+def test_deci_example():
+    shape = nets.get("depthwise_separable").input_shape
+    assert shape == (64, 112, 112)
+    both = count(nets.build("depthwise_separable"), shape).macs
+    assert both == 3 * 3 * 64 * 112 * 112 + 64 * 112 * 112 * 128 == 109_985_792
+    assert count(nets.build("regular_conv"), shape).macs == 924_844_032
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@pytest.mark.parametrize(
+    "options,sides",
+    [
+        ({}, (64, 32, 16, 8)),
+        ({"padding": "valid"}, (60, 26, 9, 4)),
+        ({"pool": None, "l": 2}, (64, 64, 64)),
+        ({"k": 4, "s": 20, "pool": 3}, (20, 9, 4, 1)),
+        ({"padding": 1, "k": 3, "l": 1}, (64, 32)),
+    ],
+)
+def test_ke_family(options, sides):
+    f, s, k = options.get("f", 8), options.get("s", 64), options.get("k", 5)
+    model = nets.build("ke_cnn", **{"f": f, **options})
+    assert model.fc.in_features == f * sides[-1] ** 2
+    x = torch.zeros(1, 3, s, s)
+    assert model(x).shape == (1, 2)
+    convs = [c for c in count(model, (3, s, s)).calls if c.op == "conv"]
+    channels = [3] + [f] * len(convs)
+    expected = [channels[i] * k * k * f * sides[i] ** 2 for i in range(len(convs))]
+    assert [c.macs for c in convs] == expected
+
+
+def test_ke_baseline():
+    model = nets.build("ke_cnn", device="meta")
+    assert [m.kernel_size for m in model if isinstance(m, nn.Conv2d)] == [(5, 5)] * 3
+    assert nets.get("ke_cnn").input_shape == (3, 64, 64)
+    with pytest.raises(BadInputError, match="fit"):
+        nets.build("ke_cnn", s=4, padding="valid")
+
+
+def test_options_of_torchvision_nets():
+    model = nets.build("resnet18", num_classes=10, in_channels=1, device="meta")
+    assert model.fc.out_features == 10
+    assert model.conv1.weight.shape == (64, 1, 7, 7)
+    assert model.conv1.bias is None
+    assert params(model) == 11_689_512 - 990 * 513 - 2 * 64 * 49
+    assert params(nets.build("googlenet", aux=True, device="meta")) == 13_004_888
+    assert params(nets.build("googlenet", device="meta")) == 6_624_904
+
+
+@pytest.mark.parametrize("name", ["regnet_y_400mf", "swin_t", "densenet121", "lenet5_1998"])
+def test_meta_nets_have_no_data_and_the_shapes_of_real_ones(name):
+    meta, real = nets.build(name, device="meta"), nets.build(name)
+    assert all(t.device.type == "meta" for t in (*meta.parameters(), *meta.buffers()))
+    assert {k: v.shape for k, v in meta.state_dict().items()} == {
+        k: v.shape for k, v in real.state_dict().items()
+    }
+    assert not any(t.device.type == "meta" for t in (*real.parameters(), *real.buffers()))
+
+
+def test_registry():
+    for name in (*nets.CHENG_NETS, "densenet161", "densenet169", "densenet201", "ke_cnn"):
+        assert name in nets.names()
+    assert nets.get("vit_h_14").input_shape == (3, 224, 224)
+    assert nets.get("inception_v3").input_shape == (3, 299, 299)
+    assert "Table 1" in nets.get("alexnet").source
+
+
+@pytest.mark.parametrize(
+    "call,text",
+    [
+        (lambda: nets.get("resnet19"), "resnet18"),
+        (lambda: nets.build("resnet18", aux=True), "auxiliary"),
+        (lambda: nets.build("ke_cnn", aux=True), "auxiliary"),
+        (lambda: nets.build("ke_cnn", colour=1), "it takes: f, s, k, l"),
+        (lambda: nets.build("resnet18", colour=1), "colour"),
+    ],
+)
+def test_refusals(call, text):
+    with pytest.raises(BadInputError, match=text):
+        call()
+
+
+FILE = """
+from torch import nn
+from beside import WIDTH
+net = nn.Linear(WIDTH, 1)
+def make():
+    return nn.Linear(WIDTH, 2)
+def wrong():
+    return 3
+def broken():
+    raise OSError("no such luck")
+"""
+
+
+def test_load_from_a_file(tmp_path):
+    (tmp_path / "beside.py").write_text("WIDTH = 5\n")
+    file = tmp_path / "mine.py"
+    file.write_text(FILE)
+    assert nets.load(f"{file}:make").weight.shape == (2, 5)
+    assert nets.load(f"{file}:net").weight.shape == (1, 5)
+    for name, text in (
+        ("missing", "it has: net, make, wrong, broken"),
+        ("wrong", "gave a int"),
+        ("broken", "OSError: no such luck"),
+    ):
+        with pytest.raises(BadInputError, match=text):
+            nets.load(f"{file}:{name}")
+    for place in (f"{tmp_path}/none.py:make", f"{file}", "resnet18:x"):
+        with pytest.raises(BadInputError):
+            nets.load(place)
+    (tmp_path / "bad.py").write_text("def (:\n")
+    with pytest.raises(BadInputError, match="SyntaxError"):
+        nets.load(f"{tmp_path / 'bad.py'}:f")
