@@ -193,6 +193,41 @@ class Shape(torch.Tensor):
     item = tolist = numpy = __array__ = data_ptr = is_nonzero = _value
 
 
+class Weight:
+    """Stands for a parameter, a buffer or another tensor that was there before, inside this module.
+
+    Like a Shape that is not fed, but no tensor: the model never sees it (`Tracer.shown`). It holds
+    the tensor, so that its id stays its own. `used` by some call, `owned` by the first to use it.
+    """
+
+    __slots__ = ("dims", "dtype", "nbytes", "origins", "owned", "trained", "used", "wants")
+    fed = False
+    wants_in = property(lambda self: self.wants)
+    shape = property(lambda self: torch.Size(self.dims))
+    ndim = property(lambda self: len(self.dims))
+
+    def __init__(self, tensor):
+        self.dims = dims = tuple(tensor.shape)
+        self.dtype = dtype = tensor.dtype
+        self.nbytes = math.prod(dims) * dtype.itemsize
+        self.origins = (tensor,)
+        self.trained = type(tensor) is nn.Parameter or isinstance(tensor, nn.Parameter)
+        self.wants = self.trained and dtype.is_floating_point
+        self.owned = self.used = False
+
+    @property
+    def device(self):
+        with torch._C.DisableTorchFunction():
+            return self.origins[0].device
+
+    def numel(self):
+        return math.prod(self.dims)
+
+    def resize(self, shape, dtype):
+        """An in-place function keeps the shape of a tensor that is not the net's own."""
+
+
+TENSORS = (torch.Tensor, Weight)
 _NOTHING = torch.empty(0, device="cpu")
 _as_shape = torch.Tensor._make_subclass
 METHODS: dict[str, Callable] = {}  # name -> entry of the tensor method, filled on demand
@@ -237,7 +272,7 @@ for _name in dir(torch.Tensor):
 
 # A frozen dataclass fills its fields one by one through object.__setattr__; thousands of calls per
 # net are made a third faster this way. A test compares the result with the constructor's.
-_new_call = object.__new__
+_new_call, _fill = object.__new__, object.__setattr__
 
 
 class Tracer(TorchFunctionMode):
@@ -249,9 +284,8 @@ class Tracer(TorchFunctionMode):
         super().__init__()
         self.stack = stack
         self.calls: list[OperatorCall] = []
-        self.real: dict[int, tuple[torch.Tensor, Shape]] = {}
-        self.owned: set[int] = set()
-        self.used: set[int] = set()
+        self.real: dict[int, Weight] = {}  # id of a tensor -> what stands for it
+        self.used: set[int] = set()  # ids of the tensors that calls used; known at the end
         self.uncounted: Counter[str] = Counter()
 
     def __torch_function__(self, func, kinds, args=(), kwargs=None):
@@ -260,6 +294,7 @@ class Tracer(TorchFunctionMode):
 
     def forget(self):
         """Drop the shapes: they point here and would only go with the next garbage collection."""
+        self.used = {key for key, weight in self.real.items() if weight.used}
         self.real.clear()
 
     def inside(self, func, args, kwargs):
@@ -267,37 +302,35 @@ class Tracer(TorchFunctionMode):
         with self:
             return func(*args, **kwargs)
 
-    def of(self, x) -> Shape:
-        """`x` as a Shape: itself, or the one that stands for a parameter or another tensor."""
-        if type(x) is Shape:
+    def of(self, x):
+        """`x` as a Shape: itself, or the Weight that stands for a parameter or another tensor."""
+        kind = type(x)
+        if kind is Shape or kind is Weight:
             return x
         known = self.real.get(id(x))
         if known is None:
             with torch._C.DisableTorchFunction():  # this mode would see the attributes being read
-                known = self._stand_for(x)
-        return known[1]
-
-    def _stand_for(self, x):
-        dtype = x.dtype
-        floating = dtype.is_floating_point
-        trained = floating and (type(x) is nn.Parameter or isinstance(x, nn.Parameter))
-        shape = Shape(x.shape, dtype, x.device, self, trained, trained, False, (x,))
-        known = self.real[id(x)] = (x, shape)  # holds x, so that the id stays its own
+                known = self.real[id(x)] = Weight(x)
         return known
 
     def prepare(self, modules):
-        """Know all parameters and buffers before the mode is on: cheaper than one by one."""
+        """Know the parameters and buffers before the mode is on: cheaper than one by one."""
+        real = self.real
         for module in modules:
             for tensors in (module._parameters, module._buffers):
                 for x in tensors.values():
-                    if x is not None and id(x) not in self.real:
-                        self._stand_for(x)
+                    if x is not None and id(x) not in real:
+                        real[id(x)] = Weight(x)
+
+    def shown(self, x):
+        """What the model gets to see of a Weight: a Shape."""
+        return Shape(x.dims, x.dtype, x.device, self, x.wants, x.wants_in, False, x.origins)
 
     def make(self, shape, parents: Sequence[Shape], dtype=None) -> Shape:
         """A result computed from `parents`."""
         first = parents[0]
         dtype = dtype or first.dtype
-        if len(parents) == 1:
+        if len(parents) == 1 or (first.wants and first.fed):
             wants, wants_in, fed, origins = first.wants, first.wants_in, first.fed, first.origins
         else:
             wants = wants_in = fed = False
@@ -339,38 +372,40 @@ class Tracer(TorchFunctionMode):
             return
         for s in weights:
             moved += s.nbytes
-            for tensor in s.origins:
-                key = id(tensor)
-                if key not in self.owned:
-                    self.used.add(key)
-                    # weights that only change their shape on the way belong to the call that
-                    # uses them
-                    if named or inputs:
-                        self.owned.add(key)
-                        if type(tensor) is nn.Parameter or isinstance(tensor, nn.Parameter):
-                            params += math.prod(self.of(tensor).dims)
+            held = (s,) if type(s) is Weight else [self.of(x) for x in s.origins]
+            for w in held:
+                w.used = True
+                # weights that only change their shape on the way belong to the call that uses them
+                if not w.owned and (named or inputs):
+                    w.owned = True
+                    if w.trained:
+                        params += math.prod(w.dims)
         acts = 0
         for s in outputs:
             moved += s.nbytes
             if op in ops.MAC_OPS:
                 acts += math.prod(s.dims)
         call = _new_call(OperatorCall)
-        call.__dict__.update(
-            path=self.stack.path,
-            module_type=type(self.stack.module).__name__,
-            op=op,
-            function=function,
-            inputs=tuple(inputs),
-            weights=tuple([s.dims for s in weights]),
-            outputs=tuple([s.dims for s in outputs]),
-            attrs={} if attrs is None else attrs,
-            macs=macs,
-            params=params,
-            acts=acts,
-            input_needs_grad=wants,
-            gradient_macs=gradient,
-            input_gradient_macs=input_gradient,
-            bytes=0 if op == "reshape" else moved,
+        _fill(
+            call,
+            "__dict__",
+            {
+                "path": self.stack.path,
+                "module_type": type(self.stack.module).__name__,
+                "op": op,
+                "function": function,
+                "inputs": tuple(inputs),
+                "weights": tuple([s.dims for s in weights]),
+                "outputs": tuple([s.dims for s in outputs]),
+                "attrs": {} if attrs is None else attrs,
+                "macs": macs,
+                "params": params,
+                "acts": acts,
+                "input_needs_grad": wants,
+                "gradient_macs": gradient,
+                "input_gradient_macs": input_gradient,
+                "bytes": 0 if op == "reshape" else moved,
+            },
         )
         self.calls.append(call)
 
@@ -514,7 +549,7 @@ def _write(t, found, name, args, kwargs):
     """An in-place function: the result's origin goes to the target, which keeps its shape."""
     result = found(t, name, *args, **kwargs)
     target = t.of(args[0])
-    if type(result) is not Shape:
+    if type(result) is not Shape or type(target) is Weight:
         return result
     if target.dims != result.dims and name not in RESHAPING:
         raise BadInputError(f"{name}: {result.dims} cannot be written into {target}")
@@ -531,8 +566,10 @@ def _property(func, kind):
 
     def get(t, args, kwargs):
         x = args[0]
-        if type(x) is Shape or name in GETTERS_OF_TENSORS:
-            return getattr(t.of(x), name)
+        if type(x) is Shape:
+            return getattr(x, name)
+        if name in GETTERS_OF_TENSORS:
+            return getattr(t.shown(t.of(x)), name)
         return func(*args, **kwargs)
 
     def leave_alone(t, args, kwargs):
@@ -579,12 +616,12 @@ def _tuple(value, n: int) -> tuple[int, ...]:
     return (value,) * n
 
 
-def _gradients(macs: int, *operands: Shape) -> dict[str, int]:
+def _gradients(macs: int, a, b) -> dict[str, int]:
     """Backward cost of a product: one forward's worth for each operand that needs a gradient."""
-    wants = sum(s.wants for s in operands)
+    wants = a.wants + b.wants
     return {
         "gradient": wants * macs,
-        "input_gradient": (sum(s.wants_in for s in operands) - wants) * macs,
+        "input_gradient": (a.wants_in + b.wants_in - wants) * macs,
     }
 
 
@@ -1015,7 +1052,7 @@ def _same_op(op: str, names: str, dtype=None):
             tensors, shape, kind = [x], x.dims, x.dtype
         else:
             given = (*args, *kwargs.values()) if kwargs else args
-            tensors = [t.of(x) for x in given if type(x) is Shape or isinstance(x, torch.Tensor)]
+            tensors = [t.of(x) for x in given if type(x) is Shape or isinstance(x, TENSORS)]
             shape, kind = tensors[0].dims, tensors[0].dtype
             for s in tensors[1:]:
                 if s.dims != shape:
@@ -1123,7 +1160,7 @@ def variance(t, name, input, dim=None, *args, keepdim=False, **kwargs):
 
 @rule("max min median mode")
 def extreme(t, name, input, dim=None, keepdim=False, **kwargs):
-    if isinstance(dim, torch.Tensor):
+    if isinstance(dim, TENSORS):
         return arithmetic(t, "maximum" if name == "max" else "minimum", input, dim)
     if dim is None and "other" in kwargs:
         return arithmetic(t, "maximum" if name == "max" else "minimum", input, kwargs["other"])
@@ -1466,7 +1503,7 @@ def cast(t, name, input, *args, **kwargs):
     for value in (*args, *kwargs.values()):
         if isinstance(value, torch.dtype):
             dtype = value
-        elif isinstance(value, torch.Tensor):
+        elif isinstance(value, TENSORS):
             dtype = t.of(value).dtype
     if name == "type" and dtype is None:
         raise NoRule("Tensor.type with a string")
@@ -1546,7 +1583,7 @@ def getitem(t, name, input, key):
 def setitem(t, name, input, key, value):
     x = t.of(input)
     _indexed(t, tuple(x.dims), key)
-    parts = [x, t.of(value)] if isinstance(value, torch.Tensor) else [x]
+    parts = [x, t.of(value)] if isinstance(value, TENSORS) else [x]
     t.note("copy", name, parts, [x])
     if len(parts) == 2:
         y = parts[1]
@@ -1558,7 +1595,7 @@ def _indexed(t, shape, key) -> tuple[tuple[int, ...], bool]:
     keys = key if isinstance(key, tuple) else (key,)
     used = 0
     for k in keys:
-        if isinstance(k, torch.Tensor) and t.of(k).dtype in (torch.bool, torch.uint8):
+        if isinstance(k, TENSORS) and t.of(k).dtype in (torch.bool, torch.uint8):
             raise NeedsValues("indexing with a mask")
         used += k is not None and k is not Ellipsis and not isinstance(k, bool)
     if not any(k is Ellipsis for k in keys):
@@ -1585,7 +1622,7 @@ def _indexed(t, shape, key) -> tuple[tuple[int, ...], bool]:
         elif isinstance(k, bool):
             raise NeedsValues("indexing with a bool")
         elif isinstance(k, (torch.Tensor, list, range)) or hasattr(k, "__array__"):
-            one = tuple(t.of(k).dims) if isinstance(k, torch.Tensor) else _nested(k)
+            one = tuple(t.of(k).dims) if isinstance(k, TENSORS) else _nested(k)
             gaps |= last_list is not None and place != last_list + 1
             last_list = place
             lists.append(one)
@@ -1623,7 +1660,7 @@ def index_select(t, name, input, dim, index):
 
 @rule("gather take_along_dim")
 def gather(t, name, input, dim, index=None, **kwargs):
-    if isinstance(dim, torch.Tensor):
+    if isinstance(dim, TENSORS):
         dim, index = index, dim
     x, i = t.of(input), t.of(index)
     out = t.make(i.dims, [x])
@@ -1633,7 +1670,7 @@ def gather(t, name, input, dim, index=None, **kwargs):
 
 @rule("scatter scatter_add index_add index_copy masked_scatter")
 def scatter(t, name, input, *args, **kwargs):
-    parts = [t.of(x) for x in (input, *args, *kwargs.values()) if isinstance(x, torch.Tensor)]
+    parts = [t.of(x) for x in (input, *args, *kwargs.values()) if isinstance(x, TENSORS)]
     out = t.make(parts[0].dims, parts, parts[0].dtype)
     t.note("copy", name, parts, [out])
     return out
@@ -1717,7 +1754,7 @@ def eye(t, name, n, m=None, *, dtype=None, device=None, **kwargs):
 
 @rule("tensor as_tensor")
 def tensor(t, name, data, dtype=None, device=None, **kwargs):
-    if isinstance(data, torch.Tensor):
+    if isinstance(data, TENSORS):
         x = t.of(data)
         return x if dtype in (None, x.dtype) else t.make(x.dims, [x], dtype)
     leaf = data
@@ -1939,12 +1976,10 @@ class MetaTracer(Tracer):
             return func(*args, **kwargs)  # ATen operators are noted one by one below
         twin_args, twin_kwargs = tree_map(self.twin, (args, kwargs))
         before = len(self.calls)
-        owned, used = self.owned.copy(), self.used.copy()
         try:
             predicted = entry(self, twin_args, twin_kwargs)
         except Exception:  # the rule does not fit this call: ATen operators instead
             del self.calls[before:]
-            self.owned, self.used = owned, used
             return func(*args, **kwargs)
         was, self.covered = self.covered, True
         try:
@@ -1996,7 +2031,7 @@ class MetaTracer(Tracer):
         """Remember which Shape stands for each tensor of a result."""
         tensors, shapes = tree_leaves(out), tree_leaves(predicted)
         for tensor, shape in zip(tensors, shapes, strict=False):
-            if isinstance(tensor, torch.Tensor) and type(shape) is Shape:
+            if isinstance(tensor, torch.Tensor) and type(shape) in (Shape, Weight):
                 shape.resize(tensor.shape, tensor.dtype)
                 self.twins[id(tensor)] = (tensor, shape)
 
@@ -2004,7 +2039,7 @@ class MetaTracer(Tracer):
         """Note one ATen operator that no rule of its torch function covers."""
         name = func._schema.name.split("::")[-1].removesuffix("_")
         twins = tree_map(self.twin, (args, kwargs))
-        parents = [s for s in tree_leaves(twins) if type(s) is Shape]
+        parents = [s for s in tree_leaves(twins) if type(s) in (Shape, Weight)]
         if name in ("convolution", "_convolution"):
             x, w, bias, stride, padding, dilation, transposed, more, groups = twins[0][:9]
             kind = f"{len(w.dims) - 2}d"
@@ -2171,10 +2206,9 @@ def _run(kind, model, modules, shapes, dtypes, training) -> Tracer:
         for s, d in zip(shapes, dtypes, strict=True)
     ]
     with _no_collection(), as_found(model, modules):
-        if training is not None:
-            for module in modules:
-                if module.training is not training:
-                    module.__dict__["training"] = training
+        switched = [m.__dict__ for m in modules if training not in (None, m.training)]
+        for own in switched:
+            own["training"] = training
         tracer.prepare(modules)
         try:
             if kind is MetaTracer:
@@ -2188,6 +2222,8 @@ def _run(kind, model, modules, shapes, dtypes, training) -> Tracer:
             path, module, args = stack.failed or (stack.path, stack.module, tuple(inputs))
             raise _Failed(_where(path, module, args)) from error
         finally:
+            for own in switched:  # here, because as_found takes longer for what has changed
+                own["training"] = not training
             tracer.forget()
     return tracer
 
