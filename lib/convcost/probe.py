@@ -9,7 +9,7 @@ import sys
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from operator import eq, is_
+from operator import eq, is_, itemgetter
 
 import torch
 from torch import nn
@@ -17,6 +17,16 @@ from torch import nn
 from convcost.errors import BadInputError
 
 _CONTAINERS = frozenset((dict, OrderedDict, list, set, deque))
+
+
+# The attributes of a bare module, in order: its hook dictionaries, nearly always empty, are taken
+# in one go; the others that hold something are the parameters, buffers and children.
+_BASE = list(nn.Module().__dict__)
+_MEMBERS = ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules")
+_base_members = itemgetter(*_MEMBERS)
+_base_hooks = itemgetter(
+    *(k for k, v in nn.Module().__dict__.items() if type(v) in _CONTAINERS and k not in _MEMBERS)
+)
 
 
 def module_paths(model: nn.Module) -> dict[int, list[str]]:
@@ -70,7 +80,14 @@ class as_found:
         for module in self.modules:
             attributes = module.__dict__
             self.own.append((attributes, attributes.copy()))
-            for value in attributes.values():
+            names = list(attributes)
+            values = [*attributes.values()]
+            if names[: len(_BASE)] == _BASE:  # what nn.Module.__init__ set, then the rest
+                hooks = _base_hooks(attributes)
+                if not any(hooks):
+                    self.empty.extend(hooks)
+                    values = [*_base_members(attributes), *values[len(_BASE) :]]
+            for value in values:
                 if type(value) in _CONTAINERS:
                     if value:
                         self.filled.append((value, value.copy()))

@@ -93,7 +93,7 @@ class Shape(torch.Tensor):
     def __new__(cls, shape, dtype, device, tracer, wants, wants_in, fed, origins=()):
         self = _as_shape(cls, _NOTHING)
         self.dims = dims = tuple(shape)
-        self.nbytes = math.prod(dims) * dtype.itemsize
+        self.nbytes = _prod(dims) * dtype.itemsize
         self.dtype = dtype
         self.device = device
         self.tracer = tracer
@@ -230,6 +230,7 @@ class Weight:
 TENSORS = (torch.Tensor, Weight)
 _NOTHING = torch.empty(0, device="cpu")
 _as_shape = torch.Tensor._make_subclass
+_prod = math.prod
 METHODS: dict[str, Callable] = {}  # name -> entry of the tensor method, filled on demand
 
 
@@ -296,6 +297,7 @@ class Tracer(TorchFunctionMode):
         """Drop the shapes: they point here and would only go with the next garbage collection."""
         self.used = {key for key, weight in self.real.items() if weight.used}
         self.real.clear()
+        self.stack.shortcut = None
 
     def inside(self, func, args, kwargs):
         """Run a torch function written in Python, so that its own calls arrive here."""
@@ -341,7 +343,7 @@ class Tracer(TorchFunctionMode):
             origins = ()
             if not fed:
                 origins = tuple({id(o): o for p in parents for o in p.origins}.values())
-        if wants_in and not (dtype.is_floating_point or dtype.is_complex):
+        if dtype is not first.dtype and not (dtype.is_floating_point or dtype.is_complex):
             wants = wants_in = False
         return Shape(shape, dtype, first.device, self, wants, wants_in, fed, origins)
 
@@ -611,6 +613,8 @@ def _followed(func):
 
 def _tuple(value, n: int) -> tuple[int, ...]:
     """An int or a sequence of 1 or n ints as n ints."""
+    if type(value) is tuple and len(value) == n:
+        return value
     if isinstance(value, (tuple, list)):
         return tuple(value) if len(value) == n else tuple(value) * n
     return (value,) * n
@@ -1527,14 +1531,14 @@ def detached(t, name, input):
 
 @rule("cat concat concatenate")
 def cat(t, name, tensors, dim=0, *, axis=None, out=None):
-    parts = [t.of(x) for x in tensors]
+    parts = [x if type(x) is Shape else t.of(x) for x in tensors]
     full = [p for p in parts if p.dims != (0,)] or parts
     first = full[0].dims
     d = _axis(dim if axis is None else axis, len(first))
     before, after, total = first[:d], first[d + 1 :], 0
     for part in full:
         n = part.dims
-        if n[:d] != before or n[d + 1 :] != after or len(n) != len(first):
+        if len(n) != len(first) or n != (*before, n[d], *after):
             raise BadInputError(f"cat along {d} of {', '.join(str(p.dims) for p in full)}")
         total += n[d]
     out = t.make((*before, total, *after), parts)
