@@ -542,6 +542,42 @@ def test_fallback_counts_what_aten_shows():
     assert sum(c.macs for c in found.calls) in (2 * 3 * 4 * 4, 4 * 4 * 4 + 3 * 4 * 4)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
+@pytest.mark.parametrize("kind", ["script function", "script module", "vmap"])
+def test_compiled_code_is_not_a_silent_zero(kind):
+    """Code that no torch function sees would compute on the empty tensor behind a shape."""
+    if kind == "script module":
+        model = torch.jit.script(nn.Linear(4, 4))
+    elif kind == "vmap":
+        model = Net(
+            lambda net, x: torch.vmap(lambda row: net.w @ row)(x),
+            w=nn.Parameter(torch.zeros(4, 4)),
+        )
+    else:
+        scripted = torch.jit.script(_times_itself)
+        model = Net(lambda net, x: scripted(x))
+    found = trace(nn.Sequential(model), (4,), batch=4)
+    assert found.fallback
+    assert "\n" not in found.fallback
+    assert found.uncounted == {}
+    assert sum(c.macs for c in found.calls) == 4 * 4 * 4
+
+
+def _times_itself(x: torch.Tensor) -> torch.Tensor:
+    return torch.matmul(x, x.t())
+
+
+def test_autograd_functions_are_followed():
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x @ x.t()
+
+    apply = Square.apply
+    found = trace(Net(lambda net, x: apply(x)), (5,), batch=3)
+    assert (found.fallback, sum(c.macs for c in found.calls)) == ("", 3 * 3 * 5)
+
+
 def test_error_names_the_module_and_what_it_received():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.Flatten(), nn.Linear(10, 2)))
     with pytest.raises(BadInputError) as caught:

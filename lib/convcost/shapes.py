@@ -275,6 +275,8 @@ for _name in dir(torch.Tensor):
 # net are made a third faster this way. A test compares the result with the constructor's.
 _new_call, _fill = object.__new__, object.__setattr__
 
+_transforming = torch._C._are_functorch_transforms_active  # inside vmap, torch.func.grad, …
+
 
 class Tracer(TorchFunctionMode):
     """Notes operator calls. As a torch function mode it sees every torch function of the forward,
@@ -1972,6 +1974,8 @@ class MetaTracer(Tracer):
             args = tuple(a for a in args if not isinstance(a, (torch.device, str)))
             if len(args) + len(kwargs) == 1:
                 return args[0]
+        if _transforming():  # tensors hide their batch here; the ATen operators below show it
+            return func(*args, **kwargs)
         found = RENAMED.get(func) or plain_name(raw)
         entry = ENTRIES.get(func) or _entry(func)
         if found not in RULES:
@@ -2196,7 +2200,10 @@ class _Failed(Exception):
 def _reason(error: BaseException) -> str:
     if isinstance(error, NoRule):
         return f"no rule for {error}"
-    return f"{type(error).__name__}: {error}" if not isinstance(error, NeedsValues) else str(error)
+    if isinstance(error, NeedsValues):
+        return str(error)
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}"
 
 
 def _run(kind, model, modules, shapes, dtypes, training) -> Tracer:
