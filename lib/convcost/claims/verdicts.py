@@ -159,7 +159,8 @@ class Entry:
     locator: str
     kind: str
     statement: str
-    published: object
+    published: object  # a number where the source prints one, else its text
+    published_text: str  # as printed
     unit: str
     reference: object
     this_run: object
@@ -294,7 +295,8 @@ def _entry(claim: Claim, machine: str | None) -> Entry:
         locator=claim.locator,
         kind=claim.kind,
         statement=claim.statement,
-        published=claim.published or None,
+        published=_published(claim),
+        published_text=claim.published,
         unit=claim.unit,
         reference=reference,
         this_run=this_run,
@@ -307,6 +309,12 @@ def _entry(claim: Claim, machine: str | None) -> Entry:
         notebook=claim.notebook,
         section=check.section if check else "",
     )
+
+
+def _published(claim: Claim) -> object:
+    if claim.published and claim.kind in ("number", "cited"):
+        return sources.value(claim.source, claim.key.partition("/")[2])
+    return claim.published or None
 
 
 def table(entries: Iterable[Entry]) -> pd.DataFrame:
@@ -333,7 +341,7 @@ def view(entries: Iterable[Entry], *, with_run: bool = True) -> tables.Shown:
         row = {
             "claim": entry.statement,
             "where": f"{entry.source}, {entry.locator}",
-            "published": _with_unit(entry.published, entry.unit),
+            "published": _with_unit(entry.published_text, entry.unit),
             "reference": tables.cell(entry.reference),
             "this run": tables.cell(entry.this_run),
             "ratio": _ratio(entry),
@@ -356,18 +364,16 @@ def _with_protocol(verdict: str, reason: str) -> str:
     return "; ".join(part for part in (protocol, reason) if part)
 
 
-def _with_unit(published: object, unit: str) -> str:
-    if published is None:
+def _with_unit(published: str, unit: str) -> str:
+    if not published:
         return "–"
     if unit == "formula":  # with spaces, or the browser cannot break it
-        return str(published).replace("*", " × ").replace("+", " + ")
-    return f"{published} {unit}" if unit not in ("", "1", "statement") else str(published)
+        return published.replace("*", " × ").replace("+", " + ")
+    return f"{published} {unit}" if unit not in ("", "1", "statement") else published
 
 
 def _ratio(entry: Entry) -> str:
-    if entry.kind != "number" or entry.published is None:
+    numbers = (entry.published, entry.reference)
+    if not all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers):
         return "–"
-    if not isinstance(entry.reference, int | float) or isinstance(entry.reference, bool):
-        return "–"
-    published = float(entry.published)
-    return f"{entry.reference / published:.4g}" if published else "–"
+    return f"{entry.reference / entry.published:.4g}" if entry.published else "–"

@@ -27,7 +27,7 @@ def run(args) -> int:
     for entry in entries:
         print(f"{entry.key}  [{entry.locator}]")
         print(f"    {entry.statement}")
-        parts = [f"published {entry.published}"] if entry.published is not None else []
+        parts = [f"published {entry.published_text}"] if entry.published_text else []
         parts += [f"reference {entry.reference}"] if entry.reference is not None else []
         parts += [f"this run {entry.this_run}"] if entry.this_run is not None else []
         if parts:

@@ -297,6 +297,7 @@ def table1(protocol_totals: pd.DataFrame, printed: pd.DataFrame) -> plt.Figure:
                 linewidth=0.4,
                 zorder=2 + (look["s"] > 20) + (look["s"] > 100),
                 label=label if place == 0 else None,
+                rasterized=look["s"] < 20,  # thousands of points would make a huge SVG
                 **look,
             )
         axis.text(
