@@ -116,6 +116,14 @@ def test_reference_and_own_run_stand_side_by_side(places):
     assert (both.reference, both.this_run) == (86_400, 86_400)
 
 
+def test_the_reference_run_shows_no_results_of_its_own(places, monkeypatch):
+    write_lenet(where="local")
+    write_lenet()
+    monkeypatch.setenv("CONVCOST_REFERENCE", "1")
+    found = entry("atsumi2020/conv1_multiplications")
+    assert found.reference == 86_400 and found.this_run is None
+
+
 def _datasets(images, stand_in=False, asked="fashionmnist"):
     row = {
         "asked": asked, "name": "digits" if stand_in else asked, "images": images, "channels": 1,

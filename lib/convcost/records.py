@@ -396,6 +396,11 @@ class Run:
         return f"{self.machine} · profile {self.record['profile']} · {kept} · {self.run_id}"
 
 
+def is_reference_run() -> bool:
+    """Whether this process writes the committed reference, and not a user's own results."""
+    return os.environ.get("CONVCOST_REFERENCE") == "1"
+
+
 def start_run(
     notebook: str,
     profile: str,
@@ -410,7 +415,7 @@ def start_run(
     `Dataset.describe()` of each set that is used, `seeds` every seed. `where` is "local" unless
     CONVCOST_REFERENCE=1 is set, which `python -m convcost reproduce --reference` does.
     """
-    where = where or (REFERENCE if os.environ.get("CONVCOST_REFERENCE") == "1" else LOCAL)
+    where = where or (REFERENCE if is_reference_run() else LOCAL)
     now = datetime.datetime.now(datetime.UTC)
     slug = machine.slug()
     run_id = f"{notebook.split('-')[0]}-{profile}-{now:%Y%m%dT%H%M%S}-{os.getpid() % 10000:04d}"

@@ -40,10 +40,12 @@ class Shown:
         for line in html.splitlines():
             if "<tr" in line:
                 column = 0
-            elif "<td>" in line:
-                side = "right" if numeric[column] else "left"
-                line = line.replace("<td>", f'<td align="{side}" style="text-align: {side}">', 1)
-                column += 1
+            for tag in ("td", "th"):
+                if f"<{tag}>" in line:
+                    side = "right" if numeric[column] else "left"
+                    styled = f'<{tag} align="{side}" style="text-align: {side}">'
+                    line = line.replace(f"<{tag}>", styled, 1)
+                    column += 1
             rows.append(line)
         return "\n".join(rows)
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from convcost import sources, tables
 from convcost.errors import BadInputError
-from convcost.records import LOCAL, REFERENCE, MissingTableError, Results
+from convcost.records import LOCAL, REFERENCE, MissingTableError, Results, is_reference_run
 
 REPRODUCED = "reproduced"
 UNDER_PROTOCOL = "reproduced under protocol"
@@ -287,7 +287,10 @@ def ledger(
 
 def _entry(claim: Claim, machine: str | None) -> Entry:
     reference, reference_verdict, reason = evaluate(claim, Results(REFERENCE, machine))
-    this_run, run_verdict, run_reason = evaluate(claim, Results(LOCAL))
+    if is_reference_run():  # whatever runs of its own that machine has are not the reader's
+        this_run, run_verdict, run_reason = None, NOT_YET, "this is the reference run itself"
+    else:
+        this_run, run_verdict, run_reason = evaluate(claim, Results(LOCAL))
     check = claim.check
     return Entry(
         key=claim.key,
@@ -300,7 +303,7 @@ def _entry(claim: Claim, machine: str | None) -> Entry:
         unit=claim.unit,
         reference=reference,
         this_run=this_run,
-        tolerance=str(check.tolerance) if check and claim.kind == "number" else "",
+        tolerance=str(check.tolerance) if check and claim.kind in ("number", "cited") else "",
         tolerance_reason=check.tolerance.why if check else "",
         verdict=reference_verdict,
         reason=reason,
