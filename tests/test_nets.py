@@ -1,5 +1,8 @@
 """The registry: parameters and operations the sources name, and files of the user's."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -125,6 +128,23 @@ def test_registry():
 def test_refusals(call, text):
     with pytest.raises(BadInputError, match=text):
         call()
+
+
+def test_own_nets_and_files_come_without_torchvision(tmp_path):
+    (tmp_path / "mine.py").write_text("from torch import nn\ndef make():\n    return nn.ReLU()\n")
+    code = f"""
+import sys
+from convcost import count, nets
+for name in nets.OWN:
+    count(nets.build(name, device="meta"), nets.get(name).input_shape)
+nets.build("lenet_atsumi")
+nets.load({str(tmp_path / "mine.py:make")!r})
+print("torchvision" in sys.modules)
+nets.get("resnet18")
+print("torchvision" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "True"], done.stderr
 
 
 FILE = """

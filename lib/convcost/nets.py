@@ -2,7 +2,8 @@
 
 Own nets are those the sources describe; every classification net of torchvision is there by its
 torchvision name. `build` makes one without loading weights; on the meta device it allocates
-nothing. `load` takes a net from a file of the user's.
+nothing. `load` takes a net from a file of the user's. torchvision takes seconds to import, so that
+is left to the functions that need it: own nets and files do without.
 """
 
 import importlib.util
@@ -16,7 +17,6 @@ from functools import cache
 from pathlib import Path
 
 import torch
-import torchvision
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -222,6 +222,8 @@ OWN = {
 @cache
 def names() -> tuple[str, ...]:
     """Every name `build` takes: the sources' nets, then torchvision's classification nets."""
+    import torchvision
+
     return (*OWN, *torchvision.models.list_models(module=torchvision.models))
 
 
@@ -234,6 +236,8 @@ def get(name: str) -> Net:
     """
     if name in OWN:
         return OWN[name]
+    import torchvision
+
     if name not in names():
         raise BadInputError(f"no net is called {name!r}; known: {', '.join(names())}")
     builder = torchvision.models.get_model_builder(name)
