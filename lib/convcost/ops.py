@@ -127,7 +127,8 @@ def conv_macs(
 
     Each output element is a dot product over the kernel and the channels of its group:
     batch * out_channels * prod(output) * (in_channels / groups) * prod(kernel).
-    cheng2025 eq. (1) is the case groups = 1, atsumi2020 eq. (1) leaves in_channels out.
+    cheng2025 eq. (2) is the case groups = 1, eq. (3) any groups, eq. (4) the two convolutions of a
+    depthwise separable layer; atsumi2020 eq. (1) leaves in_channels out.
     Example, first layer of ResNet-18: `conv_macs(1, 3, 64, (7, 7), (112, 112))` is
     3*7*7*64*112*112. Raises `BadInputError` if groups divides the channels with a rest.
     """
@@ -215,7 +216,7 @@ def conv_weight_gradient_macs(
 def linear_macs(positions: int, in_features: int, out_features: int) -> int:
     """A fully connected layer applied at `positions` places (batch times sequence length).
 
-    cheng2025 eq. (3), atsumi2020 eq. (2). `linear_macs(1, 4096, 1000) == 4096 * 1000`.
+    cheng2025 eq. (1), atsumi2020 eq. (2). `linear_macs(1, 4096, 1000) == 4096 * 1000`.
     """
     return positions * in_features * out_features
 
