@@ -14,10 +14,13 @@ import torchvision
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from convcost import nets, shapes
+from convcost import nets
 from convcost.errors import BadInputError
 from convcost.ops import MAC_OPS, ZERO_COST, OperatorCall
-from convcost.shapes import trace
+from convcost.shapes import dispatch, run, trace
+from convcost.shapes import meta as meta_device
+from convcost.shapes import tracer as shape_tracer
+from convcost.shapes.table import KINDS
 from convcost.units import FLOPS_PER_MAC, printed
 
 
@@ -266,10 +269,10 @@ def test_nets_before_the_referee(name):
 def test_shortcuts_and_meta_device_note_the_same_calls(name, monkeypatch):
     model, shape = nets.build(name, device="meta"), nets.get(name).input_shape
     quick = trace(model, shape).calls
-    monkeypatch.setattr(shapes, "QUICK", {})
+    monkeypatch.setattr(shape_tracer, "QUICK", {})
     assert trace(model, shape).calls == quick
-    tracer = shapes._run(
-        shapes.MetaTracer, model, [*model.modules()], ((1, *shape),), [torch.float32], False
+    tracer = run.run_forward(
+        meta_device.MetaTracer, model, [*model.modules()], ((1, *shape),), [torch.float32], False
     )
     assert tracer.uncounted == {}
     assert tracer.calls == quick
@@ -450,7 +453,7 @@ def state(model):
         "grads": [p.grad.tolist() for p in model.parameters()],
         "requires grad": [p.requires_grad for p in model.parameters()],
         "random": (random.getstate(), torch.get_rng_state().tolist(), str(np.random.get_state())),
-        "global hooks": [list(h.items()) for h in shapes._global_hooks()],
+        "global hooks": [list(h.items()) for h in run.global_hooks()],
         "call": nn.Module.__call__,
         "grad mode": torch.is_grad_enabled(),
         "modes of torch": torch.overrides._get_current_function_mode_stack(),
@@ -463,8 +466,10 @@ def state(model):
 @pytest.mark.parametrize("device", ["shapes", "meta"])
 def test_model_is_left_as_found(fail, training, device, monkeypatch):
     if device == "meta":
-        monkeypatch.setitem(shapes.ENTRIES, torch.conv2d, shapes._missing("conv2d", torch.conv2d))
-        monkeypatch.setattr(shapes, "QUICK", {})
+        monkeypatch.setitem(
+            dispatch.ENTRIES, torch.conv2d, dispatch.missing_rule("conv2d", torch.conv2d)
+        )
+        monkeypatch.setattr(shape_tracer, "QUICK", {})
     model = Rude(fail).train()
     model.norm.eval()
     for p in model.parameters():
@@ -646,6 +651,6 @@ def test_calls_equal_those_of_the_constructor():
 
 
 def test_every_zero_has_a_reason():
-    for op in {*shapes.KINDS.values()}:
+    for op in {*KINDS.values()}:
         assert len(ZERO_COST[op]) > 10
     assert not ZERO_COST.keys() & MAC_OPS

@@ -1,0 +1,126 @@
+"""Rules of functions of one element at a time: activations, comparisons, arithmetic, softmax,
+dropout, casts.
+"""
+
+import torch
+
+from convcost import ops
+from convcost.shapes.objects import TENSORS, NoRule, Shape
+from convcost.shapes.table import KINDS, rule
+
+ACTIVATIONS = (
+    "relu relu6 hardtanh sigmoid tanh gelu silu hardswish hardsigmoid leaky_relu elu selu celu "
+    "prelu rrelu softplus mish logsigmoid log_sigmoid softsign tanhshrink hardshrink softshrink "
+    "threshold"
+)
+COMPARISONS = (
+    "eq ne lt le gt ge logical_and logical_or logical_not logical_xor isnan isinf isfinite and or "
+    "xor bitwise_and bitwise_or bitwise_not"
+)
+ARITHMETIC = (
+    "add sub subtract mul multiply div divide true_divide floor_divide remainder fmod neg "
+    "negative abs absolute exp exp2 expm1 log log2 log10 log1p sqrt rsqrt square pow sin cos tan "
+    "asin acos atan atan2 sinh cosh erf erfc ceil floor round trunc frac sign reciprocal clamp "
+    "clip clamp_min clamp_max maximum minimum fmax fmin lerp addcmul addcdiv where masked_fill "
+    "rsub pos nan_to_num tril triu cumsum cumprod logit xlogy logaddexp _weight_norm fill zero "
+    "copy bernoulli uniform normal exponential random"
+)
+
+
+def _same_op(op: str, names: str, dtype=None):
+    KINDS.update(dict.fromkeys(names.split(), op))
+
+    @rule(names)
+    def elementwise(t, name, *args, **kwargs):
+        if len(args) == 1 and not kwargs:
+            x = t.of(args[0])
+            tensors, shape, kind = [x], x.dims, x.dtype
+        else:
+            given = (*args, *kwargs.values()) if kwargs else args
+            tensors = [t.of(x) for x in given if type(x) is Shape or isinstance(x, TENSORS)]
+            shape, kind = tensors[0].dims, tensors[0].dtype
+            for s in tensors[1:]:
+                if s.dims != shape:
+                    shape = ops.broadcast(shape, s.dims)
+                if s.dtype is not kind:
+                    kind = torch.promote_types(kind, s.dtype)
+        if name in ("div", "true_divide", "divide", "exp", "sqrt") and not kind.is_floating_point:
+            kind = torch.get_default_dtype()
+        if kwargs.get("dtype") is not None:
+            kind = kwargs["dtype"]
+        out = t.make(shape, tensors, dtype or kind)
+        t.note(op, name, tensors, [out])
+        return out
+
+    return elementwise
+
+
+activation = _same_op("activation", ACTIVATIONS)
+comparison = _same_op("comparison", COMPARISONS, torch.bool)
+arithmetic = _same_op("elementwise", ARITHMETIC)
+
+
+@rule("softmax log_softmax softmin")
+def softmax(t, name, input, dim=None, *args, **kwargs):
+    x = t.of(input)
+    dtype = kwargs.get("dtype") or next((a for a in args if isinstance(a, torch.dtype)), None)
+    out = t.make(x.dims, [x], dtype)
+    t.note("softmax", name, [x], [out], (), {"dim": dim})
+    return out
+
+
+@rule("glu")
+def glu(t, name, input, dim=-1):
+    x = t.of(input)
+    shape = list(x.dims)
+    shape[dim] //= 2
+    out = t.make(shape, [x])
+    t.note("activation", name, [x], [out])
+    return out
+
+
+@rule("dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout feature_dropout")
+def dropout(t, name, input, p=0.5, training=True, inplace=False, **kwargs):
+    x = t.of(input)
+    out = t.make(x.dims, [x])
+    t.note("dropout", name, [x], [out], (), {"p": p, "training": kwargs.get("train", training)})
+    return out
+
+
+@rule("to type float half double bfloat16 long int short bool type_as")
+def cast(t, name, input, *args, **kwargs):
+    x = t.of(input)
+    named = {
+        "float": torch.float32,
+        "half": torch.float16,
+        "double": torch.float64,
+        "bfloat16": torch.bfloat16,
+        "long": torch.int64,
+        "int": torch.int32,
+        "short": torch.int16,
+        "bool": torch.bool,
+    }
+    dtype = named.get(name)
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, torch.dtype):
+            dtype = value
+        elif isinstance(value, TENSORS):
+            dtype = t.of(value).dtype
+    if name == "type" and dtype is None:
+        raise NoRule("Tensor.type with a string")
+    if dtype is None or dtype is x.dtype:  # nothing happens
+        return x if type(input) is Shape else t.make(x.dims, [x])
+    out = t.make(x.dims, [x], dtype)
+    t.note("copy", name, [x], [out])
+    return out
+
+
+@rule("requires_grad_")
+def requires_grad(t, name, input, *args, **kwargs):
+    return t.of(input)
+
+
+@rule("detach")
+def detached(t, name, input):
+    x = t.of(input)
+    return Shape(x.dims, x.dtype, x.device, t, False, False, x.fed, x.origins)
