@@ -1,5 +1,5 @@
-"""What stands for a tensor while a network is traced: `Shape` and `Weight`, and the two reasons
-why a trace on shapes may not go on.
+"""What stands for a tensor while a network is traced: `Shape` and `Weight`, and the reasons why a
+trace on shapes may not go on.
 
 `Shape` is what the model gets to see. The tensor methods that have a rule are put on it in
 `dispatch`, which knows the rules.
@@ -10,6 +10,8 @@ import math
 import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
+
+from convcost.errors import BadInputError
 
 
 def words(text: str) -> frozenset[str]:
@@ -22,6 +24,10 @@ class NoRule(Exception):
 
 class NeedsValues(Exception):
     """The forward pass asks for the value of a tensor, which a shape does not have."""
+
+
+class Refused(BadInputError):
+    """A forward pass that fails on real data, though torch's meta device may let it through."""
 
 
 _NOTHING = torch.empty(0, device="cpu")

@@ -5,7 +5,7 @@ import torch
 from convcost import ops
 from convcost.errors import BadInputError
 from convcost.shapes.arguments import axis_of, nested_shape
-from convcost.shapes.objects import TENSORS, NeedsValues
+from convcost.shapes.objects import TENSORS, NeedsValues, Refused
 from convcost.shapes.table import rule
 
 
@@ -110,7 +110,7 @@ def scatter(t, name, input, *args, **kwargs):
 def embedding(t, name, input, weight, *args, **kwargs):
     i, w = t.of(input), t.of(weight)
     if i.dtype.is_floating_point:
-        raise BadInputError(
+        raise Refused(
             f"embedding looks up integers, got {i.dtype}; give dtype='int64' for such inputs"
         )
     out = t.make((*i.dims, w.dims[-1]), [w, i], w.dtype)

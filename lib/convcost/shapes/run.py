@@ -18,7 +18,7 @@ from convcost.errors import BadInputError
 from convcost.ops import OperatorCall
 from convcost.probe import ModuleStack, as_found, every_module
 from convcost.shapes.meta import AtenNotes, MetaTracer, NothingComputed
-from convcost.shapes.objects import NeedsValues, NoRule, Shape
+from convcost.shapes.objects import NeedsValues, NoRule, Refused, Shape
 from convcost.shapes.tracer import Tracer
 
 
@@ -81,6 +81,10 @@ def trace(
         tracer = run_forward(Tracer, model, modules, shapes, dtypes, training)
     except Failed as failed:
         first = failed.__cause__
+        if isinstance(first, Refused):
+            raise BadInputError(
+                f"the forward pass of {type(model).__name__} failed in {failed}: {first}"
+            ) from first
         fallback = _reason(first)
         try:
             tracer = run_forward(MetaTracer, model, modules, shapes, dtypes, training)
