@@ -101,6 +101,11 @@ def test_einsum(equation, shapes, macs):
 def test_attention_and_recurrent():
     q, kv = (2, 12, 50, 64), (2, 12, 197, 64)
     assert ops.attention_macs(q, kv, (2, 12, 197, 32)) == 2 * 12 * 50 * 197 * (64 + 32)
+    one = (1, *q[1:])
+    assert ops.attention_output(one, kv, (2, 12, 197, 32)) == (2, 12, 50, 32)
+    assert ops.attention_macs(one, kv, (2, 12, 197, 32)) == 2 * 12 * 50 * 197 * (64 + 32)
+    few = (2, 3, 197, 64)
+    assert ops.attention_macs(q, few, few, grouped=True) == 2 * 12 * 50 * 197 * (64 + 64)
     assert ops.rnn_macs("lstm", 5, 1, 10, 20) == 4 * 5 * (10 * 20 + 20 * 20)
     assert ops.rnn_macs("gru", 5, 2, 10, 20, layers=2, directions=2) == 2 * 3 * 10 * (
         10 * 20 + 20 * 20 + 40 * 20 + 20 * 20

@@ -235,6 +235,44 @@ def test_weights_computed_from_weights_belong_to_their_convolution():
     assert call.gradient_macs == call.macs == 3 * 3 * 3 * 4 * 3 * 3
 
 
+def test_attention_of_one_query_to_all_of_a_batch():
+    """The batches of query, key and value broadcast like those of a matrix product."""
+    model = Net(
+        lambda net, x: F.scaled_dot_product_attention(net.q, x, x),
+        q=nn.Parameter(torch.zeros(1, 2, 5, 4)),
+    )
+    found = macs(model, (2, 7, 4), batch=3)
+    assert found == 3 * 2 * 5 * 7 * (4 + 4)
+    assert referee(model, meta(3, 2, 7, 4)) == FLOPS_PER_MAC * found
+
+
+def test_products_of_weights_alone_are_counted():
+    """Spectral norm in evaluation mode: sigma = u . (W v), a matrix product and a dot product."""
+    model = nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 4, 3))
+    found = trace(model, (3, 6, 6))
+    assert (found.fallback, found.uncounted) == ("", {})
+    assert [c.macs for c in found.calls if c.macs] == [4 * 3 * 3 * 3, 4, 4 * 3 * 3 * 3 * 4 * 4]
+    assert sum(c.params for c in found.calls) == found.params == 4 * 3 * 3 * 3 + 4
+
+
+@pytest.mark.parametrize("device", ["shapes", "meta"])
+def test_padding_mask_of_an_encoder_shortens_nothing(device, monkeypatch):
+    """In evaluation mode the encoder would leave padding out, by the values of the mask."""
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model = Net(
+        lambda net, x: net.encoder(x, src_key_padding_mask=x.new_zeros(2, 6, dtype=torch.bool)),
+        encoder=nn.TransformerEncoder(layer, 3),
+    )
+    if device == "meta":
+        monkeypatch.setitem(dispatch.ENTRIES, F.linear, dispatch.missing_rule("linear", F.linear))
+    found = trace(model, (6, 8), batch=2)
+    assert bool(found.fallback) is (device == "meta")
+    assert found.uncounted == {}
+    assert sum(c.macs for c in found.calls) == (
+        3 * 2 * (4 * 6 * 8 * 8 + 2 * 6 * 6 * 8 + 2 * 6 * 8 * 16)
+    )
+
+
 # ---------------------------------------------------------------- all of torchvision
 
 
@@ -389,6 +427,22 @@ EXPRESSIONS = {
     "einsum": lambda x: torch.einsum("b...ij,b...kj->b...ik", x, x),
     "tensordot": lambda x: torch.tensordot(x, x, dims=([0, 2], [0, 2])),
     "unflatten": lambda x: x.flatten(2).unflatten(2, (2, -1)).repeat_interleave(2, 1),
+    "tensor_split by name": lambda x: torch.cat(x.tensor_split(indices=(1,), dim=3)[::-1], 3),
+    "mask in a list": lambda x: x[:, [True, False, True]],
+    "mask in an array": lambda x: x[..., np.array([False, True, True, True]), :],
+    "complex": lambda x: (torch.complex(x, x) / 2).abs() + x.to(torch.complex64).mH.imag,
+    "rotation": lambda x: torch.view_as_real(
+        torch.view_as_complex(x.unflatten(-1, (2, 2)))
+        * torch.polar(torch.ones(4, 2), torch.outer(torch.arange(4.0), torch.arange(2.0)))
+    ).flatten(-2),
+    "parts": lambda x: torch.view_as_real(x.to(torch.complex64)).sum(-1) + x.real + x[0, 0].H,
+    "half by a scalar": lambda x: x.half() * torch.tensor(2.0) + torch.arange(4),
+    "ints by a scalar": lambda x: torch.arange(4) * torch.tensor(2.0),
+    "vecdot": lambda x: torch.linalg.vecdot(x, x[:1], dim=1),
+    "sdpa of one query": lambda x: F.scaled_dot_product_attention(x[:1], x, x[..., :3]),
+    "sdpa of groups": lambda x: F.scaled_dot_product_attention(
+        x.repeat(1, 2, 1, 1), x, x, enable_gqa=True
+    ),
     "sdpa": lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True),
 }
 
@@ -627,6 +681,37 @@ def test_other_refusals():
         trace(Net(lambda net, x: x if x.sum() > 0 else -x), (2,))
     with pytest.raises(BadInputError, match="int64"):
         trace(nn.Embedding(3, 4), (2,))
+    with pytest.raises(BadInputError, match="there is no rule for one_hot"):
+        trace(Net(lambda net, x: F.one_hot(x)), (2,), dtype="int64")
+
+
+def test_float_indices_are_refused_on_the_meta_device_too():
+    model = nn.Sequential(Net(lambda net, x: torch.fft.fft(x).real), nn.Embedding(3, 4))
+    with pytest.raises(BadInputError, match=r"module '1' .Embedding.*int64"):
+        trace(model, (2,))
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda net, x: net.a(torch.where(x > 0)[0].float()),  # as many rows as the data has
+        lambda net, x: net.a(x[x > 0]),
+        lambda net, x: net.a(x[np.array([[True, False], [False, True]])]),
+        lambda net, x: net.a(x.nonzero()[:, 0].float()),
+    ],
+)
+def test_results_as_long_as_the_data_says_are_refused(forward):
+    with pytest.raises(BadInputError, match="only real data could give"):
+        trace(Net(forward, a=nn.Linear(2, 2)), (2,), batch=2)
+
+
+def test_detection_nets_are_refused():
+    """They sort boxes out by score: how many are left, and what the heads cost, is in the data."""
+    model = torchvision.models.detection.ssdlite320_mobilenet_v3_large(
+        weights=None, weights_backbone=None
+    )
+    with pytest.raises(BadInputError, match="indexing with a mask, which only real data"):
+        trace(model, (3, 64, 64))
 
 
 def test_calls_equal_those_of_the_constructor():

@@ -333,20 +333,36 @@ def einsum_macs(equation: str, shapes: Sequence[Shape]) -> int:
     return sum(einsum_steps(equation, shapes))
 
 
-def attention_macs(query: Shape, key: Shape, value: Shape) -> int:
+def attention_output(query: Shape, key: Shape, value: Shape, grouped: bool = False) -> Shape:
+    """Output shape of scaled dot-product attention: the batches broadcast, then (L, V).
+
+    `grouped`: each head of key and value serves several heads (dimension -3) of the query.
+    `attention_output((1, 5, 2), (3, 7, 2), (3, 7, 4)) == (3, 5, 4)`.
+    """
+    if min(map(len, (query, key, value))) < 2 or key[-1] != query[-1] or key[-2] != value[-2]:
+        raise BadInputError(f"attention of query {query}, key {key} and value {value} do not fit")
+    batches = [tuple(shape[:-2]) for shape in (query, key, value)]
+    if grouped:
+        if not all(batches):
+            raise BadInputError(f"grouped attention needs heads; the query is {query}")
+        heads = batches[0][-1]
+        for batch in batches[1:]:
+            if heads % batch[-1]:
+                raise BadInputError(f"{heads} heads of the query for {batch[-1]} of key or value")
+        batches[1:] = [(*batch[:-1], heads) for batch in batches[1:]]
+    return (*broadcast(*batches), query[-2], value[-1])
+
+
+def attention_macs(query: Shape, key: Shape, value: Shape, grouped: bool = False) -> int:
     """Scaled dot-product attention: query times key, then weights times value.
 
     Shapes (…, L, E), (…, S, E), (…, S, V): batch*L*S*E + batch*L*S*V. Masks and softmax are not
     products of two matrices; a causal mask is not deducted (as in every counter we know).
     `attention_macs((12, 197, 64), (12, 197, 64), (12, 197, 64))` is 2 * 12*197*197*64.
-    Grouped-query attention repeats keys, so the query's batch counts.
+    `grouped`: grouped-query attention repeats keys and values for each head of the query.
     """
-    batch = math.prod(query[:-2])
-    length, width = query[-2:]
-    source, out = value[-2:]
-    if key[-1] != width or key[-2] != source:
-        raise BadInputError(f"attention of query {query}, key {key} and value {value} do not fit")
-    return batch * length * source * (width + out)
+    *batch, length, out = attention_output(query, key, value, grouped)
+    return math.prod(batch) * length * key[-2] * (query[-1] + out)
 
 
 # ---------------------------------------------------------------- recurrent nets

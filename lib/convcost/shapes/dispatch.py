@@ -28,6 +28,9 @@ VALUES = words(
     "item tolist numpy __bool__ __int__ __float__ __index__ __contains__ is_nonzero equal "
     "allclose __array__ nonzero unique"
 )
+# TransformerEncoder asks for the values of a padding mask, to leave the padding out. Nobody knows
+# them here: what is counted is the whole length, as in training mode and as if nothing were padded.
+ANSWERS = {"_nested_tensor_from_mask_left_aligned": False}
 RESHAPING = words("squeeze unsqueeze transpose t swapaxes swapdims")  # in place: other shape
 GETTERS_OF_TENSORS = frozenset(("T", "mT", "H", "mH", "data", "real"))
 
@@ -48,6 +51,8 @@ def _find(func) -> Callable:
         return _property(func, raw)
     if raw in QUERIES:
         return lambda t, args, kwargs: _query(func, raw, args, kwargs)
+    if raw in ANSWERS:
+        return lambda t, args, kwargs: ANSWERS[raw]
     if raw in VALUES:
         return lambda t, args, kwargs: _value(func, args, kwargs)
     if getattr(func, "__module__", "") == "torch.nn.init":  # fills a tensor with values

@@ -9,8 +9,8 @@ from torch.utils._device import _device_constructors
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from convcost.shapes.dispatch import ENTRIES, GETTERS_OF_TENSORS, QUERIES, VALUES, entry_of
-from convcost.shapes.objects import NoRule, Shape, Weight, words
+from convcost.shapes.dispatch import ANSWERS, ENTRIES, GETTERS_OF_TENSORS, QUERIES, VALUES, entry_of
+from convcost.shapes.objects import NoRule, Refused, Shape, Weight, words
 from convcost.shapes.rules_products import attention, convolution, transposed_convolution
 from convcost.shapes.table import KINDS, RENAMED, RULES, plain_name
 from convcost.shapes.tracer import Tracer
@@ -104,6 +104,8 @@ class MetaTracer(Tracer):
             return func(*args, **kwargs)
         if raw in ("__set__", "__delete__"):
             return None
+        if raw in ANSWERS:
+            return ANSWERS[raw]
         if raw in QUERIES or raw in VALUES:
             return func(*args, **kwargs)
         if func in self.constructors or "device" in kwargs:
@@ -128,6 +130,8 @@ class MetaTracer(Tracer):
         before = len(self.calls)
         try:
             predicted = entry(self, twin_args, twin_kwargs)
+        except Refused:
+            raise
         except Exception:  # the rule does not fit this call: ATen operators instead
             del self.calls[before:]
             return func(*args, **kwargs)
@@ -213,7 +217,9 @@ class MetaTracer(Tracer):
         elif name in PRODUCTS:
             predicted = RULES[name](self, name, *twins[0])
         elif name.startswith("_scaled_dot_product"):
-            predicted = attention(self, "scaled_dot_product_attention", *twins[0][:3])
+            predicted = attention(
+                self, "scaled_dot_product_attention", *twins[0][:3], enable_gqa=True
+            )
             predicted = [predicted, *(predicted for _ in tree_leaves(out)[1:])]
         else:
             leaves = [x for x in tree_leaves(out) if isinstance(x, torch.Tensor)]

@@ -101,6 +101,10 @@ class Shape(torch.Tensor):
     data = property(lambda self: self, lambda self, value: None)
     T = property(lambda self: self.permute(*range(self.ndim - 1, -1, -1)))
     mT = property(lambda self: self.transpose(-2, -1))
+    real = property(lambda self: torch.real(self))
+    imag = property(lambda self: torch.imag(self))
+    H = property(lambda self: self.adjoint())
+    mH = property(lambda self: self.adjoint())
 
     def resize(self, shape, dtype):
         self.dims, self.dtype = tuple(shape), dtype

@@ -5,7 +5,8 @@ dropout, casts.
 import torch
 
 from convcost import ops
-from convcost.shapes.objects import TENSORS, NoRule, Shape
+from convcost.errors import BadInputError
+from convcost.shapes.objects import TENSORS, NeedsValues, NoRule, Shape, words
 from convcost.shapes.table import KINDS, rule
 
 ACTIVATIONS = (
@@ -19,12 +20,37 @@ COMPARISONS = (
 )
 ARITHMETIC = (
     "add sub subtract mul multiply div divide true_divide floor_divide remainder fmod neg "
-    "negative abs absolute exp exp2 expm1 log log2 log10 log1p sqrt rsqrt square pow sin cos tan "
+    "negative exp exp2 expm1 log log2 log10 log1p sqrt rsqrt square pow sin cos tan "
     "asin acos atan atan2 sinh cosh erf erfc ceil floor round trunc frac sign reciprocal clamp "
-    "clip clamp_min clamp_max maximum minimum fmax fmin lerp addcmul addcdiv where masked_fill "
+    "clip clamp_min clamp_max maximum minimum fmax fmin lerp addcmul addcdiv masked_fill "
     "rsub pos nan_to_num tril triu cumsum cumprod logit xlogy logaddexp _weight_norm fill zero "
     "copy bernoulli uniform normal exponential random"
 )
+
+
+def _is_whole(dtype) -> bool:
+    return not (dtype.is_floating_point or dtype.is_complex)
+
+
+def _promoted(tensors) -> torch.dtype:
+    """The dtype of a result, by torch's rule: a scalar (no dimensions) widens a tensor's dtype only
+    to another category (integer, floating point, complex).
+    """
+    full, scalar = None, None
+    for x in tensors:
+        if x.dims:
+            full = x.dtype if full is None else torch.promote_types(full, x.dtype)
+        else:
+            scalar = x.dtype if scalar is None else torch.promote_types(scalar, x.dtype)
+    if full is None or scalar is None:
+        return full or scalar
+    if full.is_complex:
+        return full
+    if full.is_floating_point:
+        return full.to_complex() if scalar.is_complex else full
+    if full is torch.bool or not _is_whole(scalar):
+        return torch.promote_types(full, scalar)
+    return full
 
 
 def _same_op(op: str, names: str, dtype=None):
@@ -43,8 +69,8 @@ def _same_op(op: str, names: str, dtype=None):
                 if s.dims != shape:
                     shape = ops.broadcast(shape, s.dims)
                 if s.dtype is not kind:
-                    kind = torch.promote_types(kind, s.dtype)
-        if name in ("div", "true_divide", "divide", "exp", "sqrt") and not kind.is_floating_point:
+                    kind = _promoted(tensors)
+        if name in ("div", "true_divide", "divide", "exp", "sqrt") and _is_whole(kind):
             kind = torch.get_default_dtype()
         if kwargs.get("dtype") is not None:
             kind = kwargs["dtype"]
@@ -58,6 +84,53 @@ def _same_op(op: str, names: str, dtype=None):
 activation = _same_op("activation", ACTIVATIONS)
 comparison = _same_op("comparison", COMPARISONS, torch.bool)
 arithmetic = _same_op("elementwise", ARITHMETIC)
+
+
+@rule("where")
+def where(t, name, condition, *args, **kwargs):
+    if not args and not kwargs:
+        raise NeedsValues("torch.where of a condition alone: the places of its true elements")
+    return arithmetic(t, name, condition, *args, **kwargs)
+
+
+@rule("abs absolute angle real imag view_as_real view_as_complex")
+def complex_parts(t, name, input):
+    x = t.of(input)
+    shape, dtype = x.dims, x.dtype.to_real() if x.dtype.is_complex else x.dtype
+    if name.startswith("view_as"):
+        if x.dtype.is_complex is (name == "view_as_complex") or (
+            name == "view_as_complex" and shape[-1:] != (2,)
+        ):
+            raise BadInputError(f"{name} of {shape}, {x.dtype}")
+        shape = (*shape, 2) if x.dtype.is_complex else shape[:-1]
+        dtype = dtype if x.dtype.is_complex else dtype.to_complex()
+    elif name == "imag" and not x.dtype.is_complex:
+        raise BadInputError(f"imag of {x.dtype}")
+    out = t.make(shape, [x], dtype)
+    t.note(KINDS[name], name, [x], [out])
+    return out
+
+
+@rule("complex polar")
+def complex_of_two(t, name, a, b, out=None):
+    parts = [t.of(a), t.of(b)]
+    out = t.make(ops.broadcast(*(p.dims for p in parts)), parts, parts[0].dtype.to_complex())
+    t.note("elementwise", name, parts, [out])
+    return out
+
+
+@rule("outer ger")
+def outer(t, name, input, vec2, out=None):
+    a, b = t.of(input), t.of(vec2)
+    out = t.make((*a.dims, *b.dims), [a, b], _promoted([a, b]))
+    t.note("elementwise", name, [a, b], [out])  # one product per element: nothing is summed
+    return out
+
+
+KINDS.update(
+    dict.fromkeys(words("where abs absolute angle complex polar outer ger"), "elementwise")
+)
+KINDS.update(dict.fromkeys(("real", "imag", "view_as_real", "view_as_complex"), "reshape"))
 
 
 @rule("softmax log_softmax softmin")

@@ -61,7 +61,7 @@ def _indexed(t, shape, key) -> tuple[tuple[int, ...], bool]:
         elif isinstance(k, bool):
             raise NeedsValues("indexing with a bool")
         elif isinstance(k, (torch.Tensor, list, range)) or hasattr(k, "__array__"):
-            one = tuple(t.of(k).dims) if isinstance(k, TENSORS) else nested_shape(k)
+            one = tuple(t.of(k).dims) if isinstance(k, TENSORS) else _listed(k)
             gaps |= last_list is not None and place != last_list + 1
             last_list = place
             lists.append(one)
@@ -77,6 +77,18 @@ def _indexed(t, shape, key) -> tuple[tuple[int, ...], bool]:
         position = 0 if gaps else at[0]
         out[position:position] = found
     return tuple(out), bool(lists)
+
+
+def _listed(key) -> tuple[int, ...]:
+    """The shape of a list or an array of indices; a mask stands for the places of its Trues."""
+    shape, leaf = nested_shape(key), key
+    while isinstance(leaf, (list, tuple)) and leaf:
+        leaf = leaf[0]
+    if isinstance(leaf, bool) or str(getattr(leaf, "dtype", "")) == "bool":
+        if len(shape) != 1:
+            raise NeedsValues("indexing with a mask")
+        return (sum(map(bool, key)),)
+    return shape
 
 
 @rule("index_select")

@@ -108,13 +108,24 @@ def bilinear(t, name, input1, input2, weight, bias=None):
     return out
 
 
-@rule("matmul mm bmm mv dot inner")
+@rule("matmul mm bmm mv dot vdot inner linalg_matmul")
 def matmul(t, name, input, other, **kwargs):
     a, b = t.of(input), t.of(other)
     if name == "inner" and len(b.dims) > 1:
         return tensordot(t, name, a, b, ([-1], [-1]))
     macs = ops.matmul_macs(tuple(a.dims), tuple(b.dims))
     out = t.make(ops.matmul_output(tuple(a.dims), tuple(b.dims)), [a, b])
+    t.note("matmul", name, [a, b], [out], (), {}, macs, **gradients_of(macs, a, b))
+    return out
+
+
+@rule("linalg_vecdot")
+def vector_products(t, name, x, y, *, dim=-1, out=None):
+    a, b = t.of(x), t.of(y)
+    shape = ops.broadcast(a.dims, b.dims)
+    macs = math.prod(shape)
+    axis = axis_of(dim, len(shape))
+    out = t.make((*shape[:axis], *shape[axis + 1 :]), [a, b])
     t.note("matmul", name, [a, b], [out], (), {}, macs, **gradients_of(macs, a, b))
     return out
 
@@ -171,14 +182,15 @@ def tensordot(t, name, a, b, dims=2, out=None):
 
 
 @rule("scaled_dot_product_attention")
-def attention(t, name, query, key, value, attn_mask=None, *args, **kwargs):
+def attention(t, name, query, key, value, attn_mask=None, *args, enable_gqa=False, **kwargs):
     q, k, v = t.of(query), t.of(key), t.of(value)
     mask = present(t, attn_mask)
     shapes = [tuple(s.dims) for s in (q, k, v)]
-    macs = ops.attention_macs(*shapes)
-    out = t.make((*q.dims[:-1], v.dims[-1]), [q, k, v, *mask], q.dtype)
+    macs = ops.attention_macs(*shapes, enable_gqa)
+    shape = ops.attention_output(*shapes, enable_gqa)
+    out = t.make(shape, [q, k, v, *mask], q.dtype)
     # two products: scores = q k^T, then scores v. The scores need a gradient if q or k does.
-    scores = math.prod(q.dims[:-1]) * v.dims[-2] * q.dims[-1]
+    scores = math.prod(shape[:-1]) * v.dims[-2] * q.dims[-1]
     mixing = macs - scores
     first = gradients_of(scores, q, k)
     both = t.make((), [q, k, *mask], q.dtype)

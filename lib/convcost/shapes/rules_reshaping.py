@@ -169,9 +169,10 @@ def _split(shape, split_size_or_sections=None, dim=0, split_size=None):
 
 
 @view("tensor_split")
-def _tensor_split(shape, indices_or_sections, dim=0):
+def _tensor_split(shape, indices_or_sections=None, dim=0, *, indices=None, sections=None):
     d = axis_of(dim, len(shape))
-    n, cut = shape[d], indices_or_sections
+    n = shape[d]
+    cut = next(c for c in (indices_or_sections, indices, sections) if c is not None)
     if isinstance(cut, int):
         small, more = divmod(n, cut)
         sizes = [small + 1] * more + [small] * (cut - more)
@@ -205,7 +206,7 @@ def _unfold(shape, dimension, size, step):
     return (*shape[:d], (shape[d] - size) // step + 1, *shape[d + 1 :], size)
 
 
-@view("contiguous alias _conj resolve_conj resolve_neg lift_fresh positive pin_memory")
+@view("contiguous alias conj _conj resolve_conj resolve_neg lift_fresh positive pin_memory")
 def _as_is(shape, *args, **kwargs):
     return shape
 

@@ -53,7 +53,8 @@ def trace(
     `dtype`: of the inputs, a torch dtype or its name, or one per input; None takes that of the
     first floating-point parameter ("int64" for token indices). All parameters count as trained.
 
-    MACs are for the whole batch. The model, torch's hooks and the random generators are left as
+    MACs are for the whole batch; one of complex numbers counts as one. A padding mask shortens no
+    input: what it masks is counted. The model, torch's hooks and the random generators are left as
     found, also when the forward raises. Refused with `BadInputError`: shapes that are no positive
     ints, a model with uninitialised (lazy) parameters, and a forward pass that raises (the error
     names the module and what it received; the original exception is its cause).
@@ -93,6 +94,8 @@ def trace(
             text = f"{type(cause).__name__}: {cause}"
             if isinstance(first, BadInputError):  # our words, torch's error as the cause
                 text = str(first)
+            elif isinstance(first, NoRule):  # what fails there may be no fault of the model's
+                text += f" (on the meta device, because there is {fallback})"
             elif isinstance(first, NeedsValues):
                 text = f"{first}, which only real data could give ({text})"
             raise BadInputError(

@@ -113,7 +113,7 @@ class Tracer(TorchFunctionMode):
             else:
                 weights = [*weights, s]
         # what a bookkeeping counter does (num_batches_tracked += 1) is no operator of the net
-        if not inputs and not named and not any(o.dims for o in outputs):
+        if not inputs and not named and not macs and not any(o.dims for o in outputs):
             return
         for s in weights:
             moved += s.nbytes
