@@ -17,7 +17,7 @@ LIBRARY = ROOT / "lib" / "convcost"
 LAYERS = {
     0: "errors paths units machine tables",
     1: "sources ops equations records profiles probe",
-    2: "nets datasets shapes conventions",
+    2: "nets datasets shapes conventions checkpoints",
     3: "count zeros timing training sweep",
     4: "fits predict compress protocols",
     5: "claims figures",

@@ -1,0 +1,81 @@
+"""One trained network on disk: a checkpoint, its sha256, and a JSON record.
+
+In a folder of a family (one net, one data set, one recipe): `seed-00007.safetensors`, the same with
+`.sha256`, and `seed-00007.json`, which is written last: a net is done when all three are there
+and agree. The record also stands inside the checkpoint, so a changed digit in the JSON is found.
+"""
+
+import json
+from pathlib import Path
+
+from convcost import checkpoints, records
+from convcost.datasets import Dataset
+from convcost.errors import DamagedFileError
+from convcost.training.loop import Trained
+from convcost.training.recipe import Recipe, key
+
+
+def family_folder(folder: Path, net: str, sets: tuple[Dataset, Dataset], recipe: Recipe) -> Path:
+    """Where the seeds of one net, data set and recipe lie: other recipes have other folders."""
+    return Path(folder) / f"{net}-{sets[0].name}-{key(net, *sets, recipe)[:12]}"
+
+
+def checkpoint_path(family: Path, seed: int) -> Path:
+    return family / f"seed-{seed:05d}{checkpoints.SUFFIX}"
+
+
+def record_path(family: Path, seed: int) -> Path:
+    return family / f"seed-{seed:05d}.json"
+
+
+def save(trained: Trained, family: Path) -> Path:
+    """Write a trained net; the path of its checkpoint comes out."""
+    record = trained.record
+    path = checkpoint_path(family, record["seed"])
+    words = {"net": record["net"], "record": json.dumps(record, sort_keys=True)}
+    digest = checkpoints.save(path, trained.state, words)
+    content = json.dumps({**record, "checkpoint_sha256": digest}, indent=1, sort_keys=True) + "\n"
+    records.write_atomically(record_path(family, record["seed"]), content.encode())
+    return path
+
+
+def load(family: Path, seed: int, wanted: str) -> Trained | None:
+    """The trained net of a seed, all of it verified; None where there is nothing of it.
+
+    `wanted` is its key. Raises DamagedFileError where the files are incomplete, damaged, do not
+    agree, or belong to another key.
+    """
+    path, beside = checkpoint_path(family, seed), record_path(family, seed)
+    if not any(file.exists() for file in (path, checkpoints.hash_file(path), beside)):
+        return None
+    checkpoint = checkpoints.load(path)
+    if not beside.is_file():
+        raise DamagedFileError(f"{path} has no {beside.name} beside it: its training was cut short")
+    try:
+        shown = json.loads(beside.read_bytes())
+        digest = shown.pop("checkpoint_sha256", None)
+    except (ValueError, AttributeError):
+        raise DamagedFileError(f"{beside} is no JSON record: remove it and train again") from None
+    if digest != checkpoint.sha256 or shown != json.loads(checkpoint.words.get("record", "null")):
+        raise DamagedFileError(f"{beside} does not say what {path.name} says: train again")
+    if shown.get("key") != wanted:
+        raise DamagedFileError(
+            f"{path} was trained with another recipe, data set or version (key "
+            f"{str(shown.get('key'))[:12]}…, wanted {wanted[:12]}…)"
+        )
+    return Trained(checkpoint.state, shown)
+
+
+def set_aside(family: Path, seed: int) -> str:
+    """Rename what there is of a seed to `<name>.damaged-<n>`; the new name of the first file."""
+    path = checkpoint_path(family, seed)
+    files = [path, checkpoints.hash_file(path), record_path(family, seed)]
+    number = 1
+    while any(file.with_name(f"{file.name}.damaged-{number}").exists() for file in files):
+        number += 1
+    names = []
+    for file in files:
+        if file.exists():
+            names.append(f"{file.name}.damaged-{number}")
+            file.rename(file.with_name(names[-1]))
+    return names[0]
