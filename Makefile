@@ -96,7 +96,7 @@ figures: setup ## redraw every figure from data/ (nothing is measured, no torch)
 	@MPLBACKEND=Agg "$(PY)" -m convcost figures
 
 lab: setup ## open the notebooks in JupyterLab (LAB_ARGS=... for its options)
-	@"$(PY)" -m jupyterlab --ServerApp.root_dir="$$(pwd)/notebooks" $(LAB_ARGS)
+	@"$(PY)" -m jupyterlab --ServerApp.root_dir="$$(pwd)" --LabApp.default_url=/lab/tree/notebooks $(LAB_ARGS)
 
 lint: setup ## ruff check, ruff format, notebook hygiene
 	@failed=0; \

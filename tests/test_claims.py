@@ -116,6 +116,14 @@ def test_reference_and_own_run_stand_side_by_side(places):
     assert (both.reference, both.this_run) == (86_400, 86_400)
 
 
+def test_results_of_before_a_check_was_added_do_not_stop_the_ledger(places):
+    run = records.start_run("01-flop-counting", "quick", where="reference")
+    run.write("net_facts", [{"fact": "vgg_kernel_px", "value": 3, "detail": "one fact only"}])
+    assert entry("cheng2025/vgg_kernel_px").verdict == "reproduced"
+    later = entry("cheng2025/vgg_layers_min")
+    assert later.verdict == claims.NOT_YET and "vgg16_weighted_layers" in later.reason
+
+
 def test_the_reference_run_shows_no_results_of_its_own(places, monkeypatch):
     write_lenet(where="local")
     write_lenet()

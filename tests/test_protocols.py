@@ -117,8 +117,8 @@ def test_equations_hold_on_every_layer():
     assert set(rows["equation"]) == {"(1)", "(2)", "(3)", "(4)"}
     assert (rows["by_equation"] == rows["traced"]).all()
     layers = rows.groupby("equation").size()
-    assert layers["(1)"] == 3 + 3 + 1 + 1 + 1 + 1  # the sixth is ResNeXt's
-    assert layers["(3)"] == 3 + 4 + 6 + 3  # one grouped convolution a block
+    assert layers["(1)"] == 3 + 3 + 1 + 1 + 1 + 1 + 1  # the last two: ResNeXt, MobileNet
+    assert layers["(3)"] == (3 + 4 + 6 + 3) + 17  # ResNeXt's blocks, MobileNet's depthwise ones
     assert layers["(4)"] == 17  # inverted residual blocks
 
 

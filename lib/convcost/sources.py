@@ -125,7 +125,7 @@ SOURCES = {
             citation="Cheng, Y. and Liu, B., Journal of Big Data and Computing 3(1), 2025",
             url="https://doi.org/10.62517/jbdc.202501119",
             file="cheng2025.csv",
-            rows=107,
+            rows=108,
         ),
         Source(
             key="cheng2025-abstract",

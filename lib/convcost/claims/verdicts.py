@@ -8,7 +8,14 @@ import pandas as pd
 
 from convcost import sources, tables
 from convcost.errors import BadInputError
-from convcost.records import LOCAL, REFERENCE, MissingTableError, Results, is_reference_run
+from convcost.records import (
+    LOCAL,
+    REFERENCE,
+    MissingTableError,
+    Results,
+    is_reference_run,
+    machines,
+)
 
 REPRODUCED = "reproduced"
 UNDER_PROTOCOL = "reproduced under protocol"
@@ -188,7 +195,7 @@ def claims(checks: dict[str, Check]) -> list[Claim]:
                     key=key,
                     source=source,
                     locator=row["locator"],
-                    kind=row["kind"],
+                    kind=_kind(row),
                     statement=row["statement"],
                     published=row["value"],
                     unit=row["unit"],
@@ -202,6 +209,16 @@ def claims(checks: dict[str, Check]) -> list[Claim]:
     if orphans:
         raise BadInputError(f"checks without a published row: {', '.join(orphans)}")
     return found
+
+
+NUMBERS = ("number", "table cell", "cited from elsewhere")  # kinds whose value is a number
+
+
+def _kind(row: dict) -> str:
+    """The kind of a published row, in the ledger's words."""
+    if row["kind"] == "number" and row["locator"].startswith("Table"):
+        return "table cell"
+    return "cited from elsewhere" if row["kind"] == "cited" else row["kind"]
 
 
 def _missing_data(check: Check, results: Results) -> str | None:
@@ -230,6 +247,9 @@ def evaluate(claim: Claim, results: Results) -> tuple[object, str, str]:
         finding = claim.check.compute(results, Published(claim.source), claim.key.partition("/")[2])
     except MissingTableError as error:
         return None, NOT_YET, str(error)
+    except (KeyError, IndexError) as error:
+        # a table of a run before this check was added has no such row
+        return None, NOT_YET, f"the stored results have no {error}: run `make reproduce` again"
     return finding.value, *_verdict(claim, finding)
 
 
@@ -270,6 +290,9 @@ def ledger(
         )
     if verdict is not None and verdict not in VERDICTS:
         raise BadInputError(f"unknown verdict {verdict!r}: choose one of {', '.join(VERDICTS)}")
+    if machine is not None and machine not in machines(REFERENCE):
+        known = ", ".join(machines(REFERENCE))
+        raise BadInputError(f"no reference results of machine {machine!r}: choose one of {known}")
     names = sorted({claim.notebook for claim in every})
     if notebook is not None and not any(n == notebook or n[:2] == notebook for n in names):
         raise BadInputError(f"no claim belongs to notebook {notebook!r}: {', '.join(names)}")
@@ -303,7 +326,7 @@ def _entry(claim: Claim, machine: str | None) -> Entry:
         unit=claim.unit,
         reference=reference,
         this_run=this_run,
-        tolerance=str(check.tolerance) if check and claim.kind in ("number", "cited") else "",
+        tolerance=str(check.tolerance) if check and _is_number(claim) else "",
         tolerance_reason=check.tolerance.why if check else "",
         verdict=reference_verdict,
         reason=reason,
@@ -314,8 +337,12 @@ def _entry(claim: Claim, machine: str | None) -> Entry:
     )
 
 
+def _is_number(claim: Claim) -> bool:
+    return bool(claim.published) and claim.kind in NUMBERS
+
+
 def _published(claim: Claim) -> object:
-    if claim.published and claim.kind in ("number", "cited"):
+    if _is_number(claim):
         return sources.value(claim.source, claim.key.partition("/")[2])
     return claim.published or None
 
@@ -371,7 +398,7 @@ def _with_unit(published: str, unit: str) -> str:
     if not published:
         return "–"
     if unit == "formula":  # with spaces, or the browser cannot break it
-        return published.replace("*", " × ").replace("+", " + ")
+        return published.replace("**2", "²").replace("*", " × ").replace("+", " + ")
     return f"{published} {unit}" if unit not in ("", "1", "statement") else published
 
 

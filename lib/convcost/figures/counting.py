@@ -34,7 +34,7 @@ def layer_profile(layer_counts: pd.DataFrame) -> plt.Figure:
         ):
             axis.bar(place, heights, width=1.0, color=colours, edgecolor="white", linewidth=0.3)
             axis.grid(axis="x", visible=False)
-            axis.set_xlim(0.3, len(rows) + 0.7)
+            axis.set_xlim(0.3 - 0.01 * len(rows), len(rows) * 1.02 + 0.7)
             axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         axes[0, column].set_title(style.net_name(net))
     figure.supxlabel("weighted layer, in forward order", fontsize="medium")
@@ -171,54 +171,48 @@ def intensity(layer_counts: pd.DataFrame) -> plt.Figure:
     """FLOPs of each call against the bytes it moves, with lines of equal arithmetic intensity."""
     style.apply()
     nets = [net for net in _FIVE if net in set(layer_counts["net"])]
-    figure, axes = plt.subplots(
-        1, len(nets), figsize=(3.1 * len(nets), 4.0), sharex=True, sharey=True, squeeze=False
-    )
-    markers = {"conv": "o", "linear": "s"}
-    for axis, net in zip(axes[0], nets, strict=True):
-        rows = layer_counts[(layer_counts["net"] == net) & (layer_counts["macs"] > 0)]
-        megabytes = scaled(rows["bytes"], "M")
-        for op, marker in markers.items():
-            chosen = rows["op"] == op
+    figure, axes = plt.subplots(2, 3, figsize=(10.5, 7), sharex=True, sharey=True)
+    rows = layer_counts[(layer_counts["macs"] > 0) & layer_counts["net"].isin(nets)]
+    megabytes, megaflops = scaled(rows["bytes"], "M"), scaled(FLOPS_PER_MAC * rows["macs"], "M")
+    axes[0, 0].set_xlim(megabytes.min() / 2, megabytes.max() * 2)
+    axes[0, 0].set_ylim(megaflops.min() / 3, megaflops.max() * 3)
+    for axis, net in zip(axes.flat, nets, strict=False):
+        for op, marker in {"conv": "o", "linear": "s"}.items():
+            chosen = (rows["net"] == net) & (rows["op"] == op)
             axis.scatter(
                 megabytes[chosen],
-                scaled(FLOPS_PER_MAC * rows["macs"][chosen], "M"),
+                megaflops[chosen],
                 marker=marker,
-                s=24,
+                s=30,
                 color=style.OP_COLOURS[op],
                 edgecolor="white",
                 linewidth=0.4,
                 label=style.OPS[op],
             )
-        span = np.array([1e-2, 1e3])
+        span = np.array([1e-3, 1e4])
         for flops_per_byte in (0.5, 10, 100):
             axis.plot(span, flops_per_byte * span, color="0.6", linewidth=0.8, linestyle="--")
         axis.set_title(style.net_name(net))
         axis.set_xscale("log")
         axis.set_yscale("log")
-        axis.set_xlabel("bytes moved, MB")
-    bounds = layer_counts[(layer_counts["macs"] > 0) & layer_counts["net"].isin(nets)]
-    axes[0, 0].set_xlim(
-        scaled(bounds["bytes"].min(), "M") / 2, scaled(bounds["bytes"].max(), "M") * 2
-    )
-    axes[0, 0].set_ylim(
-        scaled(FLOPS_PER_MAC * bounds["macs"].min(), "M") / 3,
-        scaled(FLOPS_PER_MAC * bounds["macs"].max(), "M") * 3,
-    )
-    axes[0, 0].set_ylabel("MFLOPs of one layer, one image")
-    for flops_per_byte, megabytes in ((0.5, 25), (10, 0.6), (100, 0.7)):
-        axes[0, -2].text(
-            0.9 * megabytes,
-            1.1 * flops_per_byte * megabytes,
+    for flops_per_byte, at in ((0.5, 6), (10, 0.5), (100, 0.6)):
+        axes[0, 0].annotate(
             f"{flops_per_byte:g} FLOP/B",
+            (at, flops_per_byte * at),
+            xytext=(-6, 3),
+            textcoords="offset points",
             ha="right",
             va="bottom",
-            fontsize=8,
-            color="0.35",
+            fontsize=9,
+            color="0.3",
         )
-    figure.legend(
-        *axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False
-    )
+    axes[-1, -1].set_axis_off()
+    axes[-1, -1].legend(*axes[0, 0].get_legend_handles_labels(), loc="center left", frameon=False)
+    axes[0, -1].xaxis.set_tick_params(labelbottom=True)
+    for axis in (axes[1, 0], axes[1, 1], axes[0, 2]):
+        axis.set_xlabel("bytes moved, MB")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("MFLOPs of one layer, one image")
     return figure
 
 

@@ -162,14 +162,15 @@ def input_sweep(names: Iterable[str] = FIVE) -> Iterator[dict]:
 def equation_checks() -> Iterator[dict]:
     """Cheng & Liu's eqs. (1)-(4) on every layer they describe, in nets that have such layers.
 
-    Equations (1), (2) on the five nets, (3) on ResNeXt50 32x4d, (4) on each depthwise and
-    pointwise pair of MobileNetV2.
+    In the five nets, ResNeXt50 32x4d (grouped) and MobileNetV2 (separable): (1), (2), (3) on each
+    layer by itself, a depthwise convolution being one in as many groups as channels, and (4) on
+    each depthwise and pointwise pair.
     """
     for name in (*FIVE, "resnext50_32x4d", "mobilenet_v2"):
         calls = [c for c in _counted(name, px=224).calls if c.op in ("conv", "linear")]
         for call in calls:
             checked = _by_cheng(call)
-            if checked is not None and name != "mobilenet_v2":
+            if checked is not None:
                 equation, value = checked
                 yield _check(equation, f"{name}: {call.path}", value, call.macs)
         if name == "mobilenet_v2":
@@ -405,6 +406,18 @@ def _facts_of_layers() -> Iterator[dict]:
         torch.equal(pooled, blocks),
         "max pooling: all blocks give their maximum; average pooling, which LeNet-5 of 1998 "
         f"used: {int((average == blocks).sum())} of {blocks.numel()} blocks do",
+    )
+    places = torch.eye(64).view(64, 1, 8, 8)
+    single = places[:, :, :, :7]  # one bright pixel, not in the last column
+    maps = torch.nn.functional.pad(single[single.sum((1, 2, 3)) > 0], (0, 1))
+    shifted = maps.roll(1, dims=-1)
+    pool = torch.nn.functional.max_pool2d
+    same = int((pool(maps, 2) == pool(shifted, 2)).all(dim=(1, 2, 3)).sum())
+    yield _fact(
+        "max_pool_some_invariance",
+        0 < same < len(maps),
+        f"a bright pixel moved by one: {same} of {len(maps)} places leave the 2 x 2 pooled map "
+        "as it was, without pooling none does",
     )
     for name in ("vgg16", "vgg19"):
         weighted = [c for c in _counted(name, px=224).calls if c.op in ("conv", "linear")]
