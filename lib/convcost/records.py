@@ -364,6 +364,12 @@ class Run:
         missing = [c for c in spec.columns if c not in frame]
         if missing:
             raise DamagedFileError(f"rows for table {table!r} lack {', '.join(missing)}")
+        whole = [
+            c
+            for c, column in spec.columns.items()
+            if column.dtype == "float" and pd.api.types.is_integer_dtype(frame[c])
+        ]
+        frame = frame.astype(dict.fromkeys(whole, float))  # 3 is a float, "3" is not
         frame = _validate(table, frame[[*spec.columns, "run_id"]], "what is to be written")
         content = frame.to_csv(index=False, lineterminator="\n").encode()
         self.folder.mkdir(parents=True, exist_ok=True)
