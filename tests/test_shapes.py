@@ -427,6 +427,20 @@ EXPRESSIONS = {
     "einsum": lambda x: torch.einsum("b...ij,b...kj->b...ik", x, x),
     "tensordot": lambda x: torch.tensordot(x, x, dims=([0, 2], [0, 2])),
     "unflatten": lambda x: x.flatten(2).unflatten(2, (2, -1)).repeat_interleave(2, 1),
+    "indices of an adaptive pool": lambda x: F.adaptive_max_pool2d(x, 2, return_indices=True)[1],
+    "torch's adaptive pool": lambda x: torch.adaptive_max_pool1d(x[0], 2)[0],
+    "index without dimensions": lambda x: x[torch.tensor(0), :, torch.tensor([1, 2])],
+    "numbers": lambda x: (x > 0) * 3 + x.long() * 1.5,
+    "whole division": lambda x: x.long().div(2, rounding_mode="floor"),
+    "bits": lambda x: (x.int() & 3) ^ x.int(),
+    "bools": lambda x: ((x > 0) & (x < 1)) ^ (x == 2),
+    "where of numbers": lambda x: torch.where(x > 0, 1.0, 0.0),
+    "where of a whole number": lambda x: torch.where(x > 0, x, 0),
+    "nonzero counted": lambda x: x.count_nonzero(1),
+    "cat of two dtypes": lambda x: torch.cat([x, x.double()], 1),
+    "permute by name": lambda x: x.permute(dims=(0, 2, 3, 1)),
+    "one hot": lambda x: F.one_hot(x.long(), 3),
+    "slopes per channel": lambda x: F.prelu(x, torch.ones(3)),
     "tensor_split by name": lambda x: torch.cat(x.tensor_split(indices=(1,), dim=3)[::-1], 3),
     "mask in a list": lambda x: x[:, [True, False, True]],
     "mask in an array": lambda x: x[..., np.array([False, True, True, True]), :],
@@ -588,6 +602,16 @@ def test_unknown_operator_goes_to_the_meta_device_and_is_named():
     assert [c.path for c in found.calls if c.macs] == ["0"]
 
 
+def test_lookups_that_aten_shows():
+    found = trace(nn.Sequential(nn.EmbeddingBag(9, 4), nn.Linear(4, 3)), (6,), dtype="int64")
+    assert found.fallback
+    assert (found.uncounted, found.unused_params) == ({}, {})
+    assert [(c.op, c.params, c.macs) for c in found.calls if c.params] == [
+        ("embedding", 9 * 4, 0),
+        ("linear", 4 * 3 + 3, 4 * 3),
+    ]
+
+
 def test_fallback_counts_what_aten_shows():
     class Double(torch.autograd.Function):
         @staticmethod
@@ -681,8 +705,8 @@ def test_other_refusals():
         trace(Net(lambda net, x: x if x.sum() > 0 else -x), (2,))
     with pytest.raises(BadInputError, match="int64"):
         trace(nn.Embedding(3, 4), (2,))
-    with pytest.raises(BadInputError, match="there is no rule for one_hot"):
-        trace(Net(lambda net, x: F.one_hot(x)), (2,), dtype="int64")
+    with pytest.raises(BadInputError, match="there is no rule for masked_select"):
+        trace(Net(lambda net, x: x.masked_select(x > 0)), (2,))
 
 
 def test_float_indices_are_refused_on_the_meta_device_too():
@@ -698,6 +722,7 @@ def test_float_indices_are_refused_on_the_meta_device_too():
         lambda net, x: net.a(x[x > 0]),
         lambda net, x: net.a(x[np.array([[True, False], [False, True]])]),
         lambda net, x: net.a(x.nonzero()[:, 0].float()),
+        lambda net, x: F.one_hot(x.long()),
     ],
 )
 def test_results_as_long_as_the_data_says_are_refused(forward):

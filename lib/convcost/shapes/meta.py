@@ -32,12 +32,16 @@ KINDS.update(
         **dict.fromkeys(
             words(
                 "sum mean prod amax amin max min all any argmax argmin logsumexp var std var_mean "
-                "norm linalg_vector_norm nll_loss_forward"
+                "norm linalg_vector_norm nll_loss_forward mse_loss smooth_l1_loss huber_loss"
             ),
             "reduction",
         ),
         **dict.fromkeys(
-            words("max_pool2d_with_indices max_pool3d_with_indices avg_pool2d avg_pool3d"), "pool"
+            words(
+                "max_pool2d_with_indices max_pool3d_with_indices avg_pool2d avg_pool3d "
+                "fractional_max_pool2d fractional_max_pool3d"
+            ),
+            "pool",
         ),
         **dict.fromkeys(
             words(
@@ -45,12 +49,16 @@ KINDS.update(
             ),
             "adaptive_pool",
         ),
-        **dict.fromkeys(words("embedding index index_select gather"), "embedding"),
+        **dict.fromkeys(
+            words("embedding index index_select gather _embedding_bag _embedding_bag_forward_only"),
+            "embedding",
+        ),
         **dict.fromkeys(words("cat stack"), "concat"),
         **dict.fromkeys(
             words(
                 "_to_copy index_put scatter scatter_add repeat slice_scatter select_scatter "
-                "reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d"
+                "reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d "
+                "rot90 block_diag diag_embed max_unpool2d max_unpool3d"
             ),
             "copy",
         ),

@@ -2,6 +2,8 @@
 dropout, casts.
 """
 
+import math
+
 import torch
 
 from convcost import ops
@@ -11,12 +13,11 @@ from convcost.shapes.table import KINDS, rule
 
 ACTIVATIONS = (
     "relu relu6 hardtanh sigmoid tanh gelu silu hardswish hardsigmoid leaky_relu elu selu celu "
-    "prelu rrelu softplus mish logsigmoid log_sigmoid softsign tanhshrink hardshrink softshrink "
+    "rrelu softplus mish logsigmoid log_sigmoid softsign tanhshrink hardshrink softshrink "
     "threshold"
 )
 COMPARISONS = (
-    "eq ne lt le gt ge logical_and logical_or logical_not logical_xor isnan isinf isfinite and or "
-    "xor bitwise_and bitwise_or bitwise_not"
+    "eq ne lt le gt ge logical_and logical_or logical_not logical_xor isnan isinf isfinite"
 )
 ARITHMETIC = (
     "add sub subtract mul multiply div divide true_divide floor_divide remainder fmod neg "
@@ -24,7 +25,12 @@ ARITHMETIC = (
     "asin acos atan atan2 sinh cosh erf erfc ceil floor round trunc frac sign reciprocal clamp "
     "clip clamp_min clamp_max maximum minimum fmax fmin lerp addcmul addcdiv masked_fill "
     "rsub pos nan_to_num tril triu cumsum cumprod logit xlogy logaddexp _weight_norm fill zero "
-    "copy bernoulli uniform normal exponential random"
+    "copy bernoulli uniform normal exponential random bitwise_and bitwise_or bitwise_not "
+    "bitwise_xor"
+)
+KEEPING = words("masked_fill fill copy")  # whole numbers stay whole, whatever is written
+FLOATING = words(
+    "div true_divide divide exp exp2 expm1 log log2 log10 log1p sqrt rsqrt sin cos tan"
 )
 
 
@@ -53,6 +59,15 @@ def _promoted(tensors) -> torch.dtype:
     return full
 
 
+def _with_numbers(kind, arguments) -> torch.dtype:
+    """The dtype of whole numbers or bools after arithmetic with Python's numbers."""
+    if any(type(a) is float for a in arguments):
+        return torch.get_default_dtype()
+    if kind is torch.bool and any(type(a) is int for a in arguments):
+        return torch.int64
+    return kind
+
+
 def _same_op(op: str, names: str, dtype=None):
     KINDS.update(dict.fromkeys(names.split(), op))
 
@@ -70,7 +85,9 @@ def _same_op(op: str, names: str, dtype=None):
                     shape = ops.broadcast(shape, s.dims)
                 if s.dtype is not kind:
                     kind = _promoted(tensors)
-        if name in ("div", "true_divide", "divide", "exp", "sqrt") and _is_whole(kind):
+            if _is_whole(kind) and name not in KEEPING:
+                kind = _with_numbers(kind, given)
+        if name in FLOATING and _is_whole(kind) and not kwargs.get("rounding_mode"):
             kind = torch.get_default_dtype()
         if kwargs.get("dtype") is not None:
             kind = kwargs["dtype"]
@@ -90,7 +107,43 @@ arithmetic = _same_op("elementwise", ARITHMETIC)
 def where(t, name, condition, *args, **kwargs):
     if not args and not kwargs:
         raise NeedsValues("torch.where of a condition alone: the places of its true elements")
-    return arithmetic(t, name, condition, *args, **kwargs)
+    branches = [*args, *kwargs.values()]
+    tensors = [t.of(x) for x in branches if isinstance(x, TENSORS)]
+    kind = _with_numbers(_promoted(tensors) if tensors else torch.bool, branches)
+    parts = [t.of(condition), *tensors]
+    out = t.make(ops.broadcast(*(p.dims for p in parts)), parts, kind)
+    t.note("elementwise", name, parts, [out])
+    return out
+
+
+@rule("and or xor")
+def logical(t, name, input, other):
+    """Python's `&`, `|` and `^`: comparisons of bools, arithmetic on the bits of whole numbers."""
+    whole = any(
+        type(x) is int or (isinstance(x, TENSORS) and t.of(x).dtype is not torch.bool)
+        for x in (input, other)
+    )
+    return (arithmetic if whole else comparison)(t, name, input, other)
+
+
+@rule("prelu _prelu_kernel")
+def prelu(t, name, input, weight):
+    x, w = t.of(input), t.of(weight)  # one slope for all, or one per channel
+    if math.prod(w.dims) not in (1, *x.dims[1:2]):
+        raise BadInputError(f"prelu with {math.prod(w.dims)} slopes for {x.dims}")
+    out = t.make(x.dims, [x, w], x.dtype)
+    t.note("activation", name, [x], [out], [w])
+    return out
+
+
+@rule("one_hot")
+def one_hot(t, name, input, num_classes=-1):
+    x = t.of(input)
+    if num_classes < 0:
+        raise NeedsValues("one_hot without num_classes: the largest value")
+    out = t.make((*x.dims, num_classes), [x], torch.int64)
+    t.note("creation", name, [x], [out])
+    return out
 
 
 @rule("abs absolute angle real imag view_as_real view_as_complex")
@@ -128,8 +181,11 @@ def outer(t, name, input, vec2, out=None):
 
 
 KINDS.update(
-    dict.fromkeys(words("where abs absolute angle complex polar outer ger"), "elementwise")
+    dict.fromkeys(
+        words("where and or xor abs absolute angle complex polar outer ger"), "elementwise"
+    )
 )
+KINDS.update(prelu="activation", _prelu_kernel="activation", one_hot="creation")
 KINDS.update(dict.fromkeys(("real", "imag", "view_as_real", "view_as_complex"), "reshape"))
 
 

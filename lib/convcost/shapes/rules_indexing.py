@@ -62,6 +62,9 @@ def _indexed(t, shape, key) -> tuple[tuple[int, ...], bool]:
             raise NeedsValues("indexing with a bool")
         elif isinstance(k, (torch.Tensor, list, range)) or hasattr(k, "__array__"):
             one = tuple(t.of(k).dims) if isinstance(k, TENSORS) else _listed(k)
+            if not one:  # a single number: taken like an int
+                d += 1
+                continue
             gaps |= last_list is not None and place != last_list + 1
             last_list = place
             lists.append(one)

@@ -143,9 +143,11 @@ def _pool(t, name, input, kernel, stride, padding, dilation, ceil_mode, attrs):
 
 @rule("adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d")
 @rule("adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d")
+@rule("adaptive_max_pool1d_with_indices adaptive_max_pool2d_with_indices")
+@rule("adaptive_max_pool3d_with_indices")
 def adaptive_pool(t, name, input, output_size, return_indices=False):
     x = t.of(input)
-    n = int(name[-2])
+    n = int(name[17])
     if len(x.dims) not in (n + 1, n + 2):
         raise BadInputError(f"{name} of {tuple(x.dims)}: {n + 1} or {n + 2} dimensions expected")
     wanted = as_tuple(output_size, n)
@@ -153,4 +155,6 @@ def adaptive_pool(t, name, input, output_size, return_indices=False):
     out = t.make((*x.dims[:-n], *spatial), [x])
     reads = ops.adaptive_pool_reads(math.prod(x.dims[:-n]), x.dims[-n:], spatial)
     t.note("adaptive_pool", name, [x], [out], (), {"output_size": spatial, "reads": reads})
-    return (out, t.make(out.dims, [out], torch.int64)) if return_indices else out
+    if return_indices or "indices" in name:
+        return out, t.make(out.dims, [out], torch.int64)
+    return out

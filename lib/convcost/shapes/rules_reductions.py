@@ -25,6 +25,7 @@ def reduction(t, name, input, dim=None, keepdim=False, *, axis=None, dtype=None,
         dim, dtype = None, dim
     dim = dim if axis is None else axis
     kind = {"all": torch.bool, "any": torch.bool, "argmax": torch.int64, "argmin": torch.int64}
+    kind["count_nonzero"] = torch.int64
     if name in ("sum", "prod") and dtype is None and not x.dtype.is_floating_point:
         dtype = torch.int64
     out = t.make(

@@ -90,7 +90,8 @@ def _ravel(shape):
 
 
 @view("permute")
-def _permute(shape, *dims):
+def _permute(shape, *sizes, dims=()):
+    dims = sizes or (dims,)
     order = [axis_of(d, len(shape)) for d in as_ints(dims)] if dims else []
     if sorted(order) != list(range(len(shape))):
         raise BadInputError(f"permute of {shape} by {dims}")
@@ -310,13 +311,15 @@ def cat(t, name, tensors, dim=0, *, axis=None, out=None):
     full = [p for p in parts if p.dims != (0,)] or parts
     first = full[0].dims
     d = axis_of(dim if axis is None else axis, len(first))
-    before, after, total = first[:d], first[d + 1 :], 0
+    before, after, total, dtype = first[:d], first[d + 1 :], 0, full[0].dtype
     for part in full:
         n = part.dims
         if len(n) != len(first) or n != (*before, n[d], *after):
             raise BadInputError(f"cat along {d} of {', '.join(str(p.dims) for p in full)}")
         total += n[d]
-    out = t.make((*before, total, *after), parts)
+        if part.dtype is not dtype:
+            dtype = torch.promote_types(dtype, part.dtype)
+    out = t.make((*before, total, *after), parts, dtype)
     t.note("concat", "cat", parts, [out], (), {"dim": d})
     return out
 

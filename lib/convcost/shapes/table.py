@@ -19,6 +19,9 @@ RENAMED = {
     torch.embedding: "torch.embedding",
     F.unfold: "im2col",
     F.fold: "col2im",
+    torch.adaptive_max_pool1d: "adaptive_max_pool1d_with_indices",
+    torch._C._nn.adaptive_max_pool2d: "adaptive_max_pool2d_with_indices",
+    torch._C._nn.adaptive_max_pool3d: "adaptive_max_pool3d_with_indices",
 }
 
 
