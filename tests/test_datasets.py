@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import small_sets
-from convcost import cli, datasets
+from convcost import cli, datasets, doctor, guide, notebooks
 from convcost.datasets import embedded, idx, transfer
 from convcost.errors import BadInputError, DamagedFileError
 
@@ -173,6 +173,55 @@ def test_status_is_quick_and_complete(tmp_path):
     }
     assert all((row["download_bytes"] > 0) != row["found"] for row in rows)
     assert sum(row["seconds"] for row in rows) < 1
+    assert {row["damaged"] for row in rows} == {""}
+
+
+def mnist_of_zeros(root):
+    """All of MNIST's files, of the right sizes and with nothing but zeros in them (sparse)."""
+    folder = root / "MNIST/raw"
+    folder.mkdir(parents=True)
+    for pair in datasets.SETS["mnist"].files.values():
+        for file in pair:
+            with (folder / file.name).open("wb") as written:
+                written.truncate(4 + 4 * len(file.shape) + int(np.prod(file.shape)))
+    return folder
+
+
+def test_status_doctor_plan_and_guide_tell_a_file_of_another_size(tmp_path, monkeypatch, capsys):
+    folder = mnist_of_zeros(tmp_path)
+    monkeypatch.setenv("CONVCOST_DATA", str(tmp_path))
+
+    def mnist():
+        return datasets.status(raw=tmp_path / "own")[0]
+
+    assert (mnist()["found"], mnist()["damaged"]) == (True, "")  # the bytes are `load`'s business
+    assert notebooks.data_origins(["mnist"])["mnist"].startswith("CONVCOST_DATA, 70000 images, ")
+    with (folder / "train-images-idx3-ubyte").open("r+b") as cut:
+        cut.truncate(100_000)
+    said = f"train-images-idx3-ubyte has 100,000 bytes, not {16 + 60_000 * 28 * 28:,}"
+    assert (mnist()["found"], mnist()["damaged"]) == (True, said)
+    finding = doctor.check_datasets()[0]
+    assert finding.state == doctor.BAD and said in finding.found
+    assert notebooks.data_origins(["mnist"]) == {"mnist": f"CONVCOST_DATA, damaged: {said}"}
+    assert guide.data_sets()["where"][0] == f"CONVCOST_DATA, damaged: {said}"
+    assert cli.main(["data", "--check", "--set", "mnist"]) == 1
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("mnist"))
+    assert row.split()[1:4] == ["70,000", "CONVCOST_DATA", "damaged"]
+    (folder / "t10k-labels-idx1-ubyte").write_bytes(b"")
+    assert mnist()["damaged"] == f"{said}; t10k-labels-idx1-ubyte has 0 bytes, not 10,008"
+
+
+@pytest.mark.parametrize("cut", [0, 10, -1, None])
+def test_status_tells_a_packed_file_that_is_cut_off(cut, tmp_path, monkeypatch):
+    folder = mnist_of_zeros(tmp_path)
+    monkeypatch.setenv("CONVCOST_DATA", str(tmp_path))
+    labels = folder / "t10k-labels-idx1-ubyte"
+    packed = gzip.compress(labels.read_bytes())[:cut]
+    labels.with_name(f"{labels.name}.gz").write_bytes(packed)
+    labels.unlink()
+    size = f"{len(packed):,} bytes, which do not unpack to 10,008"
+    expected = "" if cut is None else f"{labels.name}.gz has {size}"
+    assert datasets.status(raw=tmp_path / "own")[0]["damaged"] == expected
 
 
 # ---------------------------------------------------------------- stand-in
@@ -324,6 +373,20 @@ def test_the_command_names_what_is_missing(capsys, monkeypatch, tmp_path):
     assert "mnist: MNIST cannot be downloaded: CONVCOST_OFFLINE is set" in err
     assert cli.main(["data", "--set", "digits"]) == 0
     assert cli.main(["data", "--set", "nonsense"]) == 2
+
+
+@pytest.mark.parametrize("words", [["data"], ["data", "--check"]])
+def test_a_folder_that_does_not_exist_is_named_once_and_first(words, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("convcost.paths.RAW", tmp_path / "raw")
+    monkeypatch.setenv("CONVCOST_DATA", str(tmp_path / "tpyo"))
+    assert cli.main([*words, "--set", "digits"]) == 0
+    said = capsys.readouterr().err
+    named = f"CONVCOST_DATA names a folder that does not exist: {tmp_path / 'tpyo'}"
+    assert said.startswith(named) and said.count("tpyo") == 1
+    assert ("downloaded" in said) == (words == ["data"])
+    monkeypatch.setenv("CONVCOST_DATA", str(tmp_path))
+    assert cli.main([*words, "--set", "digits"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 @needs_real("MNIST")

@@ -124,6 +124,7 @@ def test_an_interpreter_without_the_library_runs_no_notebook(tmp_path):
 
 
 ROW = {"name": "mnist", "images": 70_000, "where": None, "download_bytes": 12_000_000, "note": ""}
+ROW["damaged"] = ""
 
 
 def test_the_data_sets():
@@ -133,6 +134,10 @@ def test_the_data_sets():
     assert away.state == WARN
     assert "one file is damaged" in away.found
     assert "12 MB" in away.meaning
+    cut = "train-images-idx3-ubyte has 100,000 bytes, not 47,040,016"
+    broken = {**ROW, "found": True, "where": "CONVCOST_DATA", "damaged": cut}
+    damaged = doctor.judge_dataset(broken)
+    assert (damaged.state, damaged.found) == (BAD, f"mnist in CONVCOST_DATA is damaged: {cut}")
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,13 @@ def test_archive_and_lists_become_a_data_set(server, raw):
         f"small_faces/{label}/{name}" for name, (_, label) in FACES.items()
     )
     assert not (raw / ".partial").exists()
+    folder = raw / "small_faces"
+    assert lfw.miscounted(spec, folder) == ""
+    (folder / "female/Ada_Lovelace_0001.jpg").write_bytes(b"")
+    (folder / "male/Alan_Turing_0001.jpg").unlink()
+    assert lfw.miscounted(spec, folder) == (
+        "female/Ada_Lovelace_0001.jpg has 0 bytes; male/ has 0 images, not 1"
+    )
 
 
 def _lanczos(pixels: np.ndarray, size: int) -> np.ndarray:

@@ -456,6 +456,14 @@ def check_datasets() -> list[Finding]:
 def judge_dataset(row: Mapping) -> Finding:
     """The verdict on one data set, from its row of `datasets.status()`."""
     found = f"{row['name']}: {row['images']:,} images"
+    if row["damaged"]:
+        return Finding(
+            "data",
+            BAD,
+            f"{row['name']} in {row['where']} is damaged: {row['damaged']}",
+            "a notebook that loads it fails: a damaged set is never replaced by another one",
+            "replace the files, or remove them and run `make data`",
+        )
     if row["found"]:
         where = "part of a package" if row["where"] == "embedded" else f"in {row['where']}"
         return Finding("data", OK, f"{found}, {where}")

@@ -68,12 +68,17 @@ def data_sets() -> pd.DataFrame:
             {
                 "data set": entry["title"],
                 "found": entry["found"],
-                "where": entry["where"] or "to be downloaded",
+                "where": _where(entry),
                 "images": entry["images"],
             }
             for entry in datasets.status()
         ]
     )
+
+
+def _where(entry: dict) -> str:
+    where = entry["where"] or "to be downloaded"
+    return f"{where}, damaged: {entry['damaged']}" if entry["damaged"] else where
 
 
 def verdict_counts() -> pd.DataFrame:

@@ -312,11 +312,12 @@ def data_origins(names: Iterable[str]) -> dict[str, str]:
         if name not in status:
             raise BadInputError(f"unknown data set {name!r}: choose from {', '.join(status)}")
         entry = status[name]
-        origins[name] = (
-            f"{entry['where']}, {entry['images']} images, {_mib(entry['bytes'])}"
-            if entry["found"]
-            else f"to be fetched, {_mib(entry['download_bytes'])} (offline: a stand-in)"
-        )
+        if entry["damaged"]:
+            origins[name] = f"{entry['where']}, damaged: {entry['damaged']}"
+        elif entry["found"]:
+            origins[name] = f"{entry['where']}, {entry['images']} images, {_mib(entry['bytes'])}"
+        else:
+            origins[name] = f"to be fetched, {_mib(entry['download_bytes'])} (offline: a stand-in)"
     return origins
 
 

@@ -21,6 +21,9 @@ def run(args) -> int:
     from convcost import datasets
     from convcost.errors import ConvcostError, DamagedFileError
 
+    if missing := datasets.missing_folder():
+        then = "" if args.check else "; what is not in data/raw is downloaded"
+        print(f"{missing}{then}", file=sys.stderr, flush=True)
     specs = [datasets.find(name) for name in args.sets or datasets.names()]
     rows, failures = [], []
     for spec in specs:
@@ -36,7 +39,10 @@ def run(args) -> int:
                 # None: the set comes with scikit-learn, there is no file of ours to check
                 sound = {True: "ok", False: "ok (pixels differ)", None: "ok"}[loaded.is_reference]
         except ConvcostError as error:
-            sound = "damaged" if isinstance(error, DamagedFileError) else "missing"
+            sound = "missing"
+            if isinstance(error, DamagedFileError):
+                sound = "damaged"
+                origin = next(r["where"] for r in datasets.status() if r["name"] == spec.key)
             failures.append(f"{spec.key}: {error}")
         rows.append((spec.key, f"{spec.total:,}", origin, sound, spec.licence))
     _print_table(("set", "images", "where", "sha256", "licence"), rows)

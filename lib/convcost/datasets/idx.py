@@ -65,6 +65,18 @@ def unpacked(path: Path, limit: int) -> bytes:
     return content
 
 
+def unpacked_size(path: Path) -> int | None:
+    """Bytes that a .gz says it unpacks to, from its last four bytes; None where it has none.
+
+    Nothing is unpacked: of a file that is cut off, these bytes are any others.
+    """
+    with path.open("rb") as file:
+        if file.seek(0, 2) < 18:  # the shortest .gz: a header of 10 bytes, a trailer of 8
+            return None
+        file.seek(-4, 2)
+        return struct.unpack("<I", file.read(4))[0]
+
+
 def read(path: Path, shape: tuple[int, ...], sha256: str) -> np.ndarray:
     """The array of an IDX file, plain or .gz, after its structure and its checksum are checked.
 

@@ -15,6 +15,7 @@ networks, and say nothing about the people.
 
 import hashlib
 import io
+import os
 import re
 import tarfile
 import zlib
@@ -77,6 +78,21 @@ def present(spec: FaceSet, folder: Path) -> bool:
         for label in spec.classes
         if (folder / label).is_dir()
     )
+
+
+def miscounted(spec: FaceSet, folder: Path) -> str:
+    """What is wrong by number and size of the images, in words; "" for nothing. None is read."""
+    faults = []
+    for label, expected in spec.per_label.items():
+        entries = os.scandir(folder / label) if (folder / label).is_dir() else ()
+        sizes = {entry.name: entry.stat().st_size for entry in entries}
+        sizes = {name: size for name, size in sizes.items() if name.endswith(".jpg")}
+        if len(sizes) != expected:
+            faults.append(f"{label}/ has {len(sizes):,} images, not {expected:,}")
+        if empty := sorted(name for name, size in sizes.items() if not size):
+            more = f" and {len(empty) - 1:,} more" if len(empty) > 1 else ""
+            faults.append(f"{label}/{empty[0]}{more} has 0 bytes")
+    return "; ".join(faults)
 
 
 def listing(spec: FaceSet, folder: Path) -> list[tuple[str, str]]:

@@ -67,6 +67,35 @@ def _lacks(spec, place: Place) -> str:
     return f"{spec.folder}/ without {', '.join(missing)}" if missing else ""
 
 
+def missing_folder() -> str:
+    """What is wrong where CONVCOST_DATA names no folder, in words; "" where nothing is."""
+    for place in places():
+        if place.label == "CONVCOST_DATA" and not place.root.is_dir():
+            return f"CONVCOST_DATA names a folder that does not exist: {place.root}"
+    return ""
+
+
+def _damage(spec, place: Place) -> str:
+    """What is wrong with the files of a set that is there, by their sizes alone: "" for nothing.
+
+    A packed file tells the size of its content in its last four bytes (RFC 1952, section 2.3.1).
+    Faces have no sizes on record: they are counted, and empty ones found.
+    """
+    folder = place.root / spec.folder
+    if isinstance(spec, FaceSet):
+        return lfw.miscounted(spec, folder)
+    faults = []
+    for file in (file for pair in spec.files.values() for file in pair):
+        path, whole = _idx_path(folder, file), whole_size(file)
+        size = path.stat().st_size
+        if path.name == file.name:
+            if size != whole:
+                faults.append(f"{path.name} has {size:,} bytes, not {whole:,}")
+        elif idx.unpacked_size(path) != whole:
+            faults.append(f"{path.name} has {size:,} bytes, which do not unpack to {whole:,}")
+    return "; ".join(faults)
+
+
 def _search(spec, raw: Path | None) -> tuple[Place | None, list[str]]:
     """(where all of the set is, or None; what was noticed on the way)."""
     notes = []
@@ -75,11 +104,7 @@ def _search(spec, raw: Path | None) -> tuple[Place | None, list[str]]:
         if not lacking:
             return place, notes
         if place.label == "CONVCOST_DATA":
-            notes.append(
-                f"CONVCOST_DATA has {lacking}"
-                if place.root.is_dir()
-                else f"CONVCOST_DATA names a folder that does not exist: {place.root}"
-            )
+            notes.append(missing_folder() or f"CONVCOST_DATA has {lacking}")
         elif not lacking.startswith("no "):
             notes.append(f"{place.label} has {lacking}")
     return None, notes
@@ -94,9 +119,10 @@ def available(name, *, raw: Path | None = None) -> bool:
 def status(*, raw: Path | None = None) -> list[dict]:
     """One dict per set; quick (no checksums, no network).
 
-    `name`, `title`, `found` (bool), `where` ("CONVCOST_DATA", "data/raw", "embedded" or None),
-    `images` (of the whole set), `bytes` on disk, `download_bytes` when it must be fetched,
-    `seconds` this look took, `note`.
+    `name`, `title`, `found` (bool: all its files are there), `where` ("CONVCOST_DATA", "data/raw",
+    "embedded" or None), `damaged` ("" or which file has not its size), `images` (of the whole
+    set), `bytes` on disk, `download_bytes` when it must be fetched, `seconds` this look took,
+    `note`. A file of the right size may still have wrong bytes: `load` compares checksums.
     """
     rows = []
     for spec in SETS.values():
@@ -111,6 +137,7 @@ def status(*, raw: Path | None = None) -> list[dict]:
                 "title": spec.title,
                 "found": where is not None,
                 "where": where,
+                "damaged": _damage(spec, place) if place else "",
                 "images": spec.total,
                 "bytes": _size(spec, place) if place else 0,
                 "download_bytes": 0 if where else spec.download_bytes,
