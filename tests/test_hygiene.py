@@ -63,6 +63,20 @@ def with_code(text):
         ("import time", "imports time"),
         ("from time import perf_counter", "imports time"),
         ("import timeit", "imports timeit"),
+        ("import os", "imports os: import convcost, pandas, IPython.display only"),
+        ("import pandas as pd, numpy as np", "imports numpy"),
+        ("from torch import nn", "imports torch"),
+        ("import IPython", "imports IPython"),
+        ("from . import x", "imports ."),
+        ("import convcosts", "imports convcosts"),
+        (
+            "x = [1.42]",
+            "types 1.42, which cheng2025 prints (table1_alexnet_gflops): "
+            'use convcost.sources.value("cheng2025", "table1_alexnet_gflops")',
+        ),
+        ("x = -0.1088", "types 0.1088, which ke prints (table_i_f_beta_3)"),
+        ("x = 30_720", "types 30_720, which atsumi2020 prints (conv2_multiplications)"),
+        ("x = 1.14701e-4", "types 1.14701e-4, which atsumi2020 prints (table_i_conv2_seconds)"),
         ("time.perf_counter()", "reads a timer (perf_counter)"),
         ("time.time()", "reads a timer (time)"),
         ("net.register_forward_hook(f)", "sets a hook (register_forward_hook)"),
@@ -92,6 +106,10 @@ def test_what_belongs_into_the_library(code, said):
         "'macs/s', 'N/A', '/', 'and/or'",
         "print('really?')",
         "[n for n in names if n]",
+        "import pandas as pd\nimport convcost.figures\nfrom convcost import sources",
+        "from IPython.display import SVG, display\nimport IPython.display",
+        "3 * 3 * 64 * 112 * 112, 4096, 224, 0.5, 1e9, 25.4, 2015, True",
+        "sources.value('cheng2025', 'table1_alexnet_gflops')",
     ],
 )
 def test_what_is_allowed(code):

@@ -1,5 +1,10 @@
 """Whether the committed notebooks are fit to be read where nothing runs, and argue, not work.
 
+A number that a source prints is fetched from `convcost.sources`, where its unit and its place
+stand; typed into a cell it has neither. Only telling numbers are looked for: of four significant
+digits or more, or of three and a decimal point, and not those that say what was measured (a year,
+pixels, channels), for anybody's 224 may be one's own.
+
 Each complaint says file, cell, what is wrong and what to do. Nothing is run and nothing changed.
 """
 
@@ -12,11 +17,12 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import nbformat
 
-from convcost import notebooks, paths
+from convcost import notebooks, paths, sources
 from convcost.errors import BadInputError, DamagedFileError
 from convcost.notebooks import INJECTED_TAG, NAMES, PARAMETERS_TAG
 
@@ -35,6 +41,12 @@ _ABSOLUTE = re.compile(  # not inside a URL, a relative path or a closing HTML t
 )
 _LITERAL_PATH = re.compile(rf"^(/[\w.-]+/[\w.-]|/(?:{_ROOTS})\b|~(/|$)|[A-Za-z]:[\\/])")
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{6,}")
+_ALLOWED_IMPORTS = ("convcost", "pandas", "IPython.display")
+_SETTINGS_UNITS = {  # of what was measured, not of what came out
+    *("months", "years", "year", "decade", "century", "GB", "px", "bits", "images", "classes"),
+    *("channels", "filters", "connections", "layers", "networks", "configurations"),
+    *("filter index", "digit"),
+}
 _LIBRARY = "move it into lib/convcost, with a test, and call it"
 
 
@@ -97,6 +109,58 @@ def _code_faults(source: str) -> Iterator[tuple[str, str]]:
         return
     for node in ast.walk(tree):
         yield from _node_faults(node)
+        yield from _typed_results(node, source)
+
+
+def telling(text: str) -> bool:
+    """Whether a number, as written, has digits enough to be known again.
+
+    >>> [telling(text) for text in ("4096", "112", "4_000", "1.42", "0.5", "1.08167E-03")]
+    [True, False, False, True, False, True]
+    """
+    digits = re.split("[eE]", text.replace("_", ""))[0].lstrip("+-")
+    significant = digits.replace(".", "").lstrip("0")
+    if "." in digits:
+        return len(significant) >= 3
+    return len(significant.rstrip("0")) >= 4
+
+
+@cache
+def _published_results() -> dict[float, list[tuple[str, str]]]:
+    """Value without its sign -> (source, name) of the telling rows that print it."""
+    found: dict[float, list[tuple[str, str]]] = {}
+    for key in sources.SOURCES:
+        for row in sources.published(key).itertuples():
+            result = row.unit in sources.NUMBER_UNITS - _SETTINGS_UNITS
+            if result and telling(row.value):
+                found.setdefault(abs(float(row.value)), []).append((key, row.name))
+    return found
+
+
+def _typed_results(node: ast.AST, source: str) -> Iterator[tuple[str, str]]:
+    if not isinstance(node, ast.Constant) or type(node.value) not in (int, float):
+        return
+    text = ast.get_source_segment(source, node) or str(node.value)
+    if telling(text):
+        rows = _published_results().get(float(node.value), ())
+        for key, name in rows[:1]:
+            more = f", and {len(rows) - 1} more" if len(rows) > 1 else ""
+            yield (
+                f"types {text}, which {key} prints ({name}{more})",
+                f'use convcost.sources.value("{key}", "{name}")',
+            )
+
+
+def _import_faults(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
+    named = [node.module or "."] if isinstance(node, ast.ImportFrom) else []
+    for name in named or [alias.name for alias in node.names]:
+        top = name.split(".")[0]
+        if top in _DRAWING:
+            yield f"imports {top}", "draw with a function of convcost.figures"
+        elif top in _TIMING:
+            yield f"imports {top}", "time with the instruments of convcost"
+        elif name not in _ALLOWED_IMPORTS and top != "convcost":
+            yield f"imports {name}", f"import {', '.join(_ALLOWED_IMPORTS)} only; " + _LIBRARY
 
 
 def _node_faults(node: ast.AST) -> Iterator[tuple[str, str]]:
@@ -105,13 +169,7 @@ def _node_faults(node: ast.AST) -> Iterator[tuple[str, str]]:
     elif isinstance(node, ast.ClassDef):
         yield f"defines class {node.name}", _LIBRARY
     elif isinstance(node, ast.Import | ast.ImportFrom):
-        named = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        for name in named or [alias.name for alias in node.names]:
-            top = name.split(".")[0]
-            if top in _DRAWING:
-                yield f"imports {top}", "draw with a function of convcost.figures"
-            if top in _TIMING:
-                yield f"imports {top}", "time with the instruments of convcost"
+        yield from _import_faults(node)
     elif isinstance(node, ast.Attribute) and _HOOKS.fullmatch(node.attr):
         yield f"sets a hook ({node.attr})", "watch the net with the library's probe"
     elif isinstance(node, ast.Attribute) and _TIMERS.fullmatch(node.attr):
