@@ -26,7 +26,7 @@ import convcost
 from convcost import machine
 from convcost.datasets import Dataset
 from convcost.errors import BadInputError, ConvcostError, DamagedFileError
-from convcost.training import shelf, worker
+from convcost.training import job, shelf
 from convcost.training.loop import Execution, Sets, Trained, arguments, drawn_seeds, pair
 from convcost.training.recipe import Recipe, key
 
@@ -202,7 +202,7 @@ class _Crew:
         family: Path,
         count: int,
     ):
-        self.job = (net, sets, recipe, execution, family)
+        self.told = (net, sets, recipe, execution, family)
         self.count = count
         self.events: queue.Queue[tuple[_Worker, dict]] = queue.Queue()
 
@@ -211,7 +211,7 @@ class _Crew:
         waiting, deaths, false_starts = list(todo), dict.fromkeys(todo, 0), 0
         say.epochs_per_net = epochs
         left = set(todo)
-        crew = {_Worker(self.job, self.events) for _ in range(self.count)}
+        crew = {_Worker(self.told, self.events) for _ in range(self.count)}
         try:
             while left:
                 try:
@@ -247,7 +247,7 @@ class _Crew:
                             if false_starts > self.count:
                                 raise ConvcostError(f"no worker can be started: {one.ending}")
                         if waiting:
-                            crew.add(_Worker(self.job, self.events))
+                            crew.add(_Worker(self.told, self.events))
                 if event["event"] == "ready" and say.begin is None:
                     say.begin = time.monotonic()
                 if event["event"] in ("ready", "done", "failed"):
@@ -261,8 +261,8 @@ class _Crew:
 class _Worker:
     """One worker process, and the thread that feeds and hears it."""
 
-    def __init__(self, job: tuple, events: queue.Queue):
-        self.job, self.events = job, events
+    def __init__(self, told: tuple, events: queue.Queue):
+        self.told, self.events = told, events
         self.seed: int | None = None
         self.epochs = 0
         self.dismissed = False
@@ -285,7 +285,7 @@ class _Worker:
 
     def _serve(self) -> None:
         try:
-            worker.write_job(self.process.stdin, *self.job)
+            job.write(self.process.stdin, *self.told)
             for line in self.process.stdout:
                 self.events.put((self, json.loads(line)))
         except (OSError, ValueError):  # it died while it was spoken to, or in mid-line

@@ -12,72 +12,9 @@ import os
 import queue
 import sys
 import threading
-from dataclasses import asdict
-from pathlib import Path
-from typing import BinaryIO
 
-import numpy as np
-
-from convcost.datasets import Dataset, find
-from convcost.datasets.sets import EmbeddedSet
-from convcost.training import shelf
-from convcost.training.loop import Execution, train
-from convcost.training.recipe import Recipe
-
-_DESCRIBED = ("asked", "name", "split", "origin")
-
-
-def write_job(
-    pipe: BinaryIO,
-    net: str,
-    sets: tuple[Dataset, Dataset],
-    recipe: Recipe,
-    execution: Execution,
-    family: Path,
-) -> None:
-    """Send a worker its job: everything but the seeds."""
-    job = {
-        "net": net,
-        "recipe": asdict(recipe),
-        "execution": asdict(execution),
-        "family": str(family),
-        "sets": [
-            {field: getattr(part, field) for field in _DESCRIBED}
-            | {"classes": part.classes, "shape": part.images.shape}
-            for part in sets
-        ],
-    }
-    pipe.write(json.dumps(job).encode() + b"\n")
-    for part in sets:
-        pipe.write(np.ascontiguousarray(part.images, np.uint8).data)
-        pipe.write(np.ascontiguousarray(part.labels, "<i8").data)
-    pipe.flush()
-
-
-def read_job(pipe: BinaryIO) -> tuple[str, tuple[Dataset, ...], Recipe, Execution, Path]:
-    """What `write_job` sent."""
-    job = json.loads(pipe.readline())
-    sets = []
-    for told in job["sets"]:
-        shape = told["shape"]
-        images = np.frombuffer(pipe.read(int(np.prod(shape))), np.uint8).reshape(shape)
-        labels = np.frombuffer(pipe.read(8 * shape[0]), "<i8")
-        described = {field: told[field] for field in _DESCRIBED}
-        spec = _spec(told["asked"], told["classes"], shape)
-        sets.append(
-            Dataset(images=images.copy(), labels=labels.astype(np.int64), spec=spec,
-                    classes=tuple(told["classes"]), **described)
-        )  # fmt: skip
-    recipe, execution = Recipe(**job["recipe"]), Execution(**job["execution"])
-    return job["net"], tuple(sets), recipe, execution, Path(job["family"])
-
-
-def _spec(name: str, classes, shape):
-    """The specification of a set; of one that only the asking process knows, as much as shows."""
-    try:
-        return find(name)
-    except ValueError:
-        return EmbeddedSet(name, name, "", tuple(shape[1:]), tuple(classes), {}, 0, "", "")
+from convcost.training import job, shelf
+from convcost.training.loop import train
 
 
 def main() -> None:
@@ -92,7 +29,7 @@ def main() -> None:
         except BrokenPipeError:
             os._exit(0)
 
-    net, sets, recipe, execution, family = read_job(sys.stdin.buffer)
+    net, sets, recipe, execution, family = job.read(sys.stdin.buffer)
     seeds: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def listen() -> None:

@@ -1,0 +1,420 @@
+"""Training: exact where it can be, the same twice, and whole again after every kind of kill."""
+
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import OrderedDict
+
+import numpy as np
+import psutil
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+from torch.nn import functional
+
+from convcost import datasets, machine, nets
+from convcost.errors import BadInputError, ConvcostError
+from convcost.training import Execution, Recipe, Scaling, fit, shelf, train, train_many
+from convcost.training.loop import batch_bounds, drawn_seeds
+from convcost.training.recipe import key
+
+NET = "lenet_atsumi"
+SHORT = Recipe(epochs=2)
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    """scikit-learn's digits at 28 x 28: what stands in for MNIST, 1,447 and 350 images."""
+    nowhere = tmp_path_factory.mktemp("nowhere")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CONVCOST_DATA", raising=False)
+        return tuple(
+            datasets.load("mnist", split, download=False, raw=nowhere)
+            for split in ("train", "test")
+        )
+
+
+@pytest.fixture(scope="module")
+def few(sets):
+    """300 and 100 of them."""
+    return tuple(
+        dataclasses.replace(part, images=part.images[:n], labels=part.labels[:n])
+        for part, n in zip(sets, (300, 100), strict=True)
+    )
+
+
+def same(one: dict, other: dict) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+# --- recipes ---------------------------------------------------------------------------------
+
+
+def test_rates_of_each_schedule():
+    constant = Recipe(lr=0.5, schedule="constant")
+    assert [constant.rate(step, 4) for step in range(4)] == [0.5] * 4
+    cosine = Recipe(lr=1.0, schedule="cosine")
+    assert [round(cosine.rate(step, 4), 12) for step in range(4)] == [
+        1.0,
+        round((2 + 2**0.5) / 4, 12),
+        0.5,
+        round((2 - 2**0.5) / 4, 12),
+    ]
+    cycle = Recipe(lr=1.0)
+    rates = [cycle.rate(step, 10) for step in range(10)]
+    assert rates[:4] == [1 / 4, 2 / 4, 3 / 4, 1.0]  # 30 % of 10 steps rise
+    assert rates[4:] == sorted(rates[4:], reverse=True) and 0 < rates[-1] < 0.06
+    assert cycle.rate(0, 1) == 1.0
+
+
+def test_normalisations_exactly(few):
+    images = np.array([[[[0, 51, 255]]]], np.uint8)
+    unit = Recipe(normalisation="0..1").scaling(few[0])(images)
+    assert torch.allclose(unit, torch.tensor([[[[0, 0.2, 1]]]]))
+    both = Recipe(normalisation="-1..1").scaling(few[0])(images)
+    assert torch.allclose(both, torch.tensor([[[[-1, -0.6, 1]]]]))
+    scaled = Recipe(normalisation="mean/std").scaling(few[0])(few[0].images).double()
+    assert abs(scaled.mean().item()) < 1e-5 and abs(scaled.std().item() - 1) < 1e-5
+    # a channel has its own numbers
+    two = Scaling((1.0, 2.0), (0.0, 10.0))(np.ones((1, 2, 1, 1), np.uint8))
+    assert two.flatten().tolist() == [1.0, 12.0]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"optimiser": "adamw"}, {"schedule": "step"}, {"initialisation": "zeros"},
+        {"normalisation": "none"}, {"lr": 0}, {"lr": float("nan")}, {"batch_size": 0},
+        {"epochs": 1.5}, {"epochs": True}, {"momentum": 1.0}, {"weight_decay": -1},
+    ],
+)  # fmt: skip
+def test_a_wrong_recipe_is_refused_by_name(wrong):
+    with pytest.raises(BadInputError, match=next(iter(wrong))):
+        Recipe(**wrong)
+
+
+def test_initialisations():
+    def weights(name):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(3, 64, 5), nn.Linear(400, 200))
+        Recipe(initialisation=name).initialise(model)
+        return model
+
+    xavier, he, default = map(weights, ("xavier", "he", "torch default"))
+    limit = (6 / ((3 + 64) * 5 * 5)) ** 0.5
+    assert 0.98 * limit < xavier[0].weight.abs().max() <= limit
+    assert abs(he[1].weight.std().item() / (2 / 400) ** 0.5 - 1) < 0.01
+    assert not xavier[0].bias.any() and not he[1].bias.any() and default[1].bias.any()
+
+
+def test_the_key_knows_everything_that_numbers_depend_on(few, monkeypatch):
+    def keys():
+        swapped = (few[1], few[0])
+        one_pixel = few[0].images.copy()
+        one_pixel[0, 0, 0, 0] ^= 1
+        changed = dataclasses.replace(few[0], images=one_pixel)
+        yield key(NET, *few, Recipe(), 0)
+        yield key(NET, *few, Recipe(), 1)
+        yield key(NET, *few, Recipe())
+        yield key("lenet5_1998", *few, Recipe(), 0)
+        yield key(NET, *swapped, Recipe(), 0)
+        yield key(NET, changed, few[1], Recipe(), 0)
+        for field, value in (("lr", 0.1), ("epochs", 4), ("batch_size", 1), ("optimiser", "sgd"),
+                             ("schedule", "cosine"), ("initialisation", "he"),
+                             ("normalisation", "0..1"), ("momentum", 0.5),
+                             ("weight_decay", 0.1)):  # fmt: skip
+            yield key(NET, *few, Recipe(**{field: value}), 0)
+        monkeypatch.setattr("convcost.training.recipe.TRAINING_VERSION", 1_000)
+        yield key(NET, *few, Recipe(), 0)
+
+    found = list(keys())
+    assert len(set(found)) == len(found) == 16
+    assert key(NET, *few, Recipe(), 0) == key(NET, *few, Recipe(), 0)
+
+
+# --- one net ---------------------------------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_net_and_nothing_else_changes(few):
+    torch.manual_seed(5), random.seed(5), np.random.seed(5)
+    torch.set_num_threads(2)
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    one, other = (train(NET, few, SHORT, 3) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before[1:]
+    assert torch.get_num_threads() == 2
+    assert same(one.state, other.state)
+    counts = ("train_correct", "test_correct", "train_loss")
+    assert [one.record["history"][c] for c in counts] == [
+        other.record["history"][c] for c in counts
+    ]
+    different = train(NET, few, SHORT, 4)
+    assert not any(torch.equal(one.state[k], different.state[k]) for k in one.state)
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+def test_it_is_the_plain_loop(few, optimiser):
+    """Against ten lines of plain torch: the same bits, without the faster orders of arithmetic."""
+    recipe = Recipe(optimiser, lr=0.01, batch_size=64, epochs=2, normalisation="0..1")
+    plain = Execution(channels_last=False, fused=False)
+    ours = train(NET, few, recipe, 11, execution=plain)
+
+    seeds = drawn_seeds(11)
+    torch.set_num_threads(1)
+    torch.manual_seed(seeds["initialisation"])
+    model = nets.build(NET)
+    order = torch.Generator().manual_seed(seeds["order"])
+    images, labels = few[0].tensors()
+    images = torch.from_numpy(few[0].images.copy()).float().mul(torch.tensor(1 / 255))
+    make = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimiser]
+    extra = {"momentum": 0.9} if optimiser == "sgd" else {}
+    opt = make(model.parameters(), lr=0.01, foreach=False, **extra)
+    steps, done = 2 * 5, 0
+    for _ in range(2):
+        for chosen in torch.randperm(300, generator=order).split(64):
+            opt.param_groups[0]["lr"] = recipe.rate(done, steps)
+            opt.zero_grad()
+            functional.cross_entropy(model(images[chosen]), labels[chosen]).backward()
+            opt.step()
+            done += 1
+    assert done == steps
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(ours.state[name], tensor, rtol=1e-4, atol=1e-6)
+    with torch.no_grad():
+        right = (model(few[1].tensors()[0]).argmax(1) == few[1].tensors()[1]).sum().item()
+    assert ours.test_accuracy[-1] == right / 100
+
+    fast = train(NET, few, recipe, 11)  # channels last, fused: other last digits, no more
+    for name, tensor in ours.state.items():
+        torch.testing.assert_close(fast.state[name], tensor, rtol=1e-2, atol=1e-3)
+
+
+def test_it_learns_and_tells_what_it_did(sets):
+    trained = train(NET, sets, Recipe(epochs=6, lr=5e-3, batch_size=64), 0)
+    assert trained.status == "trained"
+    assert trained.test_accuracy[-1] > 0.93 and len(trained.test_accuracy) == 6
+    assert trained.train_accuracy[-1] > trained.train_accuracy[0]
+    json.dumps(trained.record)
+    assert trained.record["data"]["train"]["content_sha256"] == sets[0].sha256
+    assert trained.record["data"]["train"]["name"] == "digits"  # a stand-in says so
+    assert trained.versions["torch"] == machine.version("torch") and trained.seconds > 0
+    # the net that comes back gives the accuracy that was recorded, from the same inputs
+    with torch.no_grad():
+        outputs = trained.net()(trained.scaling(sets[1].images))
+    right = (outputs.argmax(1).numpy() == sets[1].labels).sum()
+    assert abs(right - trained.record["history"]["test_correct"][-1]) <= 1  # another batch size
+
+
+def test_batches_hold_every_image_once():
+    assert batch_bounds(10, 4) == [(0, 4), (4, 8), (8, 10)]
+    assert batch_bounds(9, 4) == [(0, 4), (4, 9)]
+    assert batch_bounds(1, 4) == [(0, 1)]
+    assert batch_bounds(8, 4) == [(0, 4), (4, 8)]
+    assert batch_bounds(3, 1) == [(0, 1), (1, 3)]
+
+
+def test_a_divergence_is_a_result(few):
+    trained = train(NET, few, Recipe("sgd", lr=1e9, epochs=3), 0)
+    history = trained.record["history"]
+    assert trained.status == "diverged"
+    assert history["train_loss"][-1] is None and len(history["test_correct"]) < 3
+    json.dumps(trained.record, allow_nan=False)
+
+
+def test_any_module_can_be_trained_on(few):
+    """With dropout and batch normalisation, 300 = 13 * 23 + 1 images: one is left over."""
+
+    def model():
+        torch.manual_seed(0)
+        return nn.Sequential(
+            OrderedDict(conv=nn.Conv2d(1, 4, 5, 3), norm=nn.BatchNorm2d(4), relu=nn.ReLU(),
+                        flatten=nn.Flatten(), drop=nn.Dropout(0.5), fc=nn.Linear(4 * 8 * 8, 10))
+        ).eval()  # fmt: skip
+
+    recipe = Recipe(epochs=4, batch_size=23)
+    one, other = model(), model()
+    first, second = fit(one, few, recipe, 0), fit(other, few, recipe, 0)
+    assert same(one.state_dict(), other.state_dict())
+    assert first.test_correct == second.test_correct and not one.training
+    assert first.test_correct[-1] > 50
+
+
+def test_what_cannot_be_trained_is_refused(few, tmp_path):
+    with pytest.raises(BadInputError, match=r"images of 1×8×8 \(it is made for 1×28×28\)"):
+        train(NET, "digits", SHORT, 0)
+    with pytest.raises(BadInputError, match="no net is called"):
+        train("lenet", few, SHORT, 0)
+    for seed in (-1, 1.0, True, "0"):
+        with pytest.raises(BadInputError, match="integer from 0 on"):
+            train(NET, few, SHORT, seed)
+    for wrong in (few[0], (few[0],), None, (few[0], 3)):
+        with pytest.raises(BadInputError, match="dataset: give a name"):
+            train(NET, wrong, SHORT, 0)
+    grey = np.full_like(few[0].images, 9)
+    with pytest.raises(BadInputError, match="mean/std"):
+        train(NET, (dataclasses.replace(few[0], images=grey), few[1]), SHORT, 0)
+    with pytest.raises(BadInputError, match="cuda_graph is for device 'cuda'"):
+        Execution(cuda_graph=True)
+    for seeds in ([], [1, 1]):
+        with pytest.raises(BadInputError, match="seeds: give at least one"):
+            train_many(NET, few, SHORT, seeds, tmp_path)
+    with pytest.raises(BadInputError, match="workers is 0"):
+        train_many(NET, few, SHORT, [0], tmp_path, workers=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_on_a_gpu_a_graph_gives_what_the_loop_gives(few):
+    loop, again = (train(NET, few, SHORT, 0, execution=Execution("cuda")) for _ in range(2))
+    assert same(loop.state, again.state)
+    graph = train(NET, few, SHORT, 0, execution=Execution("cuda", cuda_graph=True))
+    assert graph.record["history"]["cuda_graph"] == "recorded"
+    for name, tensor in loop.state.items():
+        torch.testing.assert_close(graph.state[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+# --- many nets -------------------------------------------------------------------------------
+
+
+def workers_of(process: psutil.Process) -> list[psutil.Process]:
+    return [
+        child
+        for child in process.children(recursive=True)
+        if "convcost.training.worker" in child.cmdline()
+    ]
+
+
+def test_a_killed_worker_costs_its_net_only(few, tmp_path):
+    lines, written = [], {}
+
+    def watch(line):
+        lines.append(line)
+        family = shelf.family_folder(tmp_path, NET, few, recipe)
+        if " 1 of 3 nets" in line and not written:
+            path = shelf.checkpoint_path(family, 0)
+            written[path] = path.stat().st_mtime_ns
+            (one,) = workers_of(psutil.Process())
+            one.send_signal(signal.SIGKILL)  # it has just been given its second net
+
+    recipe = Recipe(epochs=3)
+    family = train_many(
+        NET, few, recipe, [0, 1, 2], tmp_path, workers=1, progress=watch, every_s=0.0
+    )
+    assert [line for line in lines if "again" in line] == [
+        "seed 1: its process ended with signal 9; trained again"
+    ]
+    assert family.rows.status.tolist() == ["trained"] * 3
+    assert not family.rows.reused.any() and family.rows.reason.isna().all()
+    ((path, before),) = written.items()
+    assert path.stat().st_mtime_ns == before
+    # a worker's net is the one that this process trains
+    for seed in (0, 1):
+        alone = train(NET, few, recipe, seed)
+        assert same(alone.state, family.trained(seed).state)
+        assert family.rows.test_accuracy[seed] == alone.test_accuracy[-1]
+    assert isinstance(family.net(2), nn.Module)
+    with pytest.raises(BadInputError, match=r"no net of seed 9 .* there are: 0, 1, 2"):
+        family.net(9)
+    assert workers_of(psutil.Process()) == []
+
+
+# no main guard, and torch has threads: as in a notebook's cell
+DRIVER = """
+import pathlib, sys, torch
+from convcost import datasets
+from convcost.training import Recipe, train_many
+torch.ones(400, 400) @ torch.ones(400, 400)
+folder = pathlib.Path(sys.argv[1])
+sets = tuple(datasets.load("mnist", s, download=False, raw=folder) for s in ("train", "test"))
+train_many("lenet_atsumi", sets, Recipe(epochs=2), range(200), folder, workers=1)
+"""
+
+
+def test_a_killed_driver_costs_the_nets_in_flight_only(sets, tmp_path):
+    recipe = Recipe(epochs=2)
+    family = shelf.family_folder(tmp_path, NET, sets, recipe)
+    environment = {k: v for k, v in os.environ.items() if k != "CONVCOST_DATA"}
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(tmp_path)], env=environment, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while len(list(family.glob("*.json"))) < 3:
+        assert driver.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    (one,) = workers_of(psutil.Process(driver.pid))
+    with pytest.raises(ConvcostError, match="another process is training"):
+        train_many(NET, sets, recipe, [0], tmp_path, progress=None)
+    driver.kill()
+    driver.wait()
+    one.wait(10)  # nobody is left to train for
+
+    done = sorted(path.stem for path in family.glob("*.json"))
+    content = {path: path.read_bytes() for path in family.glob("seed-*")}
+    hurt = shelf.checkpoint_path(family, 1)
+    flipped = bytearray(content[hurt])
+    flipped[-1] ^= 1
+    hurt.write_bytes(flipped)
+    edited = shelf.record_path(family, 2)
+    edited.write_text(
+        edited.read_text().replace('"test_correct": [\n   ', '"test_correct": [\n   1')
+    )
+    (family / ".seed-00009.safetensors.1.part").write_bytes(b"left by a killed worker")
+
+    lines = []
+    count = len(done) + 1
+    rows = train_many(
+        NET, sets, recipe, range(count), tmp_path, workers=1, progress=lines.append
+    ).rows
+    assert rows.status.tolist() == ["trained"] * count
+    again = [1, 2, *range(len(done), count)]
+    assert rows.seed[~rows.reused].tolist() == again
+    assert rows.set_aside.dropna().to_dict() == {
+        1: "seed-00001.safetensors.damaged-1",
+        2: "seed-00002.safetensors.damaged-1",
+    }
+    assert "not the file that was written" in lines[0] and "does not say what" in lines[1]
+    assert (family / "seed-00001.safetensors.damaged-1").read_bytes() == flipped
+    for path, before in content.items():
+        if (
+            not path.name.startswith(("seed-00001", "seed-00002"))
+            and path.stem.split(".")[0] in done
+        ):
+            assert path.read_bytes() == before
+    assert list(family.glob(".*.part")) == []
+    # what was damaged came back the same
+    fresh = shelf.load(family, 1, key(NET, *sets, recipe, 1))
+    assert same(fresh.state, safetensors.torch.load(content[hurt]))
+
+
+def test_a_diverged_net_is_a_row(few, tmp_path):
+    recipe = Recipe("sgd", lr=1e9, epochs=2)
+    family = shelf.family_folder(tmp_path, NET, few, recipe)
+    shelf.save(train(NET, few, recipe, 7), family)
+    rows = train_many(NET, few, recipe, [7], tmp_path, progress=None).rows
+    (row,) = rows.to_dict("records")
+    assert (row["status"], row["reused"], row["epochs"]) == ("diverged", True, 1)
+    assert row["train_loss"] is None and 0 <= row["test_accuracy"] < 0.3
+
+
+@pytest.mark.parametrize("missing", ["", ".sha256", "json"])
+def test_a_net_without_one_of_its_files_is_not_done(few, tmp_path, missing):
+    trained = train(NET, few, Recipe(epochs=1), 0)
+    path = shelf.save(trained, tmp_path)
+    assert same(shelf.load(tmp_path, 0, trained.record["key"]).state, trained.state)
+    assert shelf.load(tmp_path, 1, "any") is None
+    gone = path.with_suffix(".json") if missing == "json" else path.with_name(path.name + missing)
+    gone.unlink()
+    with pytest.raises(ConvcostError):
+        shelf.load(tmp_path, 0, trained.record["key"])
+    with pytest.raises(ConvcostError):
+        shelf.load(tmp_path, 0, "0" * 64)
+    kept = sorted(p.name for p in tmp_path.iterdir())
+    shelf.set_aside(tmp_path, 0)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{n}.damaged-1" for n in kept]
+    assert shelf.load(tmp_path, 0, "any") is None
