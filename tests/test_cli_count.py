@@ -7,6 +7,7 @@ import json
 import pytest
 
 from convcost.cli import main
+from convcost.conventions import CONVENTIONS
 
 
 def run(capsys, *argv):
@@ -48,6 +49,26 @@ def test_csv(capsys):
     assert out.splitlines()[0].startswith("op,calls,macs")
 
 
+def test_a_torchvision_net_by_any_spelling_under_the_name_asked_for(capsys):
+    status, out, _ = run(capsys, "ResNet18", "--by-module")
+    assert status == 0
+    assert out.splitlines()[0].split() == ["model", "resnet18", "(ResNet)"]
+    first = [line.split()[0] for line in out.splitlines() if line]
+    assert first[-2:] == ["(root)", "fc"]  # the flattening is the root's own
+
+
+def test_conventions_are_listed_with_titles(capsys):
+    status, out, _ = run(capsys, "--convention", "list")
+    assert status == 0
+    rows = {line.split()[0]: line for line in out.splitlines()}
+    assert set(rows) == set(CONVENTIONS)
+    assert rows["thop"].split()[1] == "macs" and CONVENTIONS["thop"].title in rows["thop"]
+    with pytest.raises(SystemExit):
+        run(capsys, "--help")
+    said = capsys.readouterr().out
+    assert all(key in said for key in CONVENTIONS) and "detection" in said
+
+
 def test_file_and_dtype(capsys, tmp_path):
     file = tmp_path / "mine.py"
     file.write_text("from torch import nn\ndef net():\n    return nn.Embedding(7, 3)\n")
@@ -60,7 +81,16 @@ def test_file_and_dtype(capsys, tmp_path):
 @pytest.mark.parametrize(
     "argv,text",
     [
-        (["resnet19"], "resnet18"),
+        (["resnet19"], "did you mean resnet18"),
+        (["restnet18"], "did you mean resnet18"),
+        (["frobnicate"], "segmentation: deeplabv3_"),
+        (["fasterrcnn_resnet50_fpn"], "as many boxes as it finds"),
+        ([], "name a net"),
+        (["resnet18", "--input", "-3,224,224"], "--input '-3,224,224': positive ints"),
+        (["resnet18", "--input=-3,224,224"], "--input '-3,224,224': positive ints"),
+        (["resnet18", "--input", "3,,224"], "positive ints"),
+        (["resnet18", "--input", ""], "positive ints"),
+        (["resnet18", "--input", "3,224.5,224"], "ints with commas"),
         (["resnet18", "--input", "3,x,224"], "ints with commas"),
         (["resnet18", "--input", "3,8"], "failed in"),
         (["resnet18", "--input", "3,0,224"], "positive ints"),

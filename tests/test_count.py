@@ -112,6 +112,19 @@ def test_conventions_are_named():
         count(meta("alexnet"), (3, 224, 224), convention="nonsense")
 
 
+@pytest.mark.parametrize("given", [lambda x: x, lambda x: (x, x), lambda x: x.numpy()])
+def test_a_tensor_is_not_a_shape_and_is_not_printed(given):
+    import torch
+
+    with pytest.raises(
+        BadInputError, match=r"of shape \(1, 3, 8, 8\): a shape is wanted"
+    ) as caught:
+        count(nn.Conv2d(3, 8, 3), given(torch.zeros(1, 3, 8, 8)))
+    assert len(str(caught.value)) < 200
+    shape = torch.zeros(1, 3, 8, 8).shape  # a torch.Size is one
+    assert count(nn.Conv2d(3, 8, 3), shape, batch=None).macs == 3 * 3 * 3 * 8 * 6 * 6
+
+
 def test_import_is_light():
     code = (
         "import sys, convcost; from convcost import count; assert callable(count); "

@@ -5,10 +5,12 @@ import sys
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from convcost import count, nets
 from convcost.errors import BadInputError
+from convcost.units import printed
 
 
 def params(model):
@@ -116,9 +118,50 @@ def test_registry():
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        *("deeplabv3_mobilenet_v3_large", "fcn_resnet50", "lraspp_mobilenet_v3_large"),
+        *("r3d_18", "mvit_v2_s", "s3d", "swin3d_t", "raft_small", "raft_large"),
+        *("quantized_googlenet", "quantized_shufflenet_v2_x0_5"),
+    ],
+)
+def test_other_families_against_what_torchvision_states(name):
+    """Each weights entry states its multiply-adds in units of 10^9, with its auxiliary heads."""
+    model = nets.build(name, aux=name.startswith(("fcn_", "deeplabv3_")), device="meta")
+    counted = count(model, nets.get(name).input_shape)
+    stated = torchvision.models.get_model_weights(name).DEFAULT.meta
+    assert printed(counted.macs, "G", 3) == f"{stated['_ops']:.3f}"
+    assert counted.params == stated["num_params"]
+    assert (counted.uncounted, counted.fallback) == ({}, "")
+
+
+def test_every_net_of_every_family_has_a_builder_and_an_input():
+    families = [name for family in nets.FAMILIES for name in nets.names(family)]
+    assert nets.names() == (*nets.OWN, *families) and len(set(families)) == len(families)
+    for name in families:
+        net = nets.get(name)
+        assert callable(net.constructor) and (net.name, name.lower()) == (name, name)
+        assert nets.get(name.upper()) == net
+    detection = torchvision.models.list_models(module=torchvision.models.detection)
+    everything = {*torchvision.models.list_models()} - {*detection}
+    assert everything == {*families}  # nothing of torchvision's is left out
+
+
+def test_a_part_of_a_detection_net_can_be_counted_as_the_refusal_says(tmp_path):
+    with pytest.raises(BadInputError, match="weights_backbone=None") as caught:
+        nets.get("ssd300_vgg16")
+    call = str(caught.value).partition("returns ")[2]
+    (tmp_path / "mine.py").write_text(f"import torchvision\ndef make():\n    return {call}\n")
+    first = count(nets.load(f"{tmp_path / 'mine.py'}:make"), (3, 300, 300)).calls[0]
+    assert first.macs == 3 * 3 * 3 * 64 * 300 * 300
+
+
+@pytest.mark.parametrize(
     "call,text",
     [
-        (lambda: nets.get("resnet19"), "resnet18"),
+        (lambda: nets.get("resnet19"), "did you mean resnet18"),
+        (lambda: nets.names("animals"), "classification, segmentation"),
+        (lambda: nets.build("r3d_18", in_channels=1, device="meta"), "3 channels"),
         (lambda: nets.build("resnet18", aux=True), "auxiliary"),
         (lambda: nets.build("ke_cnn", aux=True), "auxiliary"),
         (lambda: nets.build("ke_cnn", colour=1), "it takes: f, s, k, l"),

@@ -181,6 +181,18 @@ def _times(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape)) or "scalar"
 
 
+def _refuse_data(input_shape) -> None:
+    """A tensor (or an array) is not its shape, and is not to be printed number by number."""
+    given = input_shape if isinstance(input_shape, list | tuple) else (input_shape,)
+    for item in given:
+        if getattr(item, "shape", None) is not None:
+            shape = tuple(item.shape)
+            raise BadInputError(
+                f"input_shape holds a {type(item).__name__} of shape {shape}: a shape is wanted, "
+                "a tuple of ints without the batch such as (3, 224, 224), or with it and batch=None"
+            )
+
+
 def count(
     model,
     input_shape: Sequence,
@@ -202,10 +214,16 @@ def count(
     dtype: of the inputs, one or one per input; "int64" for token indices.
 
     Raises `BadInputError` for an unknown convention (listing the known ones), a shape that is no
-    positive ints, and a forward pass that raises, naming the module and the shapes it received.
+    positive ints, data in place of its shape, and a forward pass that raises, naming the module
+    and the shapes it received.
 
-    Example: `count(torch.nn.Conv2d(3, 8, 3), (3, 5, 5)).macs == 3*3*3 * 8 * 3*3`.
+    >>> from torch import nn
+    >>> count(nn.Conv2d(3, 8, 3), (3, 5, 5)).macs == 3*3*3 * 8 * 3*3
+    True
+    >>> count(nn.Linear(3, 2), (3,), batch=4).flops == 2 * 4 * 3*2
+    True
     """
+    _refuse_data(input_shape)
     chosen = None
     if convention is not None:
         from convcost import conventions

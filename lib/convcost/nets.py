@@ -1,11 +1,14 @@
 """The registry of networks: a name to a constructor, an input shape and a source.
 
-Own nets are those the sources describe; every classification net of torchvision is there by its
-torchvision name. `build` makes one without loading weights; on the meta device it allocates
+Own nets are those the sources describe; every net of torchvision that can be counted from shapes is
+there by its torchvision name: classification, segmentation, video, optical flow, and those made for
+quantisation (as they are before it). Detection nets are not: how many boxes they work on depends
+on the picture. `build` makes one without loading weights; on the meta device it allocates
 nothing. `load` takes a net from a file of the user's. torchvision takes seconds to import, so that
 is left to the functions that need it: own nets and files do without.
 """
 
+import difflib
 import importlib.util
 import inspect
 import random
@@ -28,11 +31,15 @@ CHENG_NETS = ("alexnet", "vgg16", "googlenet", "resnet18", "densenet121")  # che
 
 @dataclass(frozen=True)
 class Net:
-    """One entry: how to build it, the input it expects (channels, height, width), its source."""
+    """One entry: how to build it, the input it expects, its source.
+
+    `input_shape` is (channels, height, width), for video (channels, frames, height, width); a tuple
+    of two such shapes for a net that takes two images.
+    """
 
     name: str
     constructor: Callable[..., nn.Module]
-    input_shape: tuple[int, ...]
+    input_shape: tuple
     source: str
 
 
@@ -219,36 +226,76 @@ OWN = {
 # ---------------------------------------------------------------- the registry
 
 
-@cache
-def names() -> tuple[str, ...]:
-    """Every name `build` takes: the sources' nets, then torchvision's classification nets."""
-    import torchvision
+FAMILIES = ("classification", "segmentation", "video", "optical_flow", "quantization")
 
-    return (*OWN, *torchvision.models.list_models(module=torchvision.models))
+
+@cache
+def names(family: str | None = None) -> tuple[str, ...]:
+    """Every name `build` takes: the sources' nets, then torchvision's, family by family.
+
+    `family`: torchvision's of one of `FAMILIES` only. Raises `BadInputError` for another.
+    """
+    import torchvision.models as models
+
+    if family is None:
+        return (*OWN, *(name for family in FAMILIES for name in names(family)))
+    if family not in FAMILIES:
+        raise BadInputError(f"no family is called {family!r}; there are: {', '.join(FAMILIES)}")
+    module = models if family == "classification" else getattr(models, family)
+    return tuple(models.list_models(module=module))
 
 
 @cache
 def get(name: str) -> Net:
-    """The entry of a net. Raises `BadInputError` for an unknown name, listing the known ones.
+    """The entry of a net; capital letters do not matter.
 
-    torchvision's nets have the crop size of their newest weights as input, those of cheng2025's
-    Table 1 (3, 224, 224). `get("lenet_atsumi").input_shape == (1, 28, 28)`.
+    The input is that at which torchvision states the net's operations: for classification the crop
+    size of its newest weights ((3, 224, 224) for those of cheng2025's Table 1), for video 16 frames
+    of it, for segmentation (3, 520, 520), for optical flow two images (3, 512, 512).
+    `get("lenet_atsumi").input_shape == (1, 28, 28)`.
+
+    Raises `BadInputError` for an unknown name, with those most like it and all there are, and for
+    a detection net, with the reason.
     """
+    name = name.lower()
     if name in OWN:
         return OWN[name]
     import torchvision
 
-    if name not in names():
-        raise BadInputError(f"no net is called {name!r}; known: {', '.join(names())}")
-    builder = torchvision.models.get_model_builder(name)
-    # a vision transformer takes one size only, its constructor's image_size (224 by default)
-    side = (
-        224 if name.startswith("vit") else crop(torchvision.models.get_model_weights(name).DEFAULT)
-    )
+    models = torchvision.models
+    if name in models.list_models(module=models.detection):
+        raise BadInputError(
+            f"{name} cannot be counted from shapes: a detection net works on as many boxes as it "
+            "finds in a picture. Count a part of it that does not: file.py:function, where the "
+            f"function returns torchvision.models.get_model({name!r}, weights=None, "
+            "weights_backbone=None).backbone"
+        )
+    family = next((family for family in FAMILIES if name in names(family)), None)
+    if family is None:
+        close = difflib.get_close_matches(name, names(), n=3)
+        meant = f"; did you mean {' or '.join(close)}?" if close else "."
+        known = "".join(f"\n  {family}: {', '.join(names(family))}" for family in FAMILIES)
+        raise BadInputError(
+            f"no net is called {name!r}{meant} Known:\n  of the sources: {', '.join(OWN)}{known}"
+        )
     source = f"torchvision {torchvision.__version__.split('+')[0]}"
     if name in CHENG_NETS:
         source = f"cheng2025, Table 1; {source}"
-    return Net(name, builder, (3, side, side), source)
+    weights = models.get_model_weights(name).DEFAULT
+    return Net(name, models.get_model_builder(name), _input_shape(name, family, weights), source)
+
+
+def _input_shape(name: str, family: str, weights) -> tuple:
+    if family == "optical_flow":  # its weights take any size
+        return ((3, 512, 512),) * 2
+    if family == "segmentation":
+        side = weights.transforms.keywords["resize_size"]
+        return (3, side, side)
+    if family == "video":
+        return (3, 16, *weights.transforms.keywords["crop_size"])
+    # a vision transformer takes one size only, its constructor's image_size (224 by default)
+    side = 224 if name.startswith("vit") else crop(weights)
+    return (3, side, side)
 
 
 def crop(weights) -> int:
@@ -269,7 +316,8 @@ def build(
 
     num_classes, in_channels: None keeps the net's own; torchvision's nets get a new first
         convolution for other channels.
-    aux: build the auxiliary heads of googlenet and inception_v3 (they run in training mode only).
+    aux: build the auxiliary heads of googlenet and inception_v3 (they run in training mode only)
+        or of a segmentation net (it runs in both modes; lraspp_… has none).
     device: "meta" builds shapes only, without memory or initialisation, enough for counting.
     options: further arguments of the constructor (`ke_cnn` takes f, s, k, l, padding, pool).
 
@@ -277,20 +325,25 @@ def build(
     `sum(p.numel() for p in build("lenet5_1998").parameters()) == 60_000`.
     """
     net = get(name)
+    name = net.name
     wanted = dict(options)
     if num_classes is not None:
         wanted["num_classes"] = num_classes
     own = inspect.signature(net.constructor).parameters
+    heads = _aux_option(name)
+    if aux and not heads:
+        raise BadInputError(
+            f"{name} has no auxiliary heads; googlenet, inception_v3, fcn_… and deeplabv3_… have"
+        )
     if name not in OWN:
         wanted["weights"] = None
-        if name in ("googlenet", "inception_v3"):
-            wanted["aux_logits"] = aux
+        if heads:
+            wanted[heads] = aux
+        if "weights_backbone" in own:
+            wanted["weights_backbone"] = None
+        if name.endswith(("googlenet", "inception_v3")):
             # torchvision's own truncated-normal loop takes seconds and a meta net has no values
             wanted.setdefault("init_weights", device != "meta")
-        elif aux:
-            raise BadInputError(f"{name} has no auxiliary heads; googlenet and inception_v3 have")
-    elif aux:
-        raise BadInputError(f"{name} has no auxiliary heads; googlenet and inception_v3 have")
     elif in_channels is not None:
         wanted["in_channels"] = in_channels
     if name in OWN and wanted.keys() - own.keys():
@@ -302,8 +355,17 @@ def build(
         except TypeError as error:
             raise BadInputError(f"{name} cannot be built with {options}: {error}") from error
         if in_channels is not None and name not in OWN:
+            if name in (*names("video"), *names("optical_flow")):
+                raise BadInputError(f"{name} cannot be built for other than 3 channels")
             _replace_first_conv(model, in_channels)
     return model.to(device) if device else model
+
+
+def _aux_option(name: str) -> str:
+    """What the constructor calls the wish for auxiliary heads, "" where the net has none."""
+    if name.endswith(("googlenet", "inception_v3")):
+        return "aux_logits"
+    return "aux_loss" if name.startswith(("fcn_", "deeplabv3_")) else ""
 
 
 class _EmptyOnMeta(TorchFunctionMode):

@@ -7,6 +7,7 @@ which returns the exit status. Modules are imported only when their command is c
 
 import argparse
 import importlib
+import re
 import sys
 
 from convcost.errors import ConvcostError
@@ -36,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
             module = importlib.import_module(f"convcost.cli.{name}")
             module.add_arguments(sub)
             sub.set_defaults(run=module.run)
-    args = parser.parse_args(argv)
+    args = parser.parse_args(_with_negatives(argv))
     try:
         return args.run(args) or 0
     except ConvcostError as error:
@@ -48,3 +49,17 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # `… | head` closed its end
         sys.stderr.close()
         return 0
+
+
+def _with_negatives(argv: list[str]) -> list[str]:
+    """Words with "--input", "-3,8" as "--input=-3,8": argparse takes "-3,8" for an option, and
+    would say only that a value is missing. What is wrong with the value, the command says.
+    """
+    joined: list[str] = []
+    for word in argv:
+        before = joined[-1] if joined else ""
+        if re.match(r"-\d", word) and before.startswith("--") and "=" not in before:
+            joined[-1] = f"{before}={word}"
+        else:
+            joined.append(word)
+    return joined

@@ -1,15 +1,23 @@
 """`python -m convcost count`: what a network costs, as text, JSON or CSV."""
 
+import dataclasses
 import json
 import sys
 
+from convcost import conventions
 from convcost.errors import BadInputError
 
+HELP_CONVENTION = f"also the total by one of: {', '.join(conventions.CONVENTIONS)}; list: titles"
 HELP = "count the operations, parameters and activations of a network"
 
 
 def add_arguments(parser) -> None:
-    parser.add_argument("net", help="a net by name (resnet18, lenet_atsumi, …) or file.py:function")
+    parser.add_argument(
+        "net",
+        nargs="?",
+        help="a net of the sources (lenet_atsumi, …), a torchvision net by its name there "
+        "(resnet18, fcn_resnet50, r3d_18, raft_small, …; no detection nets), or file.py:function",
+    )
     parser.add_argument(
         "--input", help="shape of one image without batch: 3,224,224 (several inputs: 3,8,8;10)"
     )
@@ -17,7 +25,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--dtype", help="dtype of the inputs, such as int64 for token indices")
     parser.add_argument("--training", action="store_true", help="count training mode")
     parser.add_argument("--aux", action="store_true", help="build the auxiliary heads too")
-    parser.add_argument("--convention", help="also the total of a named convention, such as thop")
+    parser.add_argument("--convention", metavar="NAME", help=HELP_CONVENTION)
     rows = parser.add_mutually_exclusive_group()
     rows.add_argument("--by-type", action="store_true", help="one row per operator type")
     rows.add_argument("--by-module", action="store_true", help="one row per module")
@@ -29,6 +37,14 @@ def add_arguments(parser) -> None:
 
 
 def run(args) -> int:
+    if args.convention == "list":
+        width = max(map(len, conventions.CONVENTIONS))
+        for key, convention in conventions.CONVENTIONS.items():
+            print(f"{key:<{width}}  {convention.unit:<15}  {convention.title}")
+        return 0
+    if args.net is None:
+        raise BadInputError("name a net, such as resnet18, or file.py:function (see --help)")
+    shape = None if args.input is None else _shape(args.input)
     from convcost import count, nets
 
     if ":" in args.net or args.net.endswith(".py"):
@@ -36,12 +52,11 @@ def run(args) -> int:
             raise BadInputError("--aux is for torchvision's nets; a file builds its own")
         if args.input is None:
             raise BadInputError("--input is needed with a net from a file, such as 3,224,224")
-        model, shape = nets.load(args.net), None
+        model, name = nets.load(args.net), args.net
     else:
-        model = nets.build(args.net, aux=args.aux, device="meta")
-        shape = nets.get(args.net).input_shape
-    if args.input is not None:
-        shape = _shape(args.input)
+        net = nets.get(args.net)
+        model, name = nets.build(net.name, aux=args.aux, device="meta"), net.name
+        shape = net.input_shape if shape is None else shape
     result = count(
         model,
         shape,
@@ -50,6 +65,7 @@ def run(args) -> int:
         training=args.training,
         dtype=args.dtype,
     )
+    result = dataclasses.replace(result, model=f"{name} ({result.model})")
     if args.json:
         print(json.dumps(_summary(args, result, shape), indent=1, ensure_ascii=False))
         return 0
@@ -107,11 +123,14 @@ def _number(total):
 def _shape(text: str):
     """ "3,224,224" as (3, 224, 224); "3,8,8;10" as ((3, 8, 8), (10,))."""
     try:
-        shapes = [tuple(int(n) for n in part.split(",") if n.strip()) for part in text.split(";")]
+        shapes = [tuple(int(n) for n in part.split(",")) for part in text.split(";")]
     except ValueError:
+        shapes = [()]
+    if not all(n > 0 for shape in shapes for n in shape) or not all(shapes):
         raise BadInputError(
-            f"--input {text!r}: ints with commas between, such as 3,224,224"
-        ) from None
+            f"--input {text!r}: positive ints with commas between are expected, such as "
+            "3,224,224 (channels, height, width; without the batch)"
+        )
     return shapes[0] if len(shapes) == 1 else tuple(shapes)
 
 
@@ -122,6 +141,8 @@ def _text(rows) -> str:
         values = rows[name]
         if name == "share":
             cells = [f"{v:.1%}" for v in values]
+        elif name in ("module", "path"):
+            cells = [v or "(root)" for v in values]
         elif values.dtype.kind == "f":
             cells = [f"{v:.2f}" for v in values]
         elif values.dtype.kind == "i":
