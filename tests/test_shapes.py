@@ -276,7 +276,7 @@ def test_padding_mask_of_an_encoder_shortens_nothing(device, monkeypatch):
 # ---------------------------------------------------------------- all of torchvision
 
 
-@pytest.mark.parametrize("name", [n for n in nets.names() if n not in nets.OWN])
+@pytest.mark.parametrize("name", nets.names("classification"))
 def test_torchvision_ops_entries(name):
     """Each weights entry states its multiply-adds in units of 10^9, three decimals."""
     for weights in torchvision.models.get_model_weights(name):
