@@ -94,7 +94,7 @@ def test_plan_says_what_will_be_done_and_touches_nothing(house):
     ]
     text = plan.text()
     assert "data     digits: embedded, 1797 images" in text
-    assert "04-complexity-precision: 04-complexity-precision: its card is wrong" in text
+    assert "\n04-complexity-precision: its card is wrong" in text
     assert "about 0:04:00 (h:mm:ss) to go" in text
     assert "hours, resumable" in text
 
@@ -124,7 +124,8 @@ def test_one_failure_stops_nothing_and_a_second_start_runs_only_the_rest(house, 
     assert cli.main(["reproduce", "--profile", "quick"]) == 1
     said = capsys.readouterr().out
     assert said.index("machine ") < said.index("begins")  # the plan comes first
-    assert "01-flop-counting failed in cell 3 of 3: AssertionError: not mended" in said
+    assert "\n01-flop-counting failed in cell 3 of 3: AssertionError: not mended" in said
+    assert "01-flop-counting: 01-flop-counting" not in said
     assert "not done: 01-flop-counting; start again" in said
     built = paths.EXECUTED_NOTEBOOKS
     assert sorted(p.name for p in built.glob("*.ipynb")) == [
@@ -144,6 +145,7 @@ def test_one_failure_stops_nothing_and_a_second_start_runs_only_the_rest(house, 
     assert cli.main(["reproduce", "--profile", "quick"]) == 0
     said = capsys.readouterr().out
     assert "all done" in said and said.count("already done") == 2
+    assert "look at them in build/notebooks/: make lab" in said
     assert said.count("begins") == 1
     assert (built / "02-training-time.ipynb").read_bytes() == before
     assert cli.main(["reproduce", "--profile", "quick", "--plan"]) == 0
@@ -160,7 +162,7 @@ def test_progress_lines_without_a_terminal(house):
     assert [o.state for o in outcomes] == ["done"]
     lines = [line for line in out.getvalue().splitlines() if "elapsed" in line]
     assert sum("its kernel is starting" in line for line in lines) >= 1
-    running = [line for line in lines if "cell 4/4" in line]
+    running = [line for line in lines if "cell 3 of 3" in line]
     assert len(running) >= 3  # one second of sleep, a line every 0.2 s
     assert "about 0:00:0" in running[0] and "left (all notebooks: about 0:00:0" in running[0]
 
@@ -171,17 +173,38 @@ def test_a_broken_notebook_is_a_failure_among_others(house):
     out = io.StringIO()
     outcomes = reproduce.run(reproduce.plan("quick", "1,2"), out=out)
     assert [(o.name[:2], o.state) for o in outcomes] == [("01", "failed"), ("02", "done")]
+    assert out.getvalue().count("is not a notebook") == 2  # at once, and in the table's end
     assert "is not a notebook" in outcomes[0].error
 
 
-def test_two_at_once_in_one_folder_are_refused(house):
+def test_two_at_once_in_one_folder_are_refused(house, capsys):
     three(house)
     plan = reproduce.plan("quick", "02")
-    with (
-        runner.locked(plan.folder / ".reproduce.lock", "reproduces"),
-        pytest.raises(BadInputError, match="another process reproduces into"),
-    ):
-        reproduce.run(plan, out=io.StringIO())
+    output = plan.notebooks[0].output
+    with runner.locked(plan.folder / ".reproduce.lock", "reproduces"):
+        with pytest.raises(BadInputError, match="another process reproduces into"):
+            reproduce.run(plan, out=io.StringIO())
+        assert cli.main(["reproduce", "--profile", "quick", "--notebook", "02"]) == 2
+        said = capsys.readouterr()
+        assert said.out == "" and "another process reproduces into" in said.err
+    runner.beside(output, "part").touch()
+    with runner.locked(runner.lock_of(output), "writes"):
+        assert reproduce.plan("quick", "02").notebooks[0].reason == (
+            "another process is running it now"
+        )
+    assert reproduce.plan("quick", "02").notebooks[0].reason == "a run of it was cut off"
+
+
+def test_a_data_folder_that_does_not_exist_is_named_once_and_first(house, monkeypatch, capsys):
+    three(house)
+    monkeypatch.setenv("CONVCOST_DATA", str(house / "tpyo"))
+    assert cli.main(["reproduce", "--plan", "--profile", "quick"]) == 0
+    said = capsys.readouterr().err
+    assert f"CONVCOST_DATA names a folder that does not exist: {house / 'tpyo'}" in said
+    assert said.count("tpyo") == 1 and "downloaded" in said
+    monkeypatch.setenv("CONVCOST_DATA", str(house))
+    assert cli.main(["reproduce", "--plan", "--profile", "quick"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
@@ -216,9 +239,11 @@ def test_killed_and_interrupted_reproduce_resumes(house):
             (paths.NOTEBOOKS / "fast").touch()
         said = process.communicate(timeout=60)[0]
         assert process.returncode == status, said
-        assert "Traceback" not in said
+        assert "Traceback" not in said and "never retrieved" not in said
         assert output.exists() == (sent is None)
-        assert runner.beside(output, "part").exists() == (sent == signal.SIGKILL)
+        assert runner.beside(output, "part").exists() == (sent is not None)
+        assert not runner.beside(output, "failed").exists()
+        assert ("a run of it was cut off" in said) == (sent != signal.SIGINT)  # the one before
         if sent == signal.SIGINT:
             assert "01-flop-counting  not run" in said and "stopped" in said
         if sent is None:
@@ -241,7 +266,7 @@ def test_reference_publishes_outputs_and_nothing_of_the_run(house, capsys):
     paths.NOTEBOOKS.mkdir()
     path = paths.NOTEBOOKS / "01-flop-counting.ipynb"
     made = argument(
-        "import os\n"
+        "from convcost.paths import os\n"  # hygiene lets nothing but the library in
         "print(*(os.environ[f'CONVCOST_{k}'] for k in ('REFERENCE', 'COMMAND')), profile)",
         "6 * 7",
     )
@@ -274,7 +299,7 @@ def test_reference_publishes_outputs_and_nothing_of_the_run(house, capsys):
 def test_a_path_of_this_machine_is_not_published(house, capsys):
     paths.NOTEBOOKS.mkdir()
     path = paths.NOTEBOOKS / "01-flop-counting.ipynb"
-    nbformat.write(argument("import sys\nprint(sys.executable)"), path)
+    nbformat.write(argument("from convcost import cli\nprint(cli.sys.executable)"), path)
     before = path.read_bytes()
     asked = ["reproduce", "--reference", "--profile", "quick", "--notebook", "01"]
     assert cli.main(asked) == 1
@@ -299,5 +324,5 @@ def test_a_terminal_gets_a_bar(house):
     out = Terminal()
     with contextlib.redirect_stdout(out):
         reproduce.run(reproduce.plan("quick", "02"))
-    assert "\r" in out.getvalue() and "4/4" in out.getvalue()
+    assert "\r" in out.getvalue() and "cell 3 of 3" in out.getvalue()
     assert "02-training-time: done in" in out.getvalue()

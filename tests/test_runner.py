@@ -91,7 +91,7 @@ def test_a_run_from_end_to_end(tmp_path, monkeypatch):
         "A small notebook",
     )
     assert [(e.cell, e.cells, e.state) for e in events] == [
-        (i, 8, state) for i in range(1, 9) for state in ("running", "completed")
+        (i, 7, state) for i in range(1, 8) for state in ("running", "completed")
     ]
     counts = [cell.execution_count for _, cell in notebooks.code_cells(done)]
     assert counts == [1, 2, 3, 4, 5, 6, 7]
@@ -281,7 +281,8 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     assert cli.main(["run", "01", "-p", "batch=8", "--profile", "quick"]) == 0
     output = paths.EXECUTED_NOTEBOOKS / "01-x.custom.ipynb"
     assert stream(output) == "8\n"
-    assert "done in" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "cell 4 of 4 completed" in said and "done in" in said
     assert cli.main(["run", "1", "-p", "rate=3", "--profile", "quick"]) == 1
     assert "01-x failed in cell 4 of 4: AssertionError" in capsys.readouterr().out
     for arguments, said in (

@@ -36,11 +36,26 @@ def slow_notebook(path):
     return write(path, FIRST, *marks, "child.kill(); far.kill()")
 
 
-def start(source, folder, *arguments, seen=None, **options):
+# A kernel that is slow to end, so that what watches over it (once a second) sees it dead.
+SLOW_END = """
+import asyncio, sys
+from jupyter_core.utils import run_sync
+from nbclient import NotebookClient
+from convcost import cli
+end = NotebookClient._async_cleanup_kernel
+async def slowly(client):
+    await end(client)
+    await asyncio.sleep(1.1)
+NotebookClient._cleanup_kernel = run_sync(slowly)
+sys.exit(cli.main())
+"""
+
+
+def start(source, folder, *arguments, seen=None, program=("-m", "convcost"), **options):
     """`python -m convcost run` in a process of its own."""
     seen = seen or folder
     seen.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "convcost", "run", str(source), "--profile", "quick"]
+    command = [sys.executable, *program, "run", str(source), "--profile", "quick"]
     return subprocess.Popen(
         [*command, "-o", str(folder / source.name), *arguments],
         env=os.environ | {"SEEN": str(seen)},
@@ -157,15 +172,17 @@ def test_killed_at_any_moment_nothing_counts_as_done_and_nothing_survives(
 def test_ctrl_c_stops_cleanly_and_nothing_counts_as_done(tmp_path):
     source = slow_notebook(tmp_path / "01-x.ipynb")
     folder = tmp_path / "run"
-    process = start(source, folder)
+    process = start(source, folder, program=("-c", SLOW_END))
     wait_for(folder / "cell-2", process)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=30)[0]
     assert process.returncode == 130
     assert "convcost run: stopped" in said and "Traceback" not in said
+    assert "never retrieved" not in said
     assert_not_done(folder / source.name, key_of(source))
     assert_nothing_survives(folder)
-    kept = notebooks.read(folder / "01-x.failed.ipynb")
+    assert not (folder / "01-x.failed.ipynb").exists()  # it was cut off, and did not fail
+    kept = notebooks.read(folder / "01-x.part.ipynb")
     assert kept.metadata.convcost.failure == "in cell 5 of 9: stopped by the user"
     assert [f"cell {n} has not been run" in notebooks.incomplete(kept) for n in (6, 7, 8)] == [
         True,

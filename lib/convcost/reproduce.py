@@ -1,6 +1,7 @@
 """The main job: plan all notebooks, run those that are not done, say what came out.
 
-`plan` says what would be done and touches nothing; `run` does it. With `reference`, results are
+`plan` says what would be done and touches nothing; `run` does it; `main_job` is both, with nobody
+else at work in between. With `reference`, results are
 written as the committed reference and the executed notebooks are published into notebooks/.
 """
 
@@ -94,8 +95,17 @@ class Plan:
             *(f"data     {name}: {origin}" for name, origin in data.items()),
             f"about {_clock(left)} (h:mm:ss) to go" if left else "nothing to run",
         ]
-        lines += [f"{p.name}: {p.reason}" for p in self.notebooks if p.reason]
+        lines += [_named(p.name, p.reason) for p in self.notebooks if p.reason]
         return "\n".join(lines)
+
+
+def _named(name: str, text: str) -> str:
+    """A text about a notebook, which names it once.
+
+    >>> _named("01-x", "it failed before"), _named("01-x", "01-x failed in cell 2 of 3")
+    ('01-x: it failed before', '01-x failed in cell 2 of 3')
+    """
+    return text if text.startswith(name) else f"{name}: {text}"
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
@@ -184,6 +194,8 @@ def _planned(source: Path, folder: Path, profile: str, force: bool, reference: b
     state, reason = "to run", ""
     if notebooks.is_done(output, key):
         state, reason = ("to run", "done, but asked for again") if force else ("done", "")
+    elif runner.is_locked(runner.lock_of(output)):
+        reason = "another process is running it now"
     elif output.exists():
         reason = "the output there was made from other inputs"
     elif runner.beside(output, "failed").exists():
@@ -223,9 +235,7 @@ class _Reporter:
         if self._out.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(
-                total=1, file=self._out, bar_format="{desc} {bar} {n_fmt}/{total_fmt} {postfix}"
-            )
+            self._bar = tqdm(total=1, file=self._out, bar_format="{desc} {bar} {postfix}")
             self._every_s = 1.0
         self._thread.start()
         return self
@@ -282,14 +292,16 @@ class _Reporter:
         own, everything = (_clock(s) for s in self._left(now))
         if self._bar is None:
             self.say(
-                f"{now.notebook}: cell {now.cell}/{now.cells}, {elapsed} elapsed, about {own} "
+                f"{now.notebook}: cell {now.cell} of {now.cells}, {elapsed} elapsed, about {own} "
                 f"left (all notebooks: about {everything})"
             )
             return
         self._bar.set_description_str(now.notebook, refresh=False)
         self._bar.total = now.cells
         self._bar.n = now.cell - (now.state == "running")
-        self._bar.set_postfix_str(f"{elapsed}, about {own} left, all: {everything}")
+        self._bar.set_postfix_str(
+            f"cell {now.cell} of {now.cells}, {elapsed}, about {own} left, all: {everything}"
+        )
 
 
 # --- run ---------------------------------------------------------------------------------------
@@ -302,21 +314,43 @@ def run(plan: Plan, *, out: TextIO | None = None, every_s: float = EVERY_S) -> l
     is not done again. Raises BadInputError where another process reproduces into the same folder;
     KeyboardInterrupt goes on once everything is tidy, and the table says what was not run.
     """
+    with _alone(plan.folder):
+        return _run(plan, out or sys.stdout, every_s)
+
+
+def main_job(
+    profile: str = "auto",
+    notebook: str | None = None,
+    *,
+    force: bool = False,
+    reference: bool = False,
+    out: TextIO | None = None,
+) -> list[Outcome]:
+    """Plan, print the plan, run it. Refused as `plan` and `run` do, before anything is planned."""
     out = out or sys.stdout
+    with _alone(paths.EXECUTED_NOTEBOOKS):
+        made = plan(profile, notebook, force=force, reference=reference)
+        print(made.text(), file=out, flush=True)
+        return _run(made, out, EVERY_S)
+
+
+def _alone(folder: Path):
+    return runner.locked(folder / ".reproduce.lock", f"reproduces into {folder}")
+
+
+def _run(plan: Plan, out: TextIO, every_s: float) -> list[Outcome]:
     outcomes: list[Outcome] = []
-    lock = plan.folder / ".reproduce.lock"
-    with runner.locked(lock, f"reproduces into {plan.folder}"):
-        try:
-            with _Reporter(plan.notebooks, out, every_s) as reporter:
-                for planned in plan.notebooks:
-                    outcome = _run_one(planned, plan, reporter)
-                    outcomes.append(outcome)
-                    if outcome.error:
-                        reporter.say(outcome.error)
-        finally:
-            for planned in plan.notebooks[len(outcomes) :]:
-                outcomes.append(Outcome(planned.name, "not run", 0.0, None))
-            print(_summary(outcomes, plan), file=out, flush=True)
+    try:
+        with _Reporter(plan.notebooks, out, every_s) as reporter:
+            for planned in plan.notebooks:
+                outcome = _run_one(planned, plan, reporter)
+                outcomes.append(outcome)
+                if outcome.error:
+                    reporter.say(outcome.error)
+    finally:
+        for planned in plan.notebooks[len(outcomes) :]:
+            outcomes.append(Outcome(planned.name, "not run", 0.0, None))
+        print(_summary(outcomes, plan), file=out, flush=True)
     return outcomes
 
 
@@ -335,7 +369,8 @@ def _run_one(planned: Planned, plan: Plan, reporter: _Reporter) -> Outcome:
             outcome = Outcome(planned.name, outcome.state, outcome.seconds, planned.source)
         return outcome
     except (ConvcostError, OSError) as error:
-        return Outcome(planned.name, "failed", 0.0, None, f"{planned.name} failed: {error}")
+        said = str(error).removeprefix(f"{planned.name}: ")
+        return Outcome(planned.name, "failed", 0.0, None, f"{planned.name} failed: {said}")
     finally:
         reporter.end()
 
@@ -370,12 +405,13 @@ def _summary(outcomes: list[Outcome], plan: Plan) -> str:
     lines = ["", _table(("notebook", "state", "seconds", "file"), rows), ""]
     missing = [o.name for o in outcomes if o.state in ("failed", "not run")]
     if missing:
-        lines += [f"{o.name}: {o.error}" for o in outcomes if o.error]
+        lines += [_named(o.name, o.error) for o in outcomes if o.error]
         lines.append(f"not done: {', '.join(missing)}; start again to run only these")
     else:
         lines.append("all done")
         if not plan.reference:
-            lines.append("look at them: make lab; the verdicts: python -m convcost claims")
+            lines.append(f"look at them in {_shown(plan.folder)}/: make lab")
+            lines.append("the verdicts: python -m convcost claims")
     return "\n".join(lines)
 
 

@@ -2,12 +2,14 @@
 
 papermill does the running, under rules of its own here: the file being written is
 `X.part.ipynb`, renamed to `X.ipynb` only when every cell is whole; a failure is kept as
-`X.failed.ipynb`; an output of other inputs is set aside as `X.old.ipynb` before the run begins.
+`X.failed.ipynb`, what the user stopped as `X.part.ipynb`; an output of other inputs is set aside
+as `X.old.ipynb` before the run begins.
 The kernel is this very interpreter, started from a spec made on the fly, talks over a socket of
 its own, and dies with the runner, however the runner dies.
 """
 
 import ast
+import asyncio
 import contextlib
 import json
 import logging
@@ -39,10 +41,10 @@ _SOCKET_PATH_BYTES = 100  # the kernel's limit is 104 (macOS) to 108 (Linux), wi
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is: told at the start and at the end of every cell."""
+    """Where a run is: told at the start and at the end of every cell of the notebook's own."""
 
     notebook: str
-    cell: int  # place from 1 among all cells that are executed, text cells included
+    cell: int  # from 1 and text cells included, as a reader counts: the injected one is left out
     cells: int
     state: str  # "running", "completed" or "failed"
     seconds: float  # since the run began
@@ -312,10 +314,37 @@ def joined_streams(outputs: list) -> list:
     return rest[:first] + streams + rest[first:] if streams else rest
 
 
+def _drop_tasks(loop) -> None:
+    """End what nbclient still awaits after a run was cut off, and take note of how it ended.
+
+    Left alone, its tasks go on while the kernel is ended, and fail with that ("the kernel died");
+    the loop then prints their error, with a traceback, when they are thrown away. We say what
+    happened ourselves, once. A task that Ctrl-C struck itself has ended already: of that, too,
+    the loop is not to speak. Anything else it still prints.
+    """
+
+    def unless_interrupted(loop, context):
+        if not isinstance(context.get("exception"), KeyboardInterrupt):
+            loop.default_exception_handler(context)
+
+    if loop.is_running():  # not ours: a notebook is run from within a notebook
+        return
+    loop.set_exception_handler(unless_interrupted)
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        ended, _ = loop.run_until_complete(asyncio.wait(left, timeout=5))
+        for task in ended:
+            if not task.cancelled():
+                task.exception()
+
+
 def _engine() -> str:
     """Register our engine with papermill (its own marks cells as completed that never ran)."""
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+    from jupyter_core.utils import ensure_event_loop
     from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import Engine, NotebookExecutionManager, papermill_engines
 
@@ -432,6 +461,7 @@ def _engine() -> str:
                     self.session.kernel.note_children()
                     if not hasattr(error, "ename"):  # not the cell's own error: nothing to wait for
                         self.shutdown_kernel = "immediate"
+                        _drop_tasks(ensure_event_loop())
                     process = getattr(self.km.provisioner, "process", None)
                     self.session.kernel.exit_status = getattr(process, "returncode", None)
                     self.nb_man.cell_exception(self.nb.cells[index], index)
@@ -487,9 +517,15 @@ class _Session:
         self.part.write_text(nbformat.writes(notebook), encoding="utf-8")
 
     def tell(self, index: int, state: str) -> None:
-        if self.progress:
+        number, cells = self.number(index)
+        if self.progress and number:
             seconds = time.monotonic() - self.began
-            self.progress(Progress(self.name, index + 1, len(self.notebook.cells), state, seconds))
+            self.progress(Progress(self.name, number, cells, state, seconds))
+
+    def number(self, index: int) -> tuple[int, int]:
+        """(number of a cell as a reader counts, 0 for the injected one; how many there are)."""
+        own = [notebooks.INJECTED_TAG not in notebooks.tags(c) for c in self.notebook.cells]
+        return sum(own[: index + 1]) if own[index] else 0, sum(own)
 
     def seconds_left(self, cell: object = None) -> float | None:
         """Seconds until the cell that starts now must have ended; None without any limit."""
@@ -503,11 +539,8 @@ class _Session:
         """The cell that is being run, as a reader counts cells."""
         if self.notebook is None or self.index is None:
             return "before the first cell"
-        cell = self.notebook.cells[self.index]
-        if notebooks.INJECTED_TAG in notebooks.tags(cell):
-            return "in the cell of injected parameters"
-        own = [notebooks.INJECTED_TAG not in notebooks.tags(c) for c in self.notebook.cells]
-        return f"in cell {sum(own[: self.index + 1])} of {sum(own)}"
+        number, cells = self.number(self.index)
+        return f"in cell {number} of {cells}" if number else "in the cell of injected parameters"
 
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -582,6 +615,24 @@ def locked(path: Path, what: str) -> Iterator[None]:
         lock.release()
 
 
+def is_locked(path: Path) -> bool:
+    """Whether another holds a lock file now. A lock file that is not there is not made."""
+    from filelock import FileLock, Timeout
+
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
+
+
+def lock_of(output: Path) -> Path:
+    """The lock file of whoever writes an output."""
+    return output.with_name(f".{output.stem}.lock")
+
+
 def _replace(part: Path, target: Path, notebook: nbformat.NotebookNode) -> None:
     """Write the .part file to the disk itself, then give it its name in one step."""
     with open(part, "w", encoding="utf-8") as file:
@@ -636,7 +687,7 @@ def run_notebook(
         return notebooks.inputs(notebook, given, profile, reference=reference)
 
     inputs = made_from()
-    with locked(output.with_name(f".{output.stem}.lock"), f"is writing {output}"):
+    with locked(lock_of(output), f"is writing {output}"):
         part, failed = beside(output, "part"), beside(output, "failed")
         part.unlink(missing_ok=True)
         failed.unlink(missing_ok=True)
@@ -704,6 +755,8 @@ def _finish(session, output, error, said, inputs, made_from, transport, notes) -
         )
         ran.metadata.setdefault("convcost", {})
     target: Path | None = output if said is None else failed
+    if isinstance(error, KeyboardInterrupt):
+        target = part  # cut off, not failed
     try:
         if ran is None:
             target = None

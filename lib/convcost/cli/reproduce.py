@@ -1,6 +1,7 @@
 """`python -m convcost reproduce`: run the notebooks, the project's main job."""
 
 import argparse
+import sys
 
 from convcost.profiles import PROFILES
 
@@ -25,11 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the plan, run it. 0 only where every notebook that was asked for is done."""
-    from convcost import reproduce
+    from convcost import datasets, reproduce
 
-    plan = reproduce.plan(args.profile, args.notebook, force=args.force, reference=args.reference)
-    print(plan.text(), flush=True)
+    if missing := datasets.missing_folder():
+        print(f"{missing}; what a notebook needs is downloaded", file=sys.stderr, flush=True)
+    options = {"force": args.force, "reference": args.reference}
     if args.plan:
+        print(reproduce.plan(args.profile, args.notebook, **options).text(), flush=True)
         return 0
-    outcomes = reproduce.run(plan)
+    outcomes = reproduce.main_job(args.profile, args.notebook, **options)
     return 0 if all(o.state in ("done", "already done") for o in outcomes) else 1

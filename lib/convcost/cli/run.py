@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
     def tell(now: runner.Progress) -> None:
         if now.state != "running":
-            print(f"cell {now.cell}/{now.cells} {now.state}, {now.seconds:.1f} s", flush=True)
+            print(f"cell {now.cell} of {now.cells} {now.state}, {now.seconds:.1f} s", flush=True)
 
     result = runner.run_notebook(
         source,
