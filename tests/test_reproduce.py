@@ -2,13 +2,11 @@
 
 import contextlib
 import io
+import multiprocessing
 import os
-import shutil
 import signal
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import nbformat
 import pytest
@@ -31,13 +29,15 @@ def house(tmp_path, monkeypatch):
     return tmp_path
 
 
-def three(house):
-    """Three notebooks; the second fails while a file is missing."""
-    wait = "import pathlib, time"
+def three(house, seconds=0):
+    """Three notebooks; the second fails while a file is missing, the third takes its time."""
     write(paths.NOTEBOOKS / "00-start-here.ipynb", "print(profile)", reads_runs=True)
-    fails = f"{wait}\nassert pathlib.Path('mended').exists(), 'not mended'"
+    fails = "import pathlib\nassert pathlib.Path('mended').exists(), 'not mended'"
     write(paths.NOTEBOOKS / "01-flop-counting.ipynb", fails)
-    write(paths.NOTEBOOKS / "02-training-time.ipynb", f"{wait}\ntime.sleep(1)\nprint(batch)")
+    write(
+        paths.NOTEBOOKS / "02-training-time.ipynb",
+        f"import time\ntime.sleep({seconds})\nprint(batch)",
+    )
 
 
 # --- selection ---
@@ -156,14 +156,14 @@ def test_one_failure_stops_nothing_and_a_second_start_runs_only_the_rest(house, 
 
 
 def test_progress_lines_without_a_terminal(house):
-    three(house)
+    three(house, seconds=0.6)
     out = io.StringIO()
-    outcomes = reproduce.run(reproduce.plan("quick", "02"), out=out, every_s=0.2)
+    outcomes = reproduce.run(reproduce.plan("quick", "02"), out=out, every_s=0.1)
     assert [o.state for o in outcomes] == ["done"]
     lines = [line for line in out.getvalue().splitlines() if "elapsed" in line]
     assert sum("its kernel is starting" in line for line in lines) >= 1
     running = [line for line in lines if "cell 3 of 3" in line]
-    assert len(running) >= 3  # one second of sleep, a line every 0.2 s
+    assert len(running) >= 3  # 0.6 s of sleep, a line every 0.1 s
     assert "about 0:00:0" in running[0] and "left (all notebooks: about 0:00:0" in running[0]
 
 
@@ -207,6 +207,23 @@ def test_a_data_folder_that_does_not_exist_is_named_once_and_first(house, monkey
     assert capsys.readouterr().err == ""
 
 
+def set_up(house):
+    """The library looks for everything in a folder, and takes itself for unchanged."""
+    paths.ROOT = house
+    paths.NOTEBOOKS = house / "notebooks"
+    paths.EXECUTED_NOTEBOOKS = house / "build" / "notebooks"
+    notebooks._library_sha256 = lambda: "0" * 64
+
+
+def reproduce_in_child(house, log):
+    """What a child process does that is to be stopped: the command, all it says into a file."""
+    set_up(house)
+    with log.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.exit(cli.main(["reproduce", "--profile", "quick"]))
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_killed_and_interrupted_reproduce_resumes(house):
     """Ctrl-C in the second notebook, -9 in it, then through: the first runs once."""
@@ -214,31 +231,26 @@ def test_killed_and_interrupted_reproduce_resumes(house):
     slow = "for i in range(40):\n    time.sleep(0.1)\n    if os.path.exists('fast'): break"
     write(paths.NOTEBOOKS / "00-start-here.ipynb", mark)
     write(paths.NOTEBOOKS / "01-flop-counting.ipynb", mark + "\npathlib.Path('in').touch()", slow)
-    # a copy of the library, which nobody edits while the test runs
-    library = Path(notebooks.__file__).parent
-    shutil.copytree(library, house / "lib" / "convcost")
-    environment = os.environ | {
-        "CONVCOST_ROOT": str(house),
-        "PYTHONPATH": str(house / "lib"),
-    }
-    command = [sys.executable, "-m", "convcost", "reproduce", "--profile", "quick"]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["convcost.reproduce", "papermill"])
+    log = house / "log"
     marker = paths.NOTEBOOKS / "in"
     output = paths.EXECUTED_NOTEBOOKS / "01-flop-counting.ipynb"
 
     for sent, status in ((signal.SIGINT, 130), (signal.SIGKILL, -9), (None, 0)):
-        process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        process = context.Process(target=reproduce_in_child, args=(house, log))
+        process.start()
         until = time.monotonic() + 60
-        while not marker.exists() and process.poll() is None and time.monotonic() < until:
+        while not marker.exists() and process.is_alive() and time.monotonic() < until:
             time.sleep(0.02)
-        assert marker.exists(), process.communicate()[0]
+        assert marker.exists(), log.read_text()
         if sent:
-            process.send_signal(sent)
+            os.kill(process.pid, sent)
         else:
             (paths.NOTEBOOKS / "fast").touch()
-        said = process.communicate(timeout=60)[0]
-        assert process.returncode == status, said
+        process.join(timeout=60)
+        said = log.read_text()
+        assert process.exitcode == status, said
         assert "Traceback" not in said and "never retrieved" not in said
         assert output.exists() == (sent is None)
         assert runner.beside(output, "part").exists() == (sent is not None)

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from convcost import notebooks, runner
+from convcost import cli, notebooks, runner
 from convcost.errors import BadInputError
 from small_notebooks import write
 
@@ -51,18 +51,16 @@ sys.exit(cli.main())
 """
 
 
-def start(source, folder, *arguments, seen=None, program=("-m", "convcost"), **options):
-    """`python -m convcost run` in a process of its own."""
-    seen = seen or folder
-    seen.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, *program, "run", str(source), "--profile", "quick"]
+def start(source, folder, program):
+    """The command `run` in an interpreter of its own, which ends as one does."""
+    folder.mkdir(parents=True)
+    command = [sys.executable, "-c", program, "run", str(source), "--profile", "quick"]
     return subprocess.Popen(
-        [*command, "-o", str(folder / source.name), *arguments],
-        env=os.environ | {"SEEN": str(seen)},
+        [*command, "-o", str(folder / source.name)],
+        env=os.environ | {"SEEN": str(folder)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        **options,
     )
 
 
@@ -118,16 +116,36 @@ def run_in_child(source, folder):
     sys.exit(0 if result.ok else 1)
 
 
+def run_with_small_files(source, folder):
+    """The command, where the system refuses every file above 64 KB; all it says into a file."""
+    import resource
+
+    with (folder / "log").open("wb") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, 64 * 1024))
+    output = str(folder / source.name)
+    sys.exit(cli.main(["run", str(source), "--profile", "quick", "-o", output]))
+
+
+def hold(lock, folder):
+    """Take a lock and keep it."""
+    with runner.locked(lock, "works"):
+        (folder / "held").touch()
+        time.sleep(60)
+
+
 @pytest.fixture(scope="module")
 def child():
-    """Starts `run_in_child`; the imports are done once, in the server that forks the children."""
+    """Starts a function in a process of its own; the imports are done once, in the server that
+    forks the children."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["convcost.runner", "papermill"])
+    context.set_forkserver_preload(["convcost.reproduce", "papermill"])
     started = []
 
-    def begin(source, folder):
+    def begin(function, source, folder):
         folder.mkdir(parents=True, exist_ok=True)
-        process = context.Process(target=run_in_child, args=(source, folder))
+        process = context.Process(target=function, args=(source, folder))
         process.start()
         started.append(process)
         return process
@@ -145,7 +163,7 @@ def test_killed_at_any_moment_nothing_counts_as_done_and_nothing_survives(
     source = slow_notebook(tmp_path / "01-x.ipynb")
     moments = ["01-x.part.ipynb", "cell-1", "cell-3", f"cell-{CELLS}", None]
     runs = [(m, tmp_path / f"run-{i}") for i, m in enumerate(moments)]
-    processes = [child(source, folder) for _, folder in runs]
+    processes = [child(run_in_child, source, folder) for _, folder in runs]
     waiting = [(p, m, f) for p, (m, f) in zip(processes, runs, strict=True) if m]
     until = time.monotonic() + 90
     while waiting and time.monotonic() < until:
@@ -172,7 +190,7 @@ def test_killed_at_any_moment_nothing_counts_as_done_and_nothing_survives(
 def test_ctrl_c_stops_cleanly_and_nothing_counts_as_done(tmp_path):
     source = slow_notebook(tmp_path / "01-x.ipynb")
     folder = tmp_path / "run"
-    process = start(source, folder, program=("-c", SLOW_END))
+    process = start(source, folder, SLOW_END)
     wait_for(folder / "cell-2", process)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=30)[0]
@@ -239,19 +257,13 @@ def test_a_cell_over_the_limit_is_stopped(tmp_path, monkeypatch, limits, said):
     assert_nothing_survives(tmp_path)
 
 
-def test_a_full_disk_is_a_clear_error(tmp_path):
-    """The system refuses every file above 64 KB; the third code cell prints 200 KB."""
+def test_a_full_disk_is_a_clear_error(tmp_path, child):
+    """The third code cell prints 200 KB."""
     source = write(tmp_path / "01-x.ipynb", "x = 1", "print('x' * 200_000)", "y = 1")
-    limit = 64 * 1024
-
-    def small_files():
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    process = start(source, tmp_path / "out", preexec_fn=small_files)
-    said = process.communicate(timeout=60)[0]
-    assert process.returncode == 1
+    process = child(run_with_small_files, source, tmp_path / "out")
+    process.join(timeout=60)
+    said = (tmp_path / "out" / "log").read_text()
+    assert process.exitcode == 1, said
     assert "01-x failed in cell 4 of 5: cannot write" in said and "File too large" in said
     assert "nothing was written" in said and "Traceback" not in said
     assert sorted(p.name for p in (tmp_path / "out").glob("*.ipynb")) == []
@@ -274,18 +286,13 @@ def test_a_kernel_that_cannot_start_is_a_clear_error(tmp_path):
     assert_not_done(tmp_path / "out" / "01-x.ipynb", result.key)
 
 
-def test_a_killed_holder_releases_the_lock(tmp_path):
+def test_a_killed_holder_releases_the_lock(tmp_path, child):
     lock = tmp_path / ".lock"
-    code = (
-        "import sys, time, pathlib\nfrom convcost import runner\n"
-        "with runner.locked(pathlib.Path(sys.argv[1]), 'works'):\n"
-        "    pathlib.Path(sys.argv[1] + '.held').touch(); time.sleep(60)\n"
-    )
-    holder = subprocess.Popen([sys.executable, "-c", code, str(lock)])
-    wait_for(tmp_path / ".lock.held")
+    holder = child(hold, lock, tmp_path)
+    wait_for(tmp_path / "held")
     with pytest.raises(BadInputError, match="another process works"), runner.locked(lock, "works"):
         pass
     holder.kill()
-    holder.wait()
+    holder.join()
     with runner.locked(lock, "works"):
         pass
