@@ -252,10 +252,12 @@ def get(name: str) -> Net:
     The input is that at which torchvision states the net's operations: for classification the crop
     size of its newest weights ((3, 224, 224) for those of cheng2025's Table 1), for video 16 frames
     of it, for segmentation (3, 520, 520), for optical flow two images (3, 512, 512).
-    `get("lenet_atsumi").input_shape == (1, 28, 28)`.
 
     Raises `BadInputError` for an unknown name, with those most like it and all there are, and for
     a detection net, with the reason.
+
+    >>> get("lenet_atsumi").input_shape
+    (1, 28, 28)
     """
     name = name.lower()
     if name in OWN:
@@ -322,7 +324,9 @@ def build(
     options: further arguments of the constructor (`ke_cnn` takes f, s, k, l, padding, pool).
 
     Raises `BadInputError` for an unknown name or an option the constructor does not take.
-    `sum(p.numel() for p in build("lenet5_1998").parameters()) == 60_000`.
+
+    >>> sum(p.numel() for p in build("lenet5_1998", device="meta").parameters())
+    60000
     """
     net = get(name)
     name = net.name

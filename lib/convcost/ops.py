@@ -81,8 +81,12 @@ def conv_output(
 ) -> Shape:
     """Spatial output of a convolution: floor((s + 2p - d(k-1) - 1) / stride) + 1 per dimension.
 
-    `conv_output((224, 224), (7, 7), (2, 2), (3, 3), (1, 1)) == (112, 112)`.
     Raises `BadInputError` if the kernel does not fit.
+
+    >>> conv_output((224, 224), (7, 7), (2, 2), (3, 3), (1, 1)) == ((224 + 2*3 - 7) // 2 + 1,) * 2
+    True
+    >>> conv_output((5, 5), (3, 3), (1, 1), (0, 0), (2, 2))
+    (1, 1)
     """
     out = []
     for s, k, st, p, d in zip(size, kernel, stride, padding, dilation, strict=True):
@@ -129,8 +133,12 @@ def conv_macs(
     batch * out_channels * prod(output) * (in_channels / groups) * prod(kernel).
     cheng2025 eq. (2) is the case groups = 1, eq. (3) any groups, eq. (4) the two convolutions of a
     depthwise separable layer; atsumi2020 eq. (1) leaves in_channels out.
-    Example, first layer of ResNet-18: `conv_macs(1, 3, 64, (7, 7), (112, 112))` is
-    3*7*7*64*112*112. Raises `BadInputError` if groups divides the channels with a rest.
+    Raises `BadInputError` if groups divides the channels with a rest.
+
+    >>> conv_macs(1, 3, 64, (7, 7), (112, 112)) == 3*7*7 * 64 * 112*112  # ResNet-18's first
+    True
+    >>> conv_macs(2, 4, 4, (3,), (5,), groups=4)  # 2 * 4*5 outputs, 1*3 each
+    120
     """
     if in_channels % groups or out_channels % groups:
         raise BadInputError(
@@ -162,7 +170,10 @@ def conv_transpose_macs(
 
     It is the input gradient of a convolution that maps its output back to its input: every input
     element is multiplied by every kernel tap of its group once, so the input's size counts, not
-    the output's. `conv_transpose_macs(1, 8, 4, (2, 2), (5, 5))` is 8*4*2*2*5*5.
+    the output's.
+
+    >>> conv_transpose_macs(1, 8, 4, (2, 2), (5, 5)) == 8*5*5 * 4*2*2
+    True
     """
     return conv_macs(batch, out_channels, in_channels, kernel, size, groups)
 
