@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -290,40 +289,6 @@ def workers_of(process: psutil.Process) -> list[psutil.Process]:
     ]
 
 
-def test_a_killed_worker_costs_its_net_only(few, tmp_path):
-    lines, written = [], {}
-
-    def watch(line):
-        lines.append(line)
-        family = shelf.family_folder(tmp_path, NET, few, recipe)
-        if " 1 of 3 nets" in line and not written:
-            path = shelf.checkpoint_path(family, 0)
-            written[path] = path.stat().st_mtime_ns
-            (one,) = workers_of(psutil.Process())
-            one.send_signal(signal.SIGKILL)  # it has just been given its second net
-
-    recipe = Recipe(epochs=3)
-    family = train_many(
-        NET, few, recipe, [0, 1, 2], tmp_path, workers=1, progress=watch, every_s=0.0
-    )
-    assert [line for line in lines if "again" in line] == [
-        "seed 1: its process ended with signal 9; trained again"
-    ]
-    assert family.rows.status.tolist() == ["trained"] * 3
-    assert not family.rows.reused.any() and family.rows.reason.isna().all()
-    ((path, before),) = written.items()
-    assert path.stat().st_mtime_ns == before
-    # a worker's net is the one that this process trains
-    for seed in (0, 1):
-        alone = train(NET, few, recipe, seed)
-        assert same(alone.state, family.trained(seed).state)
-        assert family.rows.test_accuracy[seed] == alone.test_accuracy[-1]
-    assert isinstance(family.net(2), nn.Module)
-    with pytest.raises(BadInputError, match=r"no net of seed 9 .* there are: 0, 1, 2"):
-        family.net(9)
-    assert workers_of(psutil.Process()) == []
-
-
 # no main guard, and torch has threads: as in a notebook's cell
 DRIVER = """
 import pathlib, sys, torch
@@ -336,7 +301,8 @@ train_many("lenet_atsumi", sets, Recipe(epochs=2), range(200), folder, workers=1
 """
 
 
-def test_a_killed_driver_costs_the_nets_in_flight_only(sets, tmp_path):
+def test_kills_and_damage_cost_the_nets_they_hit_only(sets, tmp_path):
+    """The driver killed, then on the second call two damaged files and the worker killed."""
     recipe = Recipe(epochs=2)
     family = shelf.family_folder(tmp_path, NET, sets, recipe)
     environment = {k: v for k, v in os.environ.items() if k != "CONVCOST_DATA"}
@@ -361,35 +327,94 @@ def test_a_killed_driver_costs_the_nets_in_flight_only(sets, tmp_path):
     flipped[-1] ^= 1
     hurt.write_bytes(flipped)
     edited = shelf.record_path(family, 2)
-    edited.write_text(
-        edited.read_text().replace('"test_correct": [\n   ', '"test_correct": [\n   1')
-    )
+    record = json.loads(edited.read_text())
+    record["history"]["test_correct"][-1] += 1
+    edited.write_text(json.dumps(record))
     (family / ".seed-00009.safetensors.1.part").write_bytes(b"left by a killed worker")
 
-    lines = []
+    lines, killed = [], []
+
+    def watch(line):
+        lines.append(line)
+        if f"{len(done) - 1} of" in line and not killed:  # one of the two is repaired
+            (only,) = workers_of(psutil.Process())
+            only.kill()  # it has just been given the next
+            killed.append((family / "seed-00001.json").stat().st_mtime_ns)
+
     count = len(done) + 1
-    rows = train_many(
-        NET, sets, recipe, range(count), tmp_path, workers=1, progress=lines.append
-    ).rows
-    assert rows.status.tolist() == ["trained"] * count
-    again = [1, 2, *range(len(done), count)]
-    assert rows.seed[~rows.reused].tolist() == again
+    found = train_many(
+        NET, sets, recipe, range(count), tmp_path, workers=1, progress=watch, every_s=0.0
+    )
+    rows = found.rows
+    assert rows.status.tolist() == ["trained"] * count and rows.reason.isna().all()
+    assert rows.seed[~rows.reused].tolist() == [1, 2, *range(len(done), count)]
     assert rows.set_aside.dropna().to_dict() == {
         1: "seed-00001.safetensors.damaged-1",
         2: "seed-00002.safetensors.damaged-1",
     }
     assert "not the file that was written" in lines[0] and "does not say what" in lines[1]
     assert (family / "seed-00001.safetensors.damaged-1").read_bytes() == flipped
+    assert [line for line in lines if "again" in line and "process" in line] == [
+        "seed 2: its process ended with signal 9; trained again"
+    ]
+    assert (family / "seed-00001.json").stat().st_mtime_ns == killed[0]
     for path, before in content.items():
-        if (
-            not path.name.startswith(("seed-00001", "seed-00002"))
-            and path.stem.split(".")[0] in done
-        ):
+        if path.name[:10] in done and path.name[:10] not in ("seed-00001", "seed-00002"):
             assert path.read_bytes() == before
-    assert list(family.glob(".*.part")) == []
-    # what was damaged came back the same
-    fresh = shelf.load(family, 1, key(NET, *sets, recipe, 1))
-    assert same(fresh.state, safetensors.torch.load(content[hurt]))
+    assert list(family.glob(".*.part")) == [] and workers_of(psutil.Process()) == []
+
+    # what was damaged came back the same, and it is what this process trains
+    assert same(found.trained(1).state, safetensors.torch.load(content[hurt]))
+    alone = train(NET, sets, recipe, 2)
+    assert same(found.trained(2).state, alone.state)
+    assert rows.test_accuracy[2] == alone.test_accuracy[-1]
+    assert isinstance(found.net(0), nn.Module)
+    with pytest.raises(BadInputError, match=r"no net of seed 999 .* there are: 0, 1, 2"):
+        found.net(999)
+
+
+# read by every Python that has its folder on PYTHONPATH: of seeds 0, 1, 2 one fails, one is killed
+FAULTS = """
+import os, sys
+if "convcost.training.worker" in sys.orig_argv:
+    from convcost.training import loop
+    real = loop.fit
+    def fit(model, sets, recipe, seed, **more):
+        if seed == 0:
+            raise MemoryError("not enough")
+        if seed == 1:
+            os.kill(os.getpid(), 9)
+        return real(model, sets, recipe, seed, **more)
+    loop.fit = fit
+"""
+
+
+def test_a_net_that_cannot_be_trained_is_a_row(few, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(FAULTS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("convcost.training.many.ATTEMPTS", 1)
+    found = train_many(NET, few, SHORT, [0, 2, 1], tmp_path / "nets", workers=1, progress=None)
+    rows = found.rows.set_index("seed")
+    assert rows.status.to_dict() == {0: "failed", 2: "trained", 1: "failed"}
+    assert rows.reason.dropna().to_dict() == {
+        0: "MemoryError: not enough",
+        1: "its process ended with signal 9; tried 1 times",
+    }
+    assert (
+        rows.test_accuracy.isna().tolist() == rows.checkpoint.isna().tolist() == [True, False, True]
+    )
+    assert sorted(path.stem for path in found.folder.glob("*.json")) == ["seed-00002"]
+    with pytest.raises(BadInputError, match=r"no net of seed 1 in .* there are: 2"):
+        found.net(1)
+
+
+def test_workers_that_cannot_start_are_an_error_with_their_last_words(few, tmp_path, monkeypatch):
+    (tmp_path / "numpy.py").write_text("raise ImportError('this numpy is broken')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(
+        ConvcostError, match=r"no worker can be started: .* exit code 1 \(Import.*bro"
+    ):
+        train_many(NET, few, SHORT, [0], tmp_path / "nets", progress=None)
 
 
 def test_a_diverged_net_is_a_row(few, tmp_path):

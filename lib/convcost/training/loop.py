@@ -249,7 +249,8 @@ def fit(
     """Train any module that is there, in place: (N, C, H, W) to (N, classes).
 
     As `train`, which builds the module first; for a net with a past, such as a smaller one to be
-    trained on. The module ends on the execution's device, in the mode it came in.
+    trained on. The module ends on the execution's device and in its memory order, in the mode
+    (training or evaluation) it came in.
     """
     execution = execution or Execution()
     train_set, test_set = pair(dataset)

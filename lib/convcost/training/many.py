@@ -42,7 +42,8 @@ class Family:
     last epoch), `test_accuracy` (after the last epoch), shares 0 to 1; `train_loss`, mean
     cross-entropy of the last epoch in nats; `seconds`, wall clock; `reused`, true where the net was
     there before; `set_aside`, the new name of a damaged file that was in its place; `reason` of a
-    failure; `checkpoint`, the file's name in `folder`. What is not available is None.
+    failure; `checkpoint`, the file's name in `folder`. What is not
+    available is missing in pandas' sense (`isna`), never 0.
     """
 
     folder: Path
@@ -241,7 +242,7 @@ class _Crew:
                                 waiting.insert(0, seed)
                             else:
                                 left.discard(seed)
-                                yield seed, f"{one.ending}, for the {ATTEMPTS}th time"
+                                yield seed, f"{one.ending}; tried {deaths[seed]} times"
                         elif not one.dismissed:
                             false_starts += 1
                             if false_starts > self.count:
