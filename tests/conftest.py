@@ -1,6 +1,7 @@
 """What all tests share: no window, no network, no results of the user's own."""
 
 import os
+import signal
 import socket
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -8,6 +9,11 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import pytest
 
 import http_server
+
+# A job that a shell starts in the background ignores SIGINT, and so would every process that a test
+# starts and interrupts; with a handler here, they begin with the default again.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LOOPBACK = ("127.", "::1", "localhost")
 
