@@ -17,7 +17,7 @@ from convcost.claims.verdicts import (
     Tolerance,
     half_last_digit,
 )
-from convcost.errors import BadInputError
+from convcost.errors import BadInputError, DamagedFileError
 
 
 @pytest.fixture
@@ -109,8 +109,8 @@ def test_other_results_give_other_verdicts(places):
 def test_reference_and_own_run_stand_side_by_side(places):
     write_lenet(where="local")
     only_local = entry("atsumi2020/conv1_multiplications")
-    assert only_local.reference is None and only_local.verdict == claims.NOT_YET
-    assert only_local.this_run == 86_400 and only_local.verdict_this_run == "reproduced"
+    assert only_local.reference is None and only_local.verdict_reference == claims.NOT_YET
+    assert only_local.this_run == 86_400 and only_local.verdict == "reproduced"
     write_lenet()
     both = entry("atsumi2020/conv1_multiplications")
     assert (both.reference, both.this_run) == (86_400, 86_400)
@@ -132,14 +132,37 @@ def test_the_reference_run_shows_no_results_of_its_own(places, monkeypatch):
     assert found.reference == 86_400 and found.this_run is None
 
 
-def _datasets(images, stand_in=False, asked="fashionmnist"):
+def test_a_damaged_run_of_ones_own_does_not_stop_the_ledger_a_damaged_reference_does(places):
+    write_lenet()
+    write_lenet(where="local")
+    (own,) = (places / "runs").rglob("lenet_multiplications.csv")
+    own.write_bytes(own.read_bytes()[:-9])
+    found = entry("atsumi2020/conv1_multiplications")
+    assert found.verdict == found.verdict_reference == "reproduced"
+    assert found.verdict_this_run == claims.NOT_YET
+    (reference,) = (places / "results").rglob("lenet_multiplications.csv")
+    reference.write_bytes(reference.read_bytes()[:-9])
+    with pytest.raises(DamagedFileError, match="restore it from git"):
+        claims.ledger()
+
+
+def test_the_users_own_verdict_comes_first_with_the_references_beside_it(places):
+    write_lenet()
+    write_lenet(where="local", fc84=(1, 2))
+    found = entry("atsumi2020/eq2_fully_connected_multiplications")
+    assert (found.verdict, found.verdict_reference) == ("differs", "reproduced")
+    html = claims.view([found])._repr_html_()
+    assert "differs (reference: reproduced)" in html
+
+
+def _datasets(images, stand_in=False, asked="fashionmnist", where="reference"):
     row = {
         "asked": asked, "name": "digits" if stand_in else asked, "images": images, "channels": 1,
         "height_px": 28, "width_px": 28, "classes": 10, "largest_class_fraction": 0.1,
         "origin": "data/raw", "is_stand_in": stand_in, "content_sha256": "0",
     }  # fmt: skip
     rows = [row | {"split": "train"}, row | {"split": "test", "images": 10_000}]
-    run = records.start_run("00-start-here", "quick", data=rows, where="reference")
+    run = records.start_run("00-start-here", "quick", data=rows, where=where)
     run.write("datasets", rows)
 
 
@@ -148,6 +171,16 @@ def test_a_stand_in_never_tests_a_claim_about_the_real_set(places):
     found = entry("cheng2025/fashionmnist_train_images")
     assert found.verdict == "not tested: data set not available"
     assert found.reference is None
+
+
+def test_a_users_stand_in_is_said_beside_a_reference_with_the_real_set(places):
+    _datasets(60_000)
+    _datasets(1_447, stand_in=True, where="local")
+    found = entry("cheng2025/fashionmnist_train_images")
+    assert found.verdict == "not tested: data set not available"
+    assert found.this_run is None
+    assert (found.reference, found.verdict_reference) == (60_000, "reproduced")
+    assert "not tested: data set not available" in claims.view([found])._repr_html_()
 
 
 def test_the_real_set_does(places):

@@ -33,7 +33,7 @@ def notebook_map() -> pd.DataFrame:
     rows = []
     for name, question in QUESTIONS.items():
         mine = [entry for entry in entries if entry.notebook == name]
-        waiting = sum(entry.verdict == claims.NOT_YET for entry in mine)
+        waiting = sum(entry.verdict_reference == claims.NOT_YET for entry in mine)
         rows.append(
             {
                 "notebook": name,
@@ -84,7 +84,7 @@ def _where(entry: dict) -> str:
 def verdict_counts() -> pd.DataFrame:
     """Claims per source (rows) and verdict of the reference (columns), with totals."""
     table = claims.table(claims.ledger())
-    table["verdict"] = table["verdict"].map(claims.family)
+    table["verdict"] = table["verdict_reference"].map(claims.family)
     counts = table.pivot_table(
         index="source", columns="verdict", values="key", aggfunc="count", fill_value=0
     )
@@ -138,6 +138,6 @@ def front_table() -> str:
         lines.append(
             f"| {name} | {sources.printed_text('cheng2025', row)} G | "
             f"{plain.loc[net, 'gflops']:.3f} G | {text.item()} G | "
-            f"{claims.family(entries[f'cheng2025/{row}'].verdict)} |"
+            f"{claims.family(entries[f'cheng2025/{row}'].verdict_reference)} |"
         )
     return "\n".join(lines)

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pandas as pd
 
 from convcost import sources, tables
-from convcost.errors import BadInputError
+from convcost.errors import BadInputError, DamagedFileError
 from convcost.records import (
     LOCAL,
     REFERENCE,
@@ -173,10 +173,10 @@ class Entry:
     this_run: object
     tolerance: str
     tolerance_reason: str
-    verdict: str
+    verdict: str  # of this run where it says something, else of the reference
     reason: str
+    verdict_reference: str
     verdict_this_run: str
-    reason_this_run: str
     notebook: str
     section: str
 
@@ -247,6 +247,10 @@ def evaluate(claim: Claim, results: Results) -> tuple[object, str, str]:
         finding = claim.check.compute(results, Published(claim.source), claim.key.partition("/")[2])
     except MissingTableError as error:
         return None, NOT_YET, str(error)
+    except DamagedFileError as error:
+        if results.where == REFERENCE:
+            raise
+        return None, NOT_YET, str(error)  # a run of one's own that is damaged can be run again
     except (KeyError, IndexError) as error:
         # a table of a run before this check was added has no such row
         return None, NOT_YET, f"the stored results have no {error}: run `make reproduce` again"
@@ -277,9 +281,10 @@ def ledger(
 
     `source` a key of `sources.SOURCES`, `verdict` one of `VERDICTS` ("reproduced under protocol"
     takes any protocol), `notebook` a name such as "01-flop-counting" or its number; `machine`
-    a folder of `data/results/`, None the first that has the table. `verdict` of an entry is the
-    reference's; `verdict_this_run` is that of the user's own results, "not tested yet" where
-    there are none. Raises BadInputError for an unknown source, verdict or notebook.
+    a folder of `data/results/`, None the first that has the table. `verdict` of an entry is that
+    of the user's own results where there are any, else the reference's; both stand beside it, as
+    `verdict_this_run` ("not tested yet" where no run has written its numbers) and
+    `verdict_reference`. Raises BadInputError for an unknown source, verdict or notebook.
     """
     from convcost.claims import checks
 
@@ -309,11 +314,12 @@ def ledger(
 
 
 def _entry(claim: Claim, machine: str | None) -> Entry:
-    reference, reference_verdict, reason = evaluate(claim, Results(REFERENCE, machine))
+    reference, reference_verdict, reference_reason = evaluate(claim, Results(REFERENCE, machine))
     if is_reference_run():  # whatever runs of its own that machine has are not the reader's
         this_run, run_verdict, run_reason = None, NOT_YET, "this is the reference run itself"
     else:
         this_run, run_verdict, run_reason = evaluate(claim, Results(LOCAL))
+    own = run_verdict != NOT_YET
     check = claim.check
     return Entry(
         key=claim.key,
@@ -328,10 +334,10 @@ def _entry(claim: Claim, machine: str | None) -> Entry:
         this_run=this_run,
         tolerance=str(check.tolerance) if check and _is_number(claim) else "",
         tolerance_reason=check.tolerance.why if check else "",
-        verdict=reference_verdict,
-        reason=reason,
+        verdict=run_verdict if own else reference_verdict,
+        reason=run_reason if own else reference_reason,
+        verdict_reference=reference_verdict,
         verdict_this_run=run_verdict,
-        reason_this_run=run_reason,
         notebook=claim.notebook,
         section=check.section if check else "",
     )
@@ -379,11 +385,8 @@ def view(entries: Iterable[Entry], *, with_run: bool = True) -> tables.Shown:
             "verdict": family(entry.verdict),
             "reason": _with_protocol(entry.verdict, entry.reason),
         }
-        if entry.this_run is not None and entry.verdict_this_run != entry.verdict:
-            row["verdict"] += f" (this run: {family(entry.verdict_this_run)})"
-            row["reason"] += (
-                f" (this run: {entry.reason_this_run})" if entry.reason_this_run else ""
-            )
+        if entry.verdict_reference != entry.verdict:
+            row["verdict"] += f" (reference: {family(entry.verdict_reference)})"
         rows.append(row)
     frame = pd.DataFrame(rows)
     return tables.show(frame if with_run else frame.drop(columns="this run"))

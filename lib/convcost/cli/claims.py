@@ -33,6 +33,8 @@ def run(args) -> int:
         if parts:
             print(f"    {' · '.join(parts)}" + (f"  ({entry.unit})" if entry.unit else ""))
         print(f"    {entry.verdict}" + (f": {entry.reason}" if entry.reason else ""))
+        if entry.verdict_reference != entry.verdict:
+            print(f"    (reference: {entry.verdict_reference})")
         if entry.tolerance:
             print(f"    tolerance {entry.tolerance}: {entry.tolerance_reason}")
     totals = Counter(claims.family(entry.verdict) for entry in entries)
