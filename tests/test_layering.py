@@ -221,31 +221,3 @@ def test_a_billion_has_one_home():
         if (lines := billions(path.read_text(encoding="utf-8")))
     }
     assert found == {}, "convcost.units turns counts into text and into plotted numbers"
-
-
-def imported_by_cell(source: str) -> set[str]:
-    """The packages that a notebook's cell imports; its magics are not Python and are left out."""
-    lines = [line for line in source.splitlines() if not line.lstrip().startswith(("%", "!"))]
-    names = set()
-    for node in ast.walk(ast.parse("\n".join(lines))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names.add(node.module or "")
-    return names
-
-
-def test_notebooks_import_the_library_only():
-    allowed = {"convcost", "pandas", "IPython.display"}
-    wrong = []
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        for number, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"], 1):
-            if cell["cell_type"] != "code":
-                continue
-            names = imported_by_cell("".join(cell["source"]))
-            wrong += [
-                f"{path.name} cell {number}: {name}"
-                for name in sorted(names)
-                if name not in allowed and not name.startswith("convcost.")
-            ]
-    assert wrong == [], "the notebook argues, the library works"
