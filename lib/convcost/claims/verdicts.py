@@ -104,12 +104,6 @@ EXACT = Tolerance("an exact count, or a formula applied to exact numbers")
 LOGICAL = Tolerance("a statement holds or does not")
 
 
-def half_last_digit(text: str) -> Tolerance:
-    """Half a unit of the last digit that is printed: '30.94' gives ± 0.005."""
-    exponent = Decimal(text).as_tuple().exponent
-    return Tolerance("half a unit of the last printed digit", absolute=0.5 * 10.0**exponent)
-
-
 @dataclass(frozen=True)
 class Published:
     """Published values of one source, for the functions that check them."""
@@ -365,12 +359,12 @@ def summary(entries: Iterable[Entry]) -> pd.DataFrame:
     return grouped.agg(claims="size", kinds=lambda k: ", ".join(dict.fromkeys(k))).reset_index()
 
 
-def view(entries: Iterable[Entry], *, with_run: bool = True) -> tables.Shown:
+def view(entries: Iterable[Entry]) -> tables.Shown:
     """The entries as a verdict table for a notebook.
 
     Columns: claim, source and locator, published, the committed reference's value, this run's,
     the ratio of the reference to the published value where both are numbers, tolerance, verdict
-    and reason. `with_run` False leaves out this run's column.
+    and reason.
     """
     rows = []
     for entry in entries:
@@ -388,8 +382,7 @@ def view(entries: Iterable[Entry], *, with_run: bool = True) -> tables.Shown:
         if entry.verdict_reference != entry.verdict:
             row["verdict"] += f" (reference: {family(entry.verdict_reference)})"
         rows.append(row)
-    frame = pd.DataFrame(rows)
-    return tables.show(frame if with_run else frame.drop(columns="this run"))
+    return tables.show(pd.DataFrame(rows))
 
 
 def _with_protocol(verdict: str, reason: str) -> str:

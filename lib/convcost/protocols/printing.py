@@ -87,19 +87,6 @@ PROTOCOL = ["num_classes", "in_channels", "input_px", "aux_heads", "convention",
 """What one protocol fixes for every net alike; the depth variant is chosen per row."""
 
 
-def matching_protocols(protocol_totals: pd.DataFrame) -> pd.DataFrame:
-    """The candidates that print exactly the published digits, sorted by row and protocol."""
-    table = with_printed(protocol_totals)
-    table = table[table["matches"]]
-    order = {row: place for place, row in enumerate(TABLE1_ROWS)}
-    return (
-        table.assign(_order=table["row"].map(order))
-        .sort_values(["_order", "net", *PROTOCOL], ascending=[True, True, False, *[True] * 5])
-        .drop(columns=["_order", "run_id"], errors="ignore")
-        .reset_index(drop=True)
-    )
-
-
 def agreement_of_one_protocol(protocol_totals: pd.DataFrame) -> pd.DataFrame:
     """How many of the five rows each single protocol reproduces, the best first.
 
