@@ -18,9 +18,9 @@ LAYERS = {
     0: "errors paths units machine tables",
     1: "sources ops equations records profiles probe",
     2: "nets datasets shapes conventions checkpoints",
-    3: "count zeros timing training sweep",
-    4: "fits predict compress protocols",
-    5: "claims figures",
+    3: "count zeros sparse timing training sweep",
+    4: "fits predict compress protocols findings",
+    5: "claims figures studies",
     6: "notebooks",
     7: "runner hygiene doctor guide",
     8: "reproduce",
@@ -33,7 +33,7 @@ LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names.spl
 WITHOUT_TORCH = {
     *("errors", "paths", "units", "machine", "tables"),
     *("sources", "ops", "equations", "records", "profiles", "conventions"),
-    *("claims", "figures", "notebooks", "hygiene", "doctor", "cli"),
+    *("findings", "claims", "figures", "notebooks", "hygiene", "doctor", "cli"),
 }
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "tools", "stuff"}
 
