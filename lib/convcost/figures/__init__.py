@@ -6,98 +6,16 @@ measures, and nothing imports torch.
 
 import io
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
 
 from convcost import paths, records
 from convcost.errors import BadInputError
-from convcost.figures import counting, inputs, style
+from convcost.figures import inputs, style
+from convcost.figures.spec import FigureSpec
 
-
-@dataclass(frozen=True)
-class FigureSpec:
-    """One figure: how it is drawn, from which tables, and where it is shown."""
-
-    draw: Callable[[records.Results], "matplotlib.figure.Figure"]
-    tables: tuple[str, ...]
-    notebook: str
-    alt: str  # what a person who cannot see it should know
-
-
-def _simple(function: Callable, table: str) -> Callable:
-    return lambda results: function(results.table(table))
-
-
-FIGURES: dict[str, FigureSpec] = {
-    "01-layer-profile": FigureSpec(
-        _simple(counting.layer_profile, "layer_counts"),
-        ("layer_counts",),
-        "01-flop-counting",
-        "FLOPs and parameters of each weighted layer of the five nets: convolutions hold the "
-        "FLOPs, the fully connected layers of AlexNet and VGG16 the parameters.",
-    ),
-    "01-table1-protocols": FigureSpec(
-        inputs.table1,
-        ("protocol_totals",),
-        "01-flop-counting",
-        "Candidate counting protocols that come within 6 % of the five values that Cheng & Liu "
-        "print: many print one value's digits, one protocol prints all five.",
-    ),
-    "01-lenet-multiplications": FigureSpec(
-        inputs.lenet_multiplications,
-        ("lenet_multiplications",),
-        "01-flop-counting",
-        "Multiplications per layer of LeNet by the paper's equations, by the connection table of "
-        "1998 and exactly, with the three printed values marked.",
-    ),
-    "01-separable-ratio": FigureSpec(
-        _simple(counting.separable_ratio, "separable_sweep"),
-        ("separable_sweep",),
-        "01-flop-counting",
-        "Regular over depthwise-separable multiply-adds against the output channels: the ratio "
-        "nears the kernel's area and never reaches it.",
-    ),
-    "01-resnet18-totals": FigureSpec(
-        _simple(counting.resnet_totals, "convention_totals"),
-        ("convention_totals",),
-        "01-flop-counting",
-        "One forward pass of ResNet18 in every counting convention.",
-    ),
-    "01-conventions": FigureSpec(
-        inputs.tool_conventions,
-        ("convention_totals",),
-        "01-flop-counting",
-        "How far the totals of each counting tool lie from plain multiply-adds, for five nets.",
-    ),
-    "01-op-shares": FigureSpec(
-        _simple(counting.op_shares, "layer_counts"),
-        ("layer_counts",),
-        "01-flop-counting",
-        "Share of each operator type in FLOPs, parameters and bytes moved of the five nets.",
-    ),
-    "01-input-size": FigureSpec(
-        _simple(counting.input_sweep, "input_sweep"),
-        ("input_sweep",),
-        "01-flop-counting",
-        "FLOPs grow with the area of the input; parameters do not grow at all.",
-    ),
-    "01-arithmetic-intensity": FigureSpec(
-        _simple(counting.intensity, "layer_counts"),
-        ("layer_counts",),
-        "01-flop-counting",
-        "FLOPs against bytes moved for each layer: linear layers at one image do half a FLOP a "
-        "byte, convolutions ten to several hundred.",
-    ),
-    "01-training-cost": FigureSpec(
-        _simple(counting.training_cost, "net_counts"),
-        ("net_counts",),
-        "01-flop-counting",
-        "Forward and backward FLOPs of one training image: just under three forward passes.",
-    ),
-}
+FIGURES: dict[str, FigureSpec] = inputs.SPECS
 
 
 def draw(name: str, results: records.Results | None = None):
@@ -109,8 +27,9 @@ def draw(name: str, results: records.Results | None = None):
     if name not in FIGURES:
         raise BadInputError(f"unknown figure {name!r}: choose one of {', '.join(FIGURES)}")
     results = results or records.Results()
-    figure = FIGURES[name].draw(results)
-    style.caption(figure, _made_by(FIGURES[name], results))
+    spec = FIGURES[name]
+    figure = spec.draw(*map(results.table, spec.tables))
+    style.caption(figure, _made_by(spec, results))
     return figure
 
 
@@ -162,6 +81,8 @@ def _provenance(table: str, results: records.Results) -> dict:
 
 
 def _made_by(spec: FigureSpec, results: records.Results) -> str:
+    if not spec.tables:
+        return "convcost · from formulas, nothing measured"
     record = results.record(spec.tables[0])
     data = ", ".join(
         f"{d['asked']} (STAND-IN: {d['name']})" if d.get("is_stand_in") else d["asked"]
