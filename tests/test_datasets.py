@@ -331,6 +331,39 @@ def test_other_pixels_than_the_references_are_said(small):
     assert other.is_reference is False and "the pixels differ" in other.banner().text
 
 
+def test_a_part_of_a_set(small):
+    spec, root, _ = small
+    whole = datasets.load(spec, "train", raw=root)
+    whole = dataclasses.replace(whole, labels=np.array([1, 0, 0, 1, 1, 0]))
+    part = whole.first(4)
+    assert len(part) == 4 and np.array_equal(part.images, whole.images[:4])
+    each = whole.first(2, of_each_class=True)
+    assert each.labels.tolist() == [1, 0, 0, 1]
+    assert np.array_equal(each.images, whole.images[[0, 1, 2, 3]])
+    assert part.sha256 != whole.sha256
+    known = dataclasses.replace(spec, fingerprints={"train": "0" * 64})
+    # the whole set is known to be another, of a part nothing is known
+    assert dataclasses.replace(whole, spec=known).is_reference is False
+    assert dataclasses.replace(part, spec=known).is_reference is None
+    with pytest.raises(BadInputError, match=r"4 images of each class .* there are 3"):
+        whole.first(4, of_each_class=True)
+    with pytest.raises(BadInputError, match="there are 6"):
+        whole.first(7)
+
+
+def test_resized_images(small):
+    spec, root, _ = small
+    whole = datasets.load(spec, "test", raw=root)
+    flat = dataclasses.replace(whole, images=np.full((2, 3, 4, 5), 77, np.uint8))
+    assert np.array_equal(flat.resized(8).images, np.full((2, 3, 8, 8), 77))
+    # one row of pixels 0 and 200, twice as wide: a quarter and three quarters in between
+    edge = dataclasses.replace(whole, images=np.array([[[[0, 200], [0, 200]]]], np.uint8))
+    assert edge.resized(4).images[0, 0].tolist() == [[0, 50, 150, 200]] * 4
+    assert np.array_equal(edge.images, [[[[0, 200], [0, 200]]]])
+    with pytest.raises(BadInputError):
+        whole.resized(0)
+
+
 def test_tensors_and_statistics(small):
     torch = pytest.importorskip("torch")
     spec, root, contents = small

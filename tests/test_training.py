@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from convcost import datasets, machine, nets
 from convcost.errors import BadInputError, ConvcostError
-from convcost.training import Execution, Recipe, Scaling, fit, shelf, train, train_many
+from convcost.training import Execution, Recipe, Scaling, fit, kept, shelf, train, train_many
 from convcost.training.loop import batch_bounds, drawn_seeds
 from convcost.training.recipe import key
 
@@ -439,7 +439,22 @@ def test_a_net_without_one_of_its_files_is_not_done(few, tmp_path, missing):
         shelf.load(tmp_path, 0, trained.record["key"])
     with pytest.raises(ConvcostError):
         shelf.load(tmp_path, 0, "0" * 64)
-    kept = sorted(p.name for p in tmp_path.iterdir())
+    names = sorted(p.name for p in tmp_path.iterdir())
     shelf.set_aside(tmp_path, 0)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{n}.damaged-1" for n in kept]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{n}.damaged-1" for n in names]
     assert shelf.load(tmp_path, 0, "any") is None
+
+
+def test_one_net_is_kept_and_trained_again_where_it_was_damaged(few, tmp_path):
+    recipe = Recipe(epochs=1)
+    first = kept(tmp_path, NET, few, recipe, 3)
+    again = kept(tmp_path, NET, few, recipe, 3)
+    assert again.record == first.record  # its date included: it was not trained twice
+    assert same(first.state, train(NET, few, recipe, 3).state)
+    (path,) = tmp_path.rglob("*.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    third = kept(tmp_path, NET, few, recipe, 3)
+    assert same(third.state, first.state) and third.record["seconds"] != first.seconds
+    assert path.with_name(path.name + ".damaged-1").read_bytes() == bytes(content)

@@ -3,12 +3,13 @@
 import hashlib
 import html
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from convcost.datasets.sets import Common
+from convcost.errors import BadInputError
 
 
 def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
@@ -82,15 +83,51 @@ class Dataset:
 
     @property
     def is_reference(self) -> bool | None:
-        """Whether the content is that of the reference run; None where none is known."""
+        """Whether the content is that of the reference run; None where none is known, as for a
+        part of a set or one of another size."""
         known = self.spec.fingerprints.get(self.split)
-        return None if self.is_stand_in or not known else self.sha256 == known
+        whole = (self.spec.images.get(self.split), *self.spec.shape)
+        if self.is_stand_in or not known or self.images.shape != whole:
+            return None
+        return self.sha256 == known
 
     @property
     def class_counts(self) -> dict[str, int]:
         """Images per class name."""
         counts = Counter(self.labels.tolist())
         return {name: counts[number] for number, name in enumerate(self.classes)}
+
+    def first(self, count: int, *, of_each_class: bool = False) -> "Dataset":
+        """The first `count` images, or the first `count` of each class, in the order of the set.
+
+        Raises BadInputError where there are not so many.
+        """
+        if of_each_class:
+            places = [np.flatnonzero(self.labels == number) for number in range(len(self.classes))]
+        else:
+            places = [np.arange(len(self))]
+        if count < 1 or min(map(len, places)) < count:
+            what = "images of each class" if of_each_class else "images"
+            raise BadInputError(
+                f"{count} {what} of {self.name}, {self.split}, were asked for; there are "
+                f"{min(map(len, places)):,}"
+            )
+        chosen = np.sort(np.concatenate([place[:count] for place in places]))
+        people = None if self.people is None else self.people[chosen]
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen], people=people)
+
+    def resized(self, side_px: int) -> "Dataset":
+        """The same images, `side_px` x `side_px`: bilinear, as Pillow does it, in whole levels."""
+        from PIL import Image
+
+        if side_px < 1:
+            raise BadInputError(f"side_px is {side_px}; at least 1")
+        size = (side_px, side_px)
+        images = np.empty((*self.images.shape[:2], *size), np.uint8)
+        for source, target in zip(self.images, images, strict=True):
+            for channel, resized in zip(source, target, strict=True):
+                resized[:] = Image.fromarray(channel).resize(size, Image.Resampling.BILINEAR)
+        return replace(self, images=images)
 
     def tensors(self, device="cpu", dtype=None, mean=None, std=None):
         """(images, labels) as torch tensors on `device`.

@@ -11,7 +11,7 @@ from pathlib import Path
 from convcost import checkpoints, records
 from convcost.datasets import Dataset
 from convcost.errors import DamagedFileError
-from convcost.training.loop import Trained
+from convcost.training.loop import Execution, Trained, train
 from convcost.training.recipe import Recipe, key
 
 
@@ -64,6 +64,34 @@ def load(family: Path, seed: int, wanted: str) -> Trained | None:
             f"{str(shown.get('key'))[:12]}…, wanted {wanted[:12]}…)"
         )
     return Trained(checkpoint.state, shown)
+
+
+def kept(
+    folder: Path | str,
+    net: str,
+    sets: tuple[Dataset, Dataset],
+    recipe: Recipe,
+    seed: int,
+    *,
+    execution: Execution | None = None,
+) -> Trained:
+    """The net of one seed from `folder`, trained first (as `train`) where it is not there.
+
+    For nets that take all cores of the machine by themselves; for many small ones `train_many`. A
+    damaged file is renamed to `<name>.damaged-<n>` and the net trained again. Raises BadInputError
+    for what `train` refuses.
+    """
+    family = family_folder(Path(folder).expanduser().resolve(), net, sets, recipe)
+    wanted = key(net, *sets, recipe, seed)
+    try:
+        found = load(family, seed, wanted)
+    except DamagedFileError:
+        set_aside(family, seed)
+        found = None
+    if found is None:
+        found = train(net, sets, recipe, seed, execution=execution)
+        save(found, family)
+    return found
 
 
 def set_aside(family: Path, seed: int) -> str:
