@@ -89,8 +89,8 @@ def kept(
         set_aside(family, seed)
         found = None
     if found is None:
-        found = train(net, sets, recipe, seed, execution=execution)
-        save(found, family)
+        save(train(net, sets, recipe, seed, execution=execution), family)
+        found = load(family, seed, wanted)
     return found
 
 
