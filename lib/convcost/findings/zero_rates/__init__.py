@@ -1,0 +1,60 @@
+"""What follows from the tables of notebook 03 (`convcost.records.zero_rates`).
+
+Every function takes tables as they are read and returns a DataFrame. Rates and shares are
+fractions, 0 to 1; a percentile is 0 to 100; p05 and p95 are the 5 % and 95 % quantiles, linearly
+interpolated. Published numbers come from `convcost.sources`.
+"""
+
+from convcost.findings.zero_rates.arithmetic import arithmetic
+from convcost.findings.zero_rates.digits import (
+    alike,
+    dark_explains,
+    dark_shares,
+    digit_deviation,
+    digits_that_stand_out,
+)
+from convcost.findings.zero_rates.pruning import accuracy_curves, paired_differences, savings
+from convcost.findings.zero_rates.seeds import (
+    DEFAULT_RECIPE,
+    against_seeds,
+    by_recipe,
+    layer_shares,
+    quantities,
+    spread_shares,
+    stable_or_seed,
+)
+from convcost.findings.zero_rates.sparsity import break_even, sparse_speed_ups, zero_ranges
+from convcost.findings.zero_rates.times import (
+    cold_start,
+    explained_by,
+    layer_seconds,
+    multiplications,
+    table_one,
+)
+
+__all__ = [
+    "DEFAULT_RECIPE",
+    "accuracy_curves",
+    "against_seeds",
+    "alike",
+    "arithmetic",
+    "break_even",
+    "by_recipe",
+    "cold_start",
+    "dark_explains",
+    "dark_shares",
+    "digit_deviation",
+    "digits_that_stand_out",
+    "explained_by",
+    "layer_seconds",
+    "layer_shares",
+    "multiplications",
+    "paired_differences",
+    "quantities",
+    "savings",
+    "sparse_speed_ups",
+    "spread_shares",
+    "stable_or_seed",
+    "table_one",
+    "zero_ranges",
+]
