@@ -12,6 +12,7 @@ from convcost.findings.zero_rates.digits import (
     dark_shares,
     digit_deviation,
     digits_that_stand_out,
+    filters_differ,
 )
 from convcost.findings.zero_rates.pruning import accuracy_curves, paired_differences, savings
 from convcost.findings.zero_rates.seeds import (
@@ -46,6 +47,7 @@ __all__ = [
     "digit_deviation",
     "digits_that_stand_out",
     "explained_by",
+    "filters_differ",
     "layer_seconds",
     "layer_shares",
     "multiplications",

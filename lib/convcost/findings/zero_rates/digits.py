@@ -46,6 +46,23 @@ def digits_that_stand_out(filter_zero_rates: pd.DataFrame) -> pd.DataFrame:
     return result
 
 
+def filters_differ(filter_zero_rates: pd.DataFrame) -> pd.DataFrame:
+    """How far a layer's filters lie apart, with their scatter over the digits as the yardstick.
+
+    Columns: seed, layer, lowest, highest (zero rate of one filter, mean over its digits),
+    between_filters (standard deviation of these means), between_digits (root mean square, over
+    filters and digits, of a rate less its filter's mean). All fractions.
+    """
+    rates = _rates(filter_zero_rates)
+    filters = rates.groupby(["seed", "layer", "filter"])["rate"]
+    within = (rates["rate"] - filters.transform("mean")) ** 2
+    layers = filters.mean().groupby(level=["seed", "layer"])
+    table = layers.agg(lowest="min", highest="max")
+    table["between_filters"] = layers.std(ddof=0)
+    table["between_digits"] = within.groupby([rates["seed"], rates["layer"]]).mean() ** 0.5
+    return table.reset_index()
+
+
 def alike(filter_zero_rates: pd.DataFrame) -> pd.DataFrame:
     """Whether the filters of a layer move alike over the digits, per net.
 

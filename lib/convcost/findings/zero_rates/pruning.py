@@ -6,18 +6,23 @@ import pandas as pd
 from convcost.findings.zero_rates.times import multiplications
 
 HIGHEST, SMALLEST, RANDOM = "highest zero rate", "smallest L1 norm", "random"
+FROM_SCRATCH = "from scratch"  # the small net, never trained with all its filters
 WHOLE = "none"
 
 
 def _accuracies(pruned_nets: pd.DataFrame) -> pd.DataFrame:
-    return pruned_nets.assign(accuracy=pruned_nets["test_correct"] / pruned_nets["test_images"])
+    """The nets that were trained at all, with their accuracy as a fraction."""
+    untrained = (pruned_nets["criterion"] == FROM_SCRATCH) & ~pruned_nets["fine_tuned"]
+    nets = pruned_nets[~untrained]
+    return nets.assign(accuracy=nets["test_correct"] / nets["test_images"])
 
 
 def paired_differences(pruned_nets: pd.DataFrame) -> pd.DataFrame:
     """The accuracy without the filters of the highest zero rate, less that without other filters.
 
-    One row for each layer, number removed, fine-tuned or not, and other criterion (random,
-    smallest L1 norm). The two nets of a pair come from the same seed. Columns: layer, removed,
+    One row for each layer, number removed, fine-tuned or not, and other way: random, smallest L1
+    norm, and, fine-tuned, from scratch (a net of the small size trained from new weights). The two
+    nets of a pair have the same seed. Columns: layer, removed,
     fine_tuned, against, seeds (pairs), mean_points (mean difference in percentage points of
     accuracy; below 0: removing the filters of the highest zero rate is worse), low_points,
     high_points (95 % interval of the mean by Student's t, missing for one pair), wins, ties,
@@ -30,7 +35,7 @@ def paired_differences(pruned_nets: pd.DataFrame) -> pd.DataFrame:
         index=["layer", "removed", "fine_tuned", "seed"], columns="criterion", values="accuracy"
     )
     rows = []
-    for against in (RANDOM, SMALLEST):
+    for against in (RANDOM, SMALLEST, FROM_SCRATCH):
         if not {HIGHEST, against} <= set(accuracy.columns):
             continue
         pairs = 100 * (accuracy[HIGHEST] - accuracy[against]).dropna()
@@ -63,15 +68,16 @@ def accuracy_curves(pruned_nets: pd.DataFrame) -> pd.DataFrame:
     """Accuracy against the share of filters removed, for each way of choosing them.
 
     Columns: layer, criterion, fine_tuned, removed, removed_share, seeds, median, p05, p95
-    (accuracy as a fraction, over the seeds). Every curve begins with the whole net (removed 0),
-    over the seeds that have one.
+    (accuracy as a fraction, over the seeds). Every curve but those from scratch begins with the
+    whole net (removed 0); the fine-tuned ones with the whole net fine-tuned as they were.
     """
     nets = _accuracies(pruned_nets)
     whole = nets["layer"] == WHOLE
-    start = nets[whole & ~nets["fine_tuned"]]
     curves = ["layer", "criterion", "fine_tuned"]
     rows = []
     for names, curve in nets[~whole].groupby(curves, sort=False):
+        _, criterion, tuned = names
+        start = nets[whole & (nets["fine_tuned"] == tuned) & (criterion != FROM_SCRATCH)]
         points = [(0, 0.0, start["accuracy"])]
         points += [
             (removed, removed / point["filters"].iloc[0], point["accuracy"])

@@ -19,6 +19,7 @@ MOST = 0.95
 
 SECOND_FILTER = "second-highest filter of conv1"
 DIFFERENCE = "conv2 minus conv1"
+HIGH_ZEROS = "zeros of conv1's highest filters, of its outputs"
 
 
 def over_level() -> str:
@@ -61,7 +62,9 @@ def quantities(layer_zero_rates: pd.DataFrame, filter_zero_rates: pd.DataFrame) 
 
     Indexed by seed, one column each: the rates of conv1, conv2, fc120 and fc84; conv2's less
     conv1's; the rate of conv1's second-highest filter; how many filters of conv1 are above the
-    paper's level. Rates are fractions. A net that lacks a table has missing values there.
+    paper's level; the zeros of conv1's two highest filters, as a share of all outputs of conv1:
+    what would be saved if just they were skipped. Rates are fractions. A net that lacks rows in
+    `filter_zero_rates` has missing values there.
     """
     layers = of_default_recipe(layer_shares(layer_zero_rates)).pivot(
         index="seed", columns="layer", values="zero_fraction"
@@ -72,6 +75,7 @@ def quantities(layer_zero_rates: pd.DataFrame, filter_zero_rates: pd.DataFrame) 
     layers[SECOND_FILTER] = rates.apply(lambda r: r.nlargest(2).iloc[1])
     level = paper.share("zero_rate_conv1_high_filters")
     layers[over_level()] = rates.apply(lambda r: float((r > level).sum()))
+    layers[HIGH_ZEROS] = rates.apply(lambda r: r.nlargest(paper.high_filters()).sum() / len(r))
     return layers.rename_axis(columns=None)
 
 
@@ -82,6 +86,7 @@ def _published() -> dict[str, float]:
         DIFFERENCE: rates["conv2"] - rates["conv1"],
         SECOND_FILTER: paper.share("zero_rate_conv1_high_filters"),
         over_level(): float(paper.high_filters()),
+        HIGH_ZEROS: paper.share("removed_multiplications_percent"),
     }
 
 
@@ -168,7 +173,8 @@ def spread_shares(layer_zero_rates: pd.DataFrame) -> pd.DataFrame:
     Convention: sums of squares of a two-way layout with the seeds as repetitions, over the seeds
     that every recipe has. The means of a recipe are over few seeds and carry some of their
     scatter: were the seed all that counts, with I and J choices and n nets in all the first two
-    would still get (I-1)/(n-1) and (J-1)/(n-1) on average.
+    would still get (I-1)/(n-1) and (J-1)/(n-1) on average. With one seed a recipe its part cannot
+    be told from `both`, and stands there.
 
     Refused with BadInputError: recipes that are not all combinations of the initialisations and
     normalisations that occur, and recipes without a seed in common.

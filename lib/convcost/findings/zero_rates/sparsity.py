@@ -87,8 +87,11 @@ def sparse_speed_ups(sparse_layers: pd.DataFrame) -> pd.DataFrame:
     zero_input_share, ideal (1 / (1 - zero_input_share)), method (the fastest sparse one), dense_s,
     sparse_s (medians of one call), speed_up (dense over sparse; below 1 it is slower).
 
+    A layer that no sparse method can do has neither method nor sparse_s.
+
     Two more rows a net, from sums over its layers: "(net)", each layer by its fastest sparse
-    method, and "(net, the faster way in each layer)", where a layer stays dense if that is faster.
+    method, dense where there is none, and "(net, the faster way in each layer)", where a layer also
+    stays dense if that is faster.
     Their zero_input_share weighs each layer by its dense time, so that `ideal` is the dense sum
     over what would be left of it.
     """
@@ -107,20 +110,20 @@ def sparse_speed_ups(sparse_layers: pd.DataFrame) -> pd.DataFrame:
             "sparse_s": sparse.min(axis=1),
         }
     )
-    table = table.dropna().reset_index()
+    table = table.reset_index()
     frames = []
     for names, layers in table.groupby(conditions, sort=False):
         dense = layers["dense_s"].sum()
         left = ((1 - layers["zero_input_share"]) * layers["dense_s"]).sum()
         faster = layers[["dense_s", "sparse_s"]].min(axis=1)
+        sparse_only = layers["sparse_s"].fillna(layers["dense_s"]).sum()
         whole = dict(zip(conditions, names, strict=True)) | {
             "position": layers["position"].max() + 1,
             "zero_input_share": 1 - left / dense,
             "dense_s": dense,
         }
         nets = [
-            whole
-            | {"layer": NET, "method": "fastest sparse", "sparse_s": layers["sparse_s"].sum()},
+            whole | {"layer": NET, "method": "fastest sparse", "sparse_s": sparse_only},
             whole | {"layer": CHOSEN, "method": "fastest of all", "sparse_s": faster.sum()},
         ]
         frames += [layers.sort_values("position"), pd.DataFrame(nets)]

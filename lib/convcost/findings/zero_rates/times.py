@@ -93,6 +93,11 @@ def _sum_over_net(table: pd.DataFrame) -> pd.DataFrame:
     return ratio.groupby(level=CONDITIONS).median().rename("sum_over_net").reset_index()
 
 
+def _ranks(seconds: pd.Series) -> pd.Series:
+    """1 for the largest."""
+    return seconds.rank(ascending=False, method="min").astype(int)
+
+
 def table_one(layer_times: pd.DataFrame) -> pd.DataFrame:
     """Table I beside our times of the same seven layers of LeNet.
 
@@ -109,9 +114,9 @@ def table_one(layer_times: pd.DataFrame) -> pd.DataFrame:
     rows = rows.assign(
         published_s=rows["layer"].map(published),
         published_share=rows["layer"].map(published / published.sum()),
-        published_rank=rows["layer"].map(published.rank(ascending=False)).astype(int),
+        published_rank=rows["layer"].map(_ranks(published)),
         share=rows["median_s"] / groups.transform("sum"),
-        rank=groups.rank(ascending=False),
+        rank=groups.transform(_ranks),
     )
     columns = ["batch", "threads", "layer", "published_s", "median_s", "p25_s", "p75_s", "ratio"]
     columns += ["published_share", "share", "published_rank", "rank"]
@@ -187,9 +192,9 @@ def cold_start(cold_layer_times: pd.DataFrame, images: int | None = None) -> pd.
     published = paper.table_i()
     table = table.loc[list(published.index), ["processes", "first_s", "later_s"]]
     table["average_s"] = (table["first_s"] + (images - 1) * table["later_s"]) / images
-    table["rank"] = table["average_s"].rank(ascending=False)
+    table["rank"] = _ranks(table["average_s"])
     table["published_s"] = published
-    table["published_rank"] = published.rank(ascending=False).astype(int)
+    table["published_rank"] = _ranks(published)
     slow = published.nlargest(2)
     table["one_time_s"] = images * (slow - published.drop(slow.index).median())
     return table.reset_index()
