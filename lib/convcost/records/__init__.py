@@ -78,6 +78,17 @@ def _validate(table: str, frame: pd.DataFrame, where: str) -> pd.DataFrame:
         ) from None
 
 
+def _with_gaps(frame: pd.DataFrame, spec: Table) -> pd.DataFrame:
+    """Counts that may be missing as Int64: of a gap among integers pandas makes floats."""
+    types = {}
+    for name, column in spec.columns.items():
+        if column.dtype == "int" and column.optional and name in frame:
+            values = frame[name].dropna()
+            if values.empty or (pd.api.types.is_numeric_dtype(values) and (values % 1 == 0).all()):
+                types[name] = "Int64"
+    return frame.astype(types)
+
+
 # --- files -----------------------------------------------------------------------------------
 
 
@@ -103,6 +114,21 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def set_aside(*files: Path) -> list[str]:
+    """Rename those of the files that are there to `<name>.damaged-<n>`, one n for all.
+
+    Their new names come out.
+    """
+    number = 1
+    while any(file.with_name(f"{file.name}.damaged-{number}").exists() for file in files):
+        number += 1
+    return [
+        file.rename(file.with_name(f"{file.name}.damaged-{number}")).name
+        for file in files
+        if file.exists()
+    ]
 
 
 def _json(content: object) -> bytes:
@@ -174,7 +200,8 @@ class Run:
             if column.dtype == "float" and pd.api.types.is_integer_dtype(frame[c])
         ]
         frame = frame.astype(dict.fromkeys(whole, float))  # 3 is a float, "3" is not
-        frame = _validate(table, frame[[*spec.columns, "run_id"]], "what is to be written")
+        frame = _with_gaps(frame[[*spec.columns, "run_id"]], spec)
+        frame = _validate(table, frame, "what is to be written")
         content = frame.to_csv(index=False, lineterminator="\n").encode()
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / ".lock"):
@@ -299,7 +326,7 @@ def _read_file(path: Path, table: str, spec: Table) -> pd.DataFrame:
         if column_spec.dtype == "text" and column in frame:
             if not column_spec.optional:
                 frame[column] = frame[column].fillna("")
-    return _validate(table, frame, str(path))
+    return _validate(table, _with_gaps(frame, spec), str(path))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from convcost.records.schema import MACS, NET, Column, Table, count, text
 
 _SEED = count("what initialisation and order of the images were drawn from")
+_TRAINING = text("optimiser, highest rate, schedule and epochs")
 _INITIALISATION = text("initialisation of the weights, as in `training.Recipe`")
 _NORMALISATION = text("normalisation of the images, as in `training.Recipe`")
 _DIGIT = count("class of the images")
@@ -27,9 +28,10 @@ def _share(meaning: str, optional: bool = False) -> Column:
 
 TABLES: dict[str, Table] = {
     "lenet_trainings": Table(
-        "one LeNet trained from one seed",
-        ("initialisation", "normalisation", "seed"),
+        "one LeNet trained from one seed; the first rows are those of the first recipe",
+        ("training", "initialisation", "normalisation", "seed"),
         {
+            "training": _TRAINING,
             "initialisation": _INITIALISATION,
             "normalisation": _NORMALISATION,
             "seed": _SEED,
@@ -42,9 +44,10 @@ TABLES: dict[str, Table] = {
         },
     ),
     "layer_zero_rates": Table(
-        "one layer of one LeNet, over the chosen images of one digit",
-        ("initialisation", "normalisation", "seed", "layer", "digit"),
+        "one layer of one LeNet, over the images of one digit; those of the first recipe come first",
+        ("training", "initialisation", "normalisation", "seed", "layer", "digit"),
         {
+            "training": _TRAINING,
             "initialisation": _INITIALISATION,
             "normalisation": _NORMALISATION,
             "seed": _SEED,

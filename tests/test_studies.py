@@ -1,0 +1,196 @@
+"""The experiments of the notebooks, at the smallest scale, on the stand-in."""
+
+import base64
+from dataclasses import asdict, replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from convcost import datasets, nets, paths, records, sources
+from convcost.studies import relu_zeros
+from convcost.studies.relu_zeros import SCALES, WHOLE, Study, pruned_nets_of_seed
+from convcost.training import Recipe
+
+TINY = replace(
+    SCALES["quick"],
+    seeds=2,
+    recipe=replace(relu_zeros.TEXTBOOK, epochs=1),
+    other=((Recipe(epochs=1), 1),),
+    train_images=500,
+    pruned_seeds=1,
+    removed={"conv1": (2,), "conv2": (6,)},
+    tuned={"conv1": (2,)},
+    from_scratch={"conv1": (2,)},
+    tuning_images=200,
+    repetitions=2,
+    fashion_nets=("alexnet",),
+    fashion_images=64,
+    fashion_recipe=replace(relu_zeros.FASHION_RECIPE, epochs=1),
+    tried_images=20,
+    zero_rates=(0.0, 0.9),
+    sparse_repetitions=2,
+)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A study on scikit-learn's digits that keeps its nets in a folder of its own."""
+    raw = tmp_path_factory.mktemp("raw")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CONVCOST_DATA", raising=False)
+        patch.setattr(paths, "RAW", raw)
+        patch.setattr(
+            datasets, "load", lambda *a, of=datasets.load: of(*a, download=False, raw=raw)
+        )
+        yield Study("quick", TINY)
+
+
+def checked(table: str, rows) -> pd.DataFrame:
+    """The rows, if they are what the table wants: as a run would write them."""
+    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+    spec = records.TABLES[table]
+    assert not set(spec.columns) - set(frame.columns)
+    frame = frame[list(spec.columns)].assign(run_id="test")
+    return records._validate(table, frame.reset_index(drop=True), "the rows")
+
+
+def test_every_scale_is_within_the_net():
+    for scale in SCALES.values():
+        for counts in (scale.removed, scale.tuned, scale.from_scratch):
+            assert all(0 < n < 6 for n in counts.get("conv1", ()))
+            assert all(0 < n < 16 for n in counts.get("conv2", ()))
+        assert all(set(n) <= set(scale.removed[layer]) for layer, n in scale.tuned.items())
+        assert scale.zero_rates[0] == 0 and list(scale.zero_rates) == sorted(scale.zero_rates)
+    assert SCALES["cpu"].seeds >= 100 and SCALES["cpu"].pruned_seeds >= 20
+    assert SCALES["quick"].seeds >= 8 and SCALES["cpu"].train_images is None
+    # the paper's level has a meaning in this normalisation only
+    assert {s.recipe.normalisation for s in SCALES.values()} == {"-1..1"}
+
+
+def test_the_lenets_and_their_zeros(study):
+    trainings = checked("lenet_trainings", study.lenet_trainings())
+    # two seeds of the first recipe, one of each other initialisation and normalisation, one other
+    assert len(trainings) == 2 + (3 * 3 - 1) + 1
+    assert (trainings["train_images"] == 500).all()
+    layers = checked("layer_zero_rates", study.layer_zero_rates())
+    assert len(layers) == 11 * 4 * 10  # nets, layers, digits
+    assert set(layers["layer"]) == {"conv1", "conv2", "fc120", "fc84"}
+    filters = checked("filter_zero_rates", study.filter_zero_rates())
+    assert len(filters) == 2 * (6 + 16) * 10
+    images = len(study.chosen) // 10
+    assert (filters["total"][filters["layer"] == "conv1"] == images * 24 * 24).all()
+    # both tables say the same of a layer
+    names = ["training", "initialisation", "normalisation"]
+    first = (layers[names] == layers.loc[0, names]).all(axis=1)
+    for layer in ("conv1", "conv2"):
+        of_layers = layers[first & (layers["layer"] == layer)].groupby("seed")["zeros"].sum()
+        of_filters = filters[filters["layer"] == layer].groupby("seed")["zeros"].sum()
+        assert of_layers.to_dict() == of_filters.to_dict()
+    # and what a plain count says of one net
+    trained = study.family().trained(1)
+    with torch.inference_mode():
+        maps = trained.net()[:2](trained.scaling(study.chosen.images))
+    mine = filters[(filters["seed"] == 1) & (filters["layer"] == "conv1")]
+    assert mine["zeros"].sum() == int((maps == 0).sum())
+
+
+def test_activation_maps_are_the_nets_own(study):
+    table = checked("activation_maps", study.activation_maps())
+    assert len(table) == 10 * (1 + 6 + 16)
+    row = table[(table["digit"] == 3) & (table["layer"] == "conv1") & (table["filter"] == 4)]
+    levels = np.frombuffer(base64.b64decode(row["levels"].item()), np.uint8).reshape(24, 24)
+    image = study.chosen.images[np.flatnonzero(study.chosen.labels == 3)[0]][None]
+    trained = study.family().trained(0)
+    with torch.inference_mode():
+        map_ = trained.net()[:2](trained.scaling(image))[0, 4].numpy()
+    assert np.array_equal(levels == 0, map_ == 0) and row["zeros"].item() == (map_ == 0).sum()
+    assert np.corrcoef(levels.ravel(), map_.ravel())[0, 1] > 0.99
+
+
+def test_dark_pixels_by_hand(study):
+    table = checked("dark_pixels", study.dark_pixels())
+    test = study.mnist[1]
+    row = table[(table["preparation"] == "as it is") & (table["chosen"] == "all")]
+    row = row[row["digit"] == 1]
+    # v / 127.5 - 1 <= -0.9 for grey levels up to 127.5 * 0.1 = 12.75
+    assert row["dark"].item() == int((test.images[test.labels == 1] <= 12).sum())
+    padded = table[table["preparation"].str.startswith("padded") & (table["chosen"] == "all")]
+    assert padded["total"].sum() == len(test) * 32 * 32
+
+
+def test_times(study):
+    layers = checked("layer_times", study.layer_times())
+    images = layers.groupby("batch")["images"].unique()
+    printed = sources.value("atsumi2020", "timing_images")
+    assert images[1].tolist() == [printed] and images[64].tolist() == [1024]
+    pruned = checked("pruned_times", study.pruned_times())
+    macs = pruned.drop_duplicates(["layer", "removed"]).set_index(["layer", "removed"])["macs"]
+    rest = 24 * 24 * 5 * 5 * 6, 8 * 8 * 5 * 5 * 6 * 16, 256 * 120, 120 * 84 + 84 * 10
+    assert macs[WHOLE, 0] == sum(rest)
+    assert macs["conv1", 2] == rest[0] * 4 // 6 + rest[1] * 4 // 6 + rest[2] + rest[3]
+    assert macs["conv2", 6] == rest[0] + rest[1] * 10 // 16 + rest[2] * 10 // 16 + rest[3]
+
+
+def test_smaller_nets_of_one_seed(study):
+    config = {
+        "seed": 1,
+        "recipe": asdict(TINY.recipe),
+        "train_images": 500,
+        "tuning_images": 200,
+        "images_per_digit": len(study.chosen) // 10,
+        "removed": {"conv1": [2], "conv2": [6]},
+        "tuned": {"conv1": [2]},
+        "from_scratch": {"conv1": [2]},
+        "device": "cpu",
+    }
+    study.family()
+    rows = checked("pruned_nets", [row | {"seed": 1} for row in pruned_nets_of_seed(config)])
+    # whole and whole tuned; 3 criteria of conv1, tuned too; 3 of conv2; from scratch, both ways
+    assert len(rows) == 2 + 3 * 2 + 3 + 2
+    whole = rows[(rows["criterion"] == WHOLE) & ~rows["fine_tuned"]]
+    trained = study.family().trained(1)
+    test = study.mnist[1]
+    assert whole["test_correct"].item() == round(trained.test_accuracy[-1] * len(test))
+    # the filters that went are those with the most zeros
+    with torch.inference_mode():
+        maps = trained.net()[:2](trained.scaling(study.chosen.images))
+    rates = (maps == 0).double().mean((0, 2, 3)).sort(descending=True).values
+    highest = rows[(rows["criterion"] == "highest zero rate") & (rows["layer"] == "conv1")]
+    assert highest["removed_zero_fraction"].iloc[0] == pytest.approx(float(rates[:2].mean()), 1e-12)
+    assert (highest["layer_macs"] == 24 * 24 * 5 * 5 * 4).all()
+
+
+def test_other_nets_and_sparse_execution(study):
+    (training,) = checked("net_trainings", study.net_trainings()).to_dict("records")
+    assert (training["net"], training["input_px"], training["train_images"]) == ("alexnet", 64, 64)
+    rates = checked("net_zero_rates", study.net_zero_rates())
+    assert len(rates) == 7 and rates["after"].tolist()[0] == "features.0"
+    skippable = checked("skippable_macs", study.skippable_macs())
+    assert skippable.groupby("net").size().to_dict() == {"alexnet": 8, relu_zeros.NET: 5}
+    timed = checked("sparse_layers", study.sparse_layers())
+    assert {"dense"} < set(timed["method"])
+    assert set(timed["batch"][timed["net"] == relu_zeros.NET]) == {1, 64}
+    swept = checked("sparse_sweep", study.sparse_sweep())
+    assert set(swept["case"]) == set(relu_zeros.SPARSE_CASES)
+    assert set(swept["zero_rate"]) == set(TINY.zero_rates)
+
+
+def test_the_cases_of_the_sweep_are_the_layers_they_are_named_after():
+    lenet, alexnet = (nets.build(name, device="meta") for name in ("lenet_atsumi", "alexnet"))
+    for case, layer, positions in (
+        ("LeNet fc120, batch 64", lenet.fc120, 64),
+        ("LeNet conv2, batch 1", lenet.conv2, 8 * 8),
+        ("AlexNet fc6, batch 1", alexnet.classifier[1], 1),
+        ("AlexNet conv3, batch 1", alexnet.features[6], 13 * 13),
+    ):
+        weight = layer.weight
+        shape = positions, weight[0].numel(), weight.shape[0]
+        assert relu_zeros.SPARSE_CASES[case] == shape
+
+
+def test_levels_keep_zeros_apart():
+    maps = torch.tensor([[[[0.0, 1e-9], [0.5, 1.0]]]])
+    assert relu_zeros._levels(maps).tolist() == [[[[0, 1], [128, 255]]]]
+    assert relu_zeros._levels(torch.zeros(1, 1, 2, 2)).sum() == 0
