@@ -202,3 +202,28 @@ def test_run_record_is_json_with_what_a_reader_needs(places):
 def test_write_returns_the_frame_with_its_run(places):
     frame = start().write("parameter_counts", pd.DataFrame(ROWS))
     assert list(frame.columns) == ["net", "params", "how", "run_id"]
+
+
+def _pruned(**changes):
+    row = {
+        "seed": 0, "layer": "conv1", "criterion": "random", "removed": 2, "filters": 6,
+        "fine_tuned": False, "removed_zero_fraction": 0.5, "layer_macs": 4 * 14_400, "macs": 9**6,
+        "test_images": 10_000, "test_correct": 9_000,
+    }  # fmt: skip
+    return row | changes
+
+
+@pytest.mark.parametrize("counts", [(14_400, None), (14_400, 28_800), (None, None)])
+def test_counts_may_be_missing_and_stay_exact(places, counts):
+    rows = [_pruned(seed=seed, layer_macs=count) for seed, count in enumerate(counts)]
+    start().write("pruned_nets", rows)
+    read = records.read("pruned_nets", where="local")["layer_macs"]
+    assert str(read.dtype) == "Int64"
+    assert [None if pd.isna(v) else v for v in read] == list(counts)
+
+
+@pytest.mark.parametrize("wrong", [0.5, "14400", -1])
+def test_a_count_that_is_none_is_refused_where_counts_may_be_missing(places, wrong):
+    rows = [_pruned(), _pruned(seed=1, layer_macs=wrong)]
+    with pytest.raises(DamagedFileError, match="layer_macs"):
+        start().write("pruned_nets", rows)
