@@ -57,8 +57,8 @@ _ON_MAPS = _ANYWHERE | _split(
 def without_filters(model: nn.Module, layer: str, filters: Iterable[int]) -> nn.Module:
     """A new network in which one layer has lost these filters, and its reader their inputs.
 
-    It computes what the old one does when the reader gets zeros from those filters: for ReLU,
-    when their maps are zero after it.
+    It computes what the old one does when the reader gets zeros from those filters. In a chain of
+    layer, ReLU, pooling, reader: when the maps of those filters are zero after ReLU.
 
     model: on any device, meta included; left as found. layer: dotted path of a Conv2d (filters) or
     Linear (units). filters: their indices from 0, in any order; none gives a plain copy. What is
@@ -291,6 +291,9 @@ def _refusal(layer: str, why: str) -> BadInputError:
 
 
 def _graph(model: nn.Module, layer: str) -> fx.Graph:
+    # neither torch.fx nor a deep copy would take it along
+    if any("forward" in vars(module) for module in every_module(model)):
+        raise _refusal(layer, "a module of the net has a forward of the object's own")
     # an argument with a default keeps it: a forward(x, mask=None) is called with x alone
     given = inspect.signature(model.forward).parameters.values()
     fixed = {p.name: p.default for p in given if p.default is not p.empty}
