@@ -68,8 +68,9 @@ def test_every_testable_row_of_a_built_notebook_has_a_check():
 
 
 def test_every_check_points_to_a_heading_of_its_notebook():
+    built = {path.stem for path in paths.NOTEBOOKS.glob("*.ipynb")}
     for claim in claims.claims(checks.all_checks()):
-        if claim.check is None:
+        if claim.check is None or claim.notebook not in built:
             continue
         notebook = notebooks.read(paths.NOTEBOOKS / f"{claim.notebook}.ipynb")
         text = "\n".join(c["source"] for c in notebook["cells"] if c["cell_type"] == "markdown")

@@ -16,10 +16,10 @@ from convcost.findings.zero_rates.digits import (
 )
 from convcost.findings.zero_rates.pruning import accuracy_curves, paired_differences, savings
 from convcost.findings.zero_rates.seeds import (
-    DEFAULT_RECIPE,
     against_seeds,
     by_recipe,
     layer_shares,
+    of_first_recipe,
     quantities,
     spread_shares,
     stable_or_seed,
@@ -34,7 +34,6 @@ from convcost.findings.zero_rates.times import (
 )
 
 __all__ = [
-    "DEFAULT_RECIPE",
     "accuracy_curves",
     "against_seeds",
     "alike",
@@ -51,6 +50,7 @@ __all__ = [
     "layer_seconds",
     "layer_shares",
     "multiplications",
+    "of_first_recipe",
     "paired_differences",
     "quantities",
     "savings",

@@ -9,10 +9,8 @@ from convcost.errors import BadInputError
 from convcost.findings.zero_rates import paper
 from convcost.findings.zero_rates.digits import digits_that_stand_out
 
-RECIPE = ["initialisation", "normalisation"]
-
-DEFAULT_RECIPE = ("torch default", "mean/std")
-"""Initialisation and normalisation of `training.Recipe()`, which only torch's side can import."""
+RECIPE = ["training", "initialisation", "normalisation"]
+CROSSED = ["initialisation", "normalisation"]
 
 NARROW = 0.2
 MOST = 0.95
@@ -30,10 +28,12 @@ def over_level() -> str:
 def layer_shares(layer_zero_rates: pd.DataFrame) -> pd.DataFrame:
     """The zero rate of each layer of each net, over all its digits.
 
-    Columns: initialisation, normalisation, seed, layer, zero_fraction: zeros of all digits over
-    outputs of all digits, so that a digit with more images counts for more.
+    Columns: training, initialisation, normalisation, seed, layer, zero_fraction: zeros of all
+    digits over outputs of all digits, so that a digit with more images counts for more. In the
+    order of the table.
 
-    >>> row = {"initialisation": "he", "normalisation": "0..1", "seed": 0, "layer": "conv1"}
+    >>> recipe = {"training": "", "initialisation": "he", "normalisation": "0..1"}
+    >>> row = recipe | {"seed": 0, "layer": "conv1"}
     >>> layer_shares(pd.DataFrame([row | {"digit": 0, "zeros": 1, "total": 4},
     ...     row | {"digit": 1, "zeros": 3, "total": 4}]))["zero_fraction"].tolist()
     [0.5]
@@ -43,12 +43,12 @@ def layer_shares(layer_zero_rates: pd.DataFrame) -> pd.DataFrame:
     return (sums["zeros"] / sums["total"]).rename("zero_fraction").reset_index()
 
 
-def of_default_recipe(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of nets trained by the default recipe."""
-    initialisation, normalisation = DEFAULT_RECIPE
-    return table[
-        (table["initialisation"] == initialisation) & (table["normalisation"] == normalisation)
-    ]
+def of_first_recipe(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the nets that were trained by the recipe of the first row.
+
+    The tables begin with the recipe of which there are most nets; the others vary it.
+    """
+    return table[(table[RECIPE] == table[RECIPE].iloc[0]).all(axis=1)]
 
 
 def filter_rates(filter_zero_rates: pd.DataFrame) -> pd.DataFrame:
@@ -58,7 +58,7 @@ def filter_rates(filter_zero_rates: pd.DataFrame) -> pd.DataFrame:
 
 
 def quantities(layer_zero_rates: pd.DataFrame, filter_zero_rates: pd.DataFrame) -> pd.DataFrame:
-    """What the paper prints of its one net, for each net of the default recipe.
+    """What the paper prints of its one net, for each net of the first recipe.
 
     Indexed by seed, one column each: the rates of conv1, conv2, fc120 and fc84; conv2's less
     conv1's; the rate of conv1's second-highest filter; how many filters of conv1 are above the
@@ -66,16 +66,18 @@ def quantities(layer_zero_rates: pd.DataFrame, filter_zero_rates: pd.DataFrame) 
     what would be saved if just they were skipped. Rates are fractions. A net that lacks rows in
     `filter_zero_rates` has missing values there.
     """
-    layers = of_default_recipe(layer_shares(layer_zero_rates)).pivot(
+    layers = of_first_recipe(layer_shares(layer_zero_rates)).pivot(
         index="seed", columns="layer", values="zero_fraction"
     )[list(paper.RELU_LAYERS)]
     layers[DIFFERENCE] = layers["conv2"] - layers["conv1"]
     filters = filter_rates(filter_zero_rates)
-    rates = filters[filters["layer"] == "conv1"].groupby("seed")["zero_fraction"]
-    layers[SECOND_FILTER] = rates.apply(lambda r: r.nlargest(2).iloc[1])
+    conv1 = filters[filters["layer"] == "conv1"]
+    rates = conv1.pivot(index="seed", columns="filter", values="zero_fraction")
+    highest = pd.DataFrame(-np.sort(-rates.to_numpy()), index=rates.index)
     level = paper.share("zero_rate_conv1_high_filters")
-    layers[over_level()] = rates.apply(lambda r: float((r > level).sum()))
-    layers[HIGH_ZEROS] = rates.apply(lambda r: r.nlargest(paper.high_filters()).sum() / len(r))
+    layers[SECOND_FILTER] = highest[1]
+    layers[over_level()] = (rates > level).sum(axis=1).astype(float)
+    layers[HIGH_ZEROS] = highest.iloc[:, : paper.high_filters()].sum(axis=1) / rates.shape[1]
     return layers.rename_axis(columns=None)
 
 
@@ -112,7 +114,7 @@ def against_seeds(layer_zero_rates: pd.DataFrame, filter_zero_rates: pd.DataFram
     One row a quantity of `quantities`. Columns: quantity, published, published_as ("value" or
     "lower bound", where the paper says over), seeds, median, p05, p95, lowest, highest, percentile
     (of the published value, see `percentile`), inside (p05 <= published <= p95; for a lower bound,
-    published < p95). Only nets of the default recipe.
+    published < p95). Only nets of the first recipe.
     """
     nets = quantities(layer_zero_rates, filter_zero_rates)
     rows = []
@@ -137,22 +139,19 @@ def against_seeds(layer_zero_rates: pd.DataFrame, filter_zero_rates: pd.DataFram
 
 
 def by_recipe(layer_zero_rates: pd.DataFrame) -> pd.DataFrame:
-    """The layers' zero rates for each initialisation and normalisation, which the paper leaves out.
+    """The layers' zero rates for each recipe: the paper names none of what makes one.
 
-    Columns: initialisation, normalisation, layer, seeds, median, p05, p95, published, percentile,
-    inside. In the order of the table.
+    Columns: training, initialisation, normalisation, layer, seeds, median, p05, p95, published,
+    percentile, inside. In the order of the table, the first recipe first.
     """
     rows = []
     shares = layer_shares(layer_zero_rates)
-    for (initialisation, normalisation, layer), group in shares.groupby(
-        [*RECIPE, "layer"], sort=False
-    ):
+    for (*recipe, layer), group in shares.groupby([*RECIPE, "layer"], sort=False):
         found = _range(group["zero_fraction"])
         published = paper.share(f"zero_rate_{layer}")
         rows.append(
             {
-                "initialisation": initialisation,
-                "normalisation": normalisation,
+                **dict(zip(RECIPE, recipe, strict=True)),
                 "layer": layer,
                 **found,
                 "published": published,
@@ -170,19 +169,21 @@ def spread_shares(layer_zero_rates: pd.DataFrame) -> pd.DataFrame:
     then fractions that sum to 1: initialisation, normalisation, both (what the two do together
     beyond their sum), seed (the rest).
 
-    Convention: sums of squares of a two-way layout with the seeds as repetitions, over the seeds
-    that every recipe has. The means of a recipe are over few seeds and carry some of their
-    scatter: were the seed all that counts, with I and J choices and n nets in all the first two
-    would still get (I-1)/(n-1) and (J-1)/(n-1) on average. With one seed a recipe its part cannot
-    be told from `both`, and stands there.
+    Convention: sums of squares of a two-way layout with the seeds as repetitions, over the nets
+    trained as those of the first recipe, and over the seeds that all their recipes have. The means
+    of a recipe are over few seeds and carry some of their scatter: were the seed all that counts,
+    with I and J choices and n nets in all the first two would still get (I-1)/(n-1) and
+    (J-1)/(n-1) on average. With one seed a recipe its part cannot be told from `both`, and stands
+    there.
 
     Refused with BadInputError: recipes that are not all combinations of the initialisations and
     normalisations that occur, and recipes without a seed in common.
     """
     shares = layer_shares(layer_zero_rates)
-    nets = shares.pivot(index=[*RECIPE, "seed"], columns="layer", values="zero_fraction").dropna()
-    seeds_of = nets.reset_index().groupby(RECIPE)["seed"].agg(set)
-    levels = [list(dict.fromkeys(shares[name])) for name in RECIPE]
+    shares = shares[shares["training"] == shares["training"].iloc[0]]
+    nets = shares.pivot(index=[*CROSSED, "seed"], columns="layer", values="zero_fraction").dropna()
+    seeds_of = nets.reset_index().groupby(CROSSED)["seed"].agg(set)
+    levels = [list(dict.fromkeys(shares[name])) for name in CROSSED]
     recipes = list(product(*levels))
     absent = [recipe for recipe in recipes if recipe not in seeds_of.index]
     if absent:
