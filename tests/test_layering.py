@@ -16,7 +16,7 @@ LIBRARY = ROOT / "lib" / "convcost"
 # layers, none of its own. A package is one unit.
 LAYERS = {
     0: "errors paths units machine tables",
-    1: "sources ops equations records profiles probe",
+    1: "sources ops equations records profiles probe crew",
     2: "nets datasets shapes conventions checkpoints",
     3: "count zeros sparse timing training sweep",
     4: "fits predict compress protocols findings",
@@ -32,7 +32,7 @@ LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names.spl
 # Of `protocols` only what these import is held to it, through them.
 WITHOUT_TORCH = {
     *("errors", "paths", "units", "machine", "tables"),
-    *("sources", "ops", "equations", "records", "profiles", "conventions"),
+    *("sources", "ops", "equations", "records", "profiles", "crew", "conventions", "sweep"),
     *("findings", "claims", "figures", "notebooks", "hygiene", "doctor", "cli"),
 }
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "tools", "stuff"}

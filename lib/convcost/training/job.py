@@ -17,14 +17,10 @@ _DESCRIBED = ("asked", "name", "split", "origin")
 
 
 def write(
-    pipe: BinaryIO,
-    net: str,
-    sets: tuple[Dataset, Dataset],
-    recipe: Recipe,
-    execution: Execution,
-    family: Path,
+    told: tuple[str, tuple[Dataset, Dataset], Recipe, Execution, Path], pipe: BinaryIO
 ) -> None:
-    """Send a worker its job: everything but the seeds."""
+    """Send a worker its job, everything but the seeds: what `read` gives back."""
+    net, sets, recipe, execution, family = told
     job = {
         "net": net,
         "recipe": asdict(recipe),

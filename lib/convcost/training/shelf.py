@@ -97,13 +97,4 @@ def kept(
 def set_aside(family: Path, seed: int) -> str:
     """Rename what there is of a seed to `<name>.damaged-<n>`; the new name of the first file."""
     path = checkpoint_path(family, seed)
-    files = [path, checkpoints.hash_file(path), record_path(family, seed)]
-    number = 1
-    while any(file.with_name(f"{file.name}.damaged-{number}").exists() for file in files):
-        number += 1
-    names = []
-    for file in files:
-        if file.exists():
-            names.append(f"{file.name}.damaged-{number}")
-            file.rename(file.with_name(names[-1]))
-    return names[0]
+    return records.set_aside(path, checkpoints.hash_file(path), record_path(family, seed))[0]

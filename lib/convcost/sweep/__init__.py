@@ -1,0 +1,10 @@
+"""Sweeps: one function over many configurations, each result a small file, resumable unit by unit.
+
+`run` does what is not there yet, on all cores. A function says with `Diverged` that its numbers ran
+away.
+"""
+
+from convcost.sweep.driver import Sweep, run
+from convcost.sweep.unit import Diverged
+
+__all__ = ["Diverged", "Sweep", "run"]

@@ -1,0 +1,59 @@
+"""Who does the units: worker processes on this machine, behind an interface others may have."""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, Protocol
+
+from convcost.crew import Crew, Progress
+from convcost.sweep.unit import Unit, home, provenance
+
+
+class Executor(Protocol):
+    """What `driver.run` asks of whoever does the units, for the length of a `with` block.
+
+    `count` units are worked on at a time; `began` is the monotonic time at which the first could
+    be (None before). At the end of the block nothing of it is left running.
+    """
+
+    count: int
+    began: float | None
+
+    def __enter__(self) -> "Executor": ...
+
+    def __exit__(self, *_) -> None: ...
+
+    def in_hand(self) -> list[tuple[Unit, float]]:
+        """The units being worked on, each with its seconds so far."""
+
+    def outcomes(self, units: Iterable[Unit | None], say: Progress) -> Iterator[tuple[Unit, dict]]:
+        """Have the units done; yields each with its outcome, as `unit.perform` returns it.
+
+        `units` is asked for the next one when it can be begun; None: there is none just now. What
+        happens meanwhile goes to `say.line`, and `say.tick` is called several times a second. A
+        unit that is lost with its worker is repeated, and "failed" in the end; one that takes too
+        long is "timed out".
+        """
+
+
+class LocalProcesses(Crew):
+    """`count` processes here (`convcost.crew`), of `threads` threads each."""
+
+    def __init__(self, function: str, count: int, *, threads: int, **limits):
+        told = {"function": function, "home": home(function), "threads": threads}
+
+        def greet(pipe: BinaryIO) -> None:
+            pipe.write(json.dumps(told).encode() + b"\n")
+            pipe.flush()
+
+        super().__init__("convcost.sweep.worker", count, greet, threads=threads, **limits)
+
+    def outcomes(self, units: Iterable[Unit | None], say: Progress) -> Iterator[tuple[Unit, dict]]:
+        tasks = (unit and (unit, unit.configuration) for unit in units)
+        for unit, event in self.work(tasks, say.tick):
+            match event.pop("event"):
+                case "again":
+                    say.line(f"{unit}: {event['reason']}; done again")
+                case "done":
+                    yield unit, event
+                case status:  # no worker is left to say more
+                    yield unit, {"status": status, "rows": [], **event, **provenance()}

@@ -1,0 +1,104 @@
+"""Results on disk: one small JSON file per unit, with its own sha256, and who is at work on which.
+
+A unit's file is `<key>.json`. Whoever works on a unit holds the lock `.<key>.lock`, which ends with
+its process: so several drivers, on machines that share the folder, never do a unit twice. A result
+is only written, and a damaged one only renamed, by the holder of its lock.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import filelock
+
+from convcost.errors import BadInputError, ConvcostError, DamagedFileError
+from convcost.sweep.unit import Unit, canonical
+
+# `records` is imported where it is used: it loads pandas, which workers need not wait for.
+
+
+class Store:
+    """The results in a folder, which is made. `with`: the locks held at its end are given back.
+
+    Raises BadInputError where there can be no such folder.
+    """
+
+    def __init__(self, folder: Path | str):
+        self.folder = Path(folder).expanduser().resolve()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInputError(f"folder {self.folder} cannot be made: {error}") from None
+        self._leavings = list(self.folder.glob(".*.part"))  # by whoever was killed while writing
+        self._locks: dict[Unit, filelock.FileLock] = {}
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_) -> None:
+        for unit in list(self._locks):
+            self.release(unit)
+
+    def path(self, unit: Unit) -> Path:
+        return self.folder / f"{unit.key}.json"
+
+    def read(self, unit: Unit) -> dict | None:
+        """A unit's record, None where there is none. DamagedFileError where it is not whole."""
+        path = self.path(unit)
+        try:
+            record = json.loads(path.read_bytes())
+            digest = record.pop("sha256")
+            whole = digest == hashlib.sha256(canonical(record)).hexdigest()
+        except FileNotFoundError:
+            return None
+        except (ValueError, LookupError, TypeError, AttributeError):
+            whole = False
+        if not whole:
+            raise DamagedFileError(f"{path.name} is not the file that was written")
+        if any(record.get(name) != value for name, value in unit.identity.items()):
+            raise DamagedFileError(f"{path.name} is the result of another unit")
+        return record
+
+    def write(self, unit: Unit, record: dict) -> None:
+        """Write a unit's record, whole or not at all; ConvcostError names a file that cannot be."""
+        from convcost import records
+
+        content = {**unit.identity, **record}
+        content["sha256"] = hashlib.sha256(canonical(content)).hexdigest()
+        text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+        try:
+            records.write_atomically(self.path(unit), text.encode())
+        except OSError as error:
+            raise ConvcostError(
+                f"{self.path(unit)} cannot be written ({error}): make room there and start again; "
+                "what is stored already is not done again"
+            ) from error
+
+    def set_aside(self, unit: Unit) -> str:
+        """Rename a unit's file to `<name>.damaged-<n>`, which comes out."""
+        from convcost import records
+
+        return records.set_aside(self.path(unit))[0]
+
+    def claim(self, unit: Unit) -> bool:
+        """Take a unit in hand; False where another driver has it."""
+        lock = filelock.FileLock(self.folder / f".{unit.key}.lock", timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            return False
+        self._locks[unit] = lock
+        for left in self._leavings:
+            if unit.key in left.name:
+                left.unlink(missing_ok=True)
+        return True
+
+    def release(self, unit: Unit) -> None:
+        """Give a unit back, done or not."""
+        lock = self._locks.pop(unit)
+        # while it is held; whoever waits for it sees that the name is gone, and looks again
+        with contextlib.suppress(OSError):
+            os.unlink(lock.lock_file)
+        lock.release()

@@ -1,0 +1,216 @@
+"""A unit: one configuration of one function, the key it is known by, and how it is done."""
+
+import datetime
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+import convcost
+from convcost import machine
+from convcost.errors import BadInputError, ConvcostError
+
+
+class Diverged(ConvcostError):
+    """Raised by a unit's function: the numbers ran away, and doing it again gives the same.
+
+    `rows` is what there was before that, if anything.
+    """
+
+    def __init__(self, reason: str, rows: Iterable[Mapping] = ()):
+        super().__init__(reason)
+        self.rows = rows
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """What is done once: `function` by name, its `version`, `configuration`, `data` fingerprint."""
+
+    function: str
+    version: int | str
+    configuration: dict
+    data: dict | None
+
+    @property
+    def identity(self) -> dict:
+        """All that its result depends on, as plain values."""
+        names = ("function", "version", "configuration", "data")
+        return {name: getattr(self, name) for name in names}
+
+    @cached_property
+    def key(self) -> str:
+        """sha256 over the identity."""
+        return hashlib.sha256(canonical(self.identity)).hexdigest()
+
+    def __str__(self) -> str:
+        words = " ".join(f"{name}={value}" for name, value in self.configuration.items())
+        return f"{words[:80]} ({self.key[:8]})"
+
+
+def canonical(content: dict) -> bytes:
+    """The same content always as the same bytes of JSON. ValueError for nan and inf."""
+    return json.dumps(content, sort_keys=True, allow_nan=False).encode()
+
+
+def units(
+    function: str, plan: Iterable[Mapping], version: int | str, data: Mapping | None
+) -> list[Unit]:
+    """The units of a plan, in its order, checked against the function's parameters.
+
+    Raises BadInputError for a function that cannot be had, a configuration that is not JSON or
+    that the function does not take, the same unit twice, and no units.
+    """
+    parameters = _parameters(resolve(function))
+    frozen_data = None if data is None else _frozen(data, "data")
+    found: dict[str, Unit] = {}
+    for number, configuration in enumerate(plan, 1):
+        where = f"unit {number} of the plan"
+        unit = Unit(function, version, _frozen(configuration, where), frozen_data)
+        try:
+            if parameters:
+                parameters.bind(**unit.configuration)
+        except TypeError as error:
+            raise BadInputError(f"{where}, {unit}: {function}{parameters}: {error}") from None
+        if unit.key in found:
+            raise BadInputError(f"{where}, {unit}, is in it twice: each once, or give it a seed")
+        found[unit.key] = unit
+    if not found:
+        raise BadInputError("the plan is empty: give at least one configuration")
+    return list(found.values())
+
+
+def _parameters(function: Callable) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except ValueError:  # written in C, and does not say
+        return None
+
+
+def _frozen(content: Mapping, where: str) -> dict:
+    """A copy in plain JSON values, or BadInputError."""
+    if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
+        raise BadInputError(f"{where}: give a dict with texts as names, not {content!r}")
+    try:
+        return json.loads(canonical(dict(content)))
+    except (TypeError, ValueError) as error:
+        raise BadInputError(
+            f"{where}: {error}; give plain numbers, texts, true, false, None, and lists of them"
+        ) from None
+
+
+# --- the function ----------------------------------------------------------------------------
+
+
+def resolve(name: str) -> Callable:
+    """The function called "package.module:function".
+
+    Raises BadInputError where there is none, and where its module is the running script itself: a
+    worker that imports it would start the sweep again.
+    """
+    module_name, _, attribute = str(name).partition(":")
+    form = 'give it as "package.module:function"'
+    if not (module_name and attribute):
+        raise BadInputError(f"{name!r} names no function: {form}")
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    try:
+        spec = importlib.util.find_spec(module_name)
+        origin = spec.origin if spec else None
+        itself = script and origin and os.path.realpath(script) == os.path.realpath(origin)
+        if itself or module_name == "__main__":
+            raise BadInputError(
+                f"{name!r} is in the running script: put the function into a module of its own"
+            )
+        module = importlib.import_module(module_name)
+    except BadInputError:
+        raise
+    except Exception as error:
+        raise BadInputError(
+            f"{module_name!r} cannot be imported ({type(error).__name__}: {error}): {form}"
+        ) from error
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        raise BadInputError(f"{module_name!r} has no function {attribute!r}: {form}")
+    return function
+
+
+def home(name: str) -> str | None:
+    """The folder that must be in sys.path for the function's module to be found."""
+    module = sys.modules[name.partition(":")[0]]
+    file = getattr(module, "__file__", None)
+    inner = module.__name__.count(".") + hasattr(module, "__path__")
+    return str(Path(os.path.abspath(file)).parents[inner]) if file else None
+
+
+# --- doing it --------------------------------------------------------------------------------
+
+
+def perform(function: Callable, configuration: Mapping) -> dict:
+    """Call the function; its outcome: `status`, `rows`, `reason`, `seconds`, and where and when.
+
+    "done" with its rows; "diverged" where it raises `Diverged`, and where a row has a number that
+    is not finite (None in its place); "failed" with the reason where it raises anything else, or
+    returns no list of dicts of plain values.
+    """
+    began = time.perf_counter()
+    try:
+        try:
+            returned, diverged = function(**configuration), None
+        except Diverged as error:
+            returned, diverged = error.rows, str(error) or "diverged"
+        rows, runaway = _plain(returned, configuration)
+        reason = diverged or runaway
+        status = "diverged" if reason else "done"
+    except (Exception, SystemExit) as error:
+        status, rows, reason = "failed", [], f"{type(error).__name__}: {error}"
+    seconds = time.perf_counter() - began
+    return {"status": status, "rows": rows, "reason": reason, "seconds": seconds, **provenance()}
+
+
+def provenance() -> dict:
+    """This machine, the versions a result depends on, and the date."""
+    now = datetime.datetime.now(datetime.UTC)
+    return {**_here(), "date": now.isoformat(timespec="seconds")}
+
+
+@cache
+def _here() -> dict:
+    versions = {package: machine.version(package) for package in machine.PACKAGES}
+    python = sys.version.split()[0]
+    versions = {"convcost": convcost.__version__, "python": python, **versions}
+    return {"machine": machine.slug(), "versions": versions}
+
+
+def _plain(returned: object, configuration: Mapping) -> tuple[list[dict], str | None]:
+    """The rows as JSON has them, and which number is not finite, if one is."""
+    rows, runaway = [], None
+    if not isinstance(returned, Iterable) or isinstance(returned, Mapping | str):
+        raise BadInputError(f"it returned {type(returned).__name__}; a list of dicts is wanted")
+    for row in returned:
+        if not isinstance(row, Mapping):
+            raise BadInputError(f"a row is {type(row).__name__}; dicts are wanted")
+        rows.append({})
+        for name, value in row.items():
+            if getattr(value, "ndim", None) == 0:  # a scalar of numpy or torch
+                value = value.item()
+            if not isinstance(name, str) or not isinstance(value, bool | int | float | str | None):
+                raise BadInputError(
+                    f"a row has {type(value).__name__} under {name!r}; numbers, texts, true, false "
+                    "and None are wanted"
+                )
+            if isinstance(value, float) and not math.isfinite(value):
+                value, runaway = None, runaway or f"{name} is {value}"
+            if name in configuration and configuration[name] != value:
+                raise BadInputError(
+                    f"a row has {name} = {value!r}, its configuration {configuration[name]!r}"
+                )
+            rows[-1][name] = value
+    return rows, runaway
