@@ -44,7 +44,7 @@ TABLES: dict[str, Table] = {
         },
     ),
     "layer_zero_rates": Table(
-        "one layer of one LeNet, over the images of one digit; those of the first recipe come first",
+        "one layer of one LeNet, over the images of one digit; the first recipe comes first",
         ("training", "initialisation", "normalisation", "seed", "layer", "digit"),
         {
             "training": _TRAINING,
