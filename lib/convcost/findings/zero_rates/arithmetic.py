@@ -9,9 +9,10 @@ from convcost.findings.zero_rates.times import multiplications
 def arithmetic() -> pd.DataFrame:
     """Every number of sections III and IV that follows from others, beside what is printed.
 
-    Columns: what, formula (with the numbers in it), value, printed (missing where the paper draws
-    the conclusion without a number), agrees (missing where nothing is printed). Percents are
-    percents here, as in the paper; "over 50" agrees with everything above.
+    Columns: what, formula (with the numbers in it), value, printed (missing where the paper prints
+    no such number), agrees (with the printed digits; "over 50" agrees with everything above;
+    without a printed number: whether it is possible, or missing). Percents are percents here, as
+    in the paper.
     """
     rows = [*_counts(), *_times(), *_savings(), *_rates()]
     table = pd.DataFrame(rows, columns=["what", "formula", "value", "printed", "agrees"])
@@ -166,11 +167,11 @@ def _rates() -> list[tuple]:
         left = (filters * mean - high * rate) / (filters - high)
         rows.append(
             (
-                f"mean {mean} with two filters {what}: left for each other filter, at most percent",
+                f"mean {mean} with two filters {what}: left for each of the others, percent",
                 f"({filters} × {mean} − {high} × {rate:g}) / ({filters} − {high})",
                 left,
-                mean,
-                0 <= left <= mean,
+                None,
+                0 <= left <= level,
             )
         )
     return rows
