@@ -12,10 +12,10 @@ import matplotlib
 
 from convcost import paths, records
 from convcost.errors import BadInputError
-from convcost.figures import inputs, style
+from convcost.figures import flop_counting, lenet, relu_zero_rates, style
 from convcost.figures.spec import FigureSpec
 
-FIGURES: dict[str, FigureSpec] = inputs.SPECS
+FIGURES: dict[str, FigureSpec] = flop_counting.SPECS | relu_zero_rates.SPECS
 
 
 def draw(name: str, results: records.Results | None = None):
@@ -48,6 +48,11 @@ def show(name: str, run: records.Run) -> None:
     save(name, figure, folder, results)
     plt.close(figure)
     display(Image(folder / f"{name}.png", width=900, alt=FIGURES[name].alt))
+
+
+def pick_a_digit(run: records.Run) -> str:
+    """`lenet.pick_a_digit` of this run's own maps: HTML for a notebook to display."""
+    return lenet.pick_a_digit(records.Results(run.where, run.machine).table("activation_maps"))
 
 
 def save(name: str, figure, folder: Path, results: records.Results) -> Path:

@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import seaborn as sns
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
 
 NETS = {
     "alexnet": "AlexNet",
@@ -14,9 +15,11 @@ NETS = {
 }
 """Display names, in the order of Cheng & Liu's tables."""
 
-_PALETTE = sns.color_palette("colorblind")
-NET_COLOURS = dict(zip(NETS, _PALETTE, strict=False))
-NET_MARKERS = dict(zip(NETS, "osD^vPX", strict=False))
+PALETTE = sns.color_palette("colorblind")
+MARKERS = "osD^vPX*<>"
+PAPER_COLOUR = "#a50026"  # of what a paper prints, wherever it stands beside ours
+NET_COLOURS = dict(zip(NETS, PALETTE, strict=False))
+NET_MARKERS = dict(zip(NETS, MARKERS, strict=False))
 
 OPS = {
     "conv": "convolution",
@@ -30,7 +33,7 @@ OPS = {
 }
 """Operator types as figures group them: op of a call -> label."""
 
-OP_COLOURS = dict(zip(OPS, _PALETTE, strict=False))
+OP_COLOURS = dict(zip(OPS, PALETTE, strict=False))
 OP_HATCHES = dict(zip(OPS, ["", "//", "..", "\\\\", "xx", "oo", "--", "++"], strict=False))
 
 
@@ -64,3 +67,16 @@ def caption(figure: plt.Figure, text: str) -> None:
     height = 0.16 / figure.get_figheight()
     figure.get_layout_engine().set(rect=(0, height, 1, 1 - height))
     figure.text(0.005, 0.006, text, fontsize=7, color="0.35", ha="left", va="bottom")
+
+
+def percents(axis, symbol: str = "%") -> None:
+    """Label fractions on an x or y axis in percent, or in percentage points ("pp")."""
+    axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.6g} {symbol}"))
+
+
+def durations(axis, *marks: float) -> None:
+    """A logarithmic x or y axis of seconds, labelled in s, ms, µs or ns at so many of a decade."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(LogLocator(10, subs=marks or (1.0, 3.0), numticks=12))
+    axis.set_major_formatter(EngFormatter(unit="s"))
+    axis.set_minor_formatter(NullFormatter())
