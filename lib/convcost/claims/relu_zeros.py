@@ -224,7 +224,10 @@ def _dark_share(part: str) -> Compute:
 def _times(results: Results) -> pd.DataFrame:
     """Our times of Table I's layers as the paper took them, one image at a time, by layer."""
     table = _made(results, found.table_one, "layer_times")
-    return table[(table["batch"] == 1) & (table["threads"] == 1)].set_index("layer")
+    rows = table[(table["batch"] == 1) & (table["threads"] == 1)]
+    if rows.empty:
+        raise KeyError("layer times at batch 1 and one thread")
+    return rows.set_index("layer")
 
 
 def _layer_time(layer: str) -> Compute:

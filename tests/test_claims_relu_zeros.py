@@ -1,0 +1,386 @@
+"""Checks of notebook 03: each on tables where the source is right, and on ones where it is not."""
+
+import pandas as pd
+import pytest
+
+from convcost import claims, paths, records
+from convcost.claims import checks, relu_zeros
+from convcost.claims.verdicts import NO_DATA
+from convcost.findings.zero_rates import paper
+
+RECIPE = {"training": "adam", "initialisation": "torch default", "normalisation": "-1..1"}
+OTHER = RECIPE | {"initialisation": "he"}
+RATES = {"conv1": 0.35, "conv2": 0.55, "fc120": 0.47, "fc84": 0.33}
+HIGH = [0.70, 0.68, 0.18, 0.18, 0.18, 0.18]  # mean 0.35; the first two are 0.23 of all outputs
+DATA = [{"asked": name, "is_stand_in": False} for name in ("mnist", "fashionmnist")]
+
+
+# --- tables on which every source is right ---------------------------------------------------
+
+
+def layer_rates(rates=RATES, recipe=RECIPE, seeds=3, step=0.01):
+    return [
+        recipe
+        | {"seed": seed, "layer": layer, "digit": 0, "total": 10_000}
+        | {"zeros": round((rate + step * (seed - seeds // 2)) * 10_000)}
+        for seed in range(seeds)
+        for layer, rate in rates.items()
+    ]
+
+
+def filter_rates(conv1=HIGH, profile=(-0.025, 0.05, -0.025), away=1):
+    """Nets a hundredth apart; `profile` is what the digits add, `away` -1 turns conv2's second."""
+    layers = {"conv1": [(r, 1) for r in conv1], "conv2": [(0.5, 1), (0.6, away)]}
+    return [
+        {"seed": seed, "layer": layer, "filter": number, "digit": digit, "total": 10_000}
+        | {"zeros": round((rate + 0.01 * (seed - 1) + sign * profile[digit]) * 10_000)}
+        for seed in range(3)
+        for layer, filters in layers.items()
+        for number, (rate, sign) in enumerate(filters)
+        for digit in range(3)
+    ]
+
+
+def trainings(correct=9_950, recipe=RECIPE, nets=3):
+    return [
+        recipe
+        | {"seed": seed, "status": "trained", "epochs": 5, "train_images": 60_000}
+        | {"test_images": 10_000, "test_correct": correct, "seconds": 9.0}
+        for seed in range(nets)
+    ]
+
+
+def dark(one=88, zero=72):
+    row = {"preparation": "as it is", "chosen": "all", "level": -0.9, "images": 1, "total": 100}
+    return [row | {"digit": digit, "dark": share} for digit, share in enumerate((zero, one))]
+
+
+def layer_times(**changes):
+    seconds = {layer: 1.5 * s for layer, s in paper.table_i().items()} | changes
+    return [
+        {"net": "lenet_atsumi", "batch": 1, "threads": 1, "position": position, "layer": layer}
+        | {"repetition": repetition, "images": 10, "seconds": 10 * value}
+        for position, (layer, value) in enumerate(seconds.items())
+        for repetition in range(2)
+    ]
+
+
+def pruned(highest=(980, 981, 982), random=(960, 962, 963)):
+    row = {"removed": 2, "filters": 6, "fine_tuned": False, "removed_zero_fraction": 0.5}
+    row |= {"layer": "conv1", "layer_macs": 4 * 14_400, "macs": 180_000, "test_images": 1000}
+    whole = {"layer": "none", "removed": 0, "filters": 0, "layer_macs": None}
+    return [
+        row | {"seed": seed, "criterion": criterion, "test_correct": count} | changes
+        for criterion, counts, changes in (
+            ("none", (990, 991, 992), whole),
+            ("highest zero rate", highest, {}),
+            ("random", random, {}),
+        )
+        for seed, count in enumerate(counts)
+    ]
+
+
+def pruned_times(saved=0.1):
+    return [
+        {"layer": layer, "removed": removed, "batch": 1, "threads": 1, "macs": macs}
+        | {"repetition": repetition, "images": 10, "seconds": seconds + 0.001 * repetition}
+        for layer, removed, macs, seconds in (
+            ("none", 0, 281_640, 1.0),
+            ("conv1", 2, 201_640, 1.0 - saved),
+        )
+        for repetition in range(6)
+    ]
+
+
+def net_rates(alexnet=(0.20, 0.61), nets=("alexnet", "vgg16")):
+    return [
+        {"net": net, "seed": 0, "position": p, "layer": f"{p}", "after": "x", "images": 10}
+        | {"zeros": round(rate * 1000), "total": 1000}
+        for net in nets
+        for p, rate in enumerate(alexnet)
+    ]
+
+
+def skippable(shares=(30, 60), nets=("alexnet", "vgg16")):
+    return [
+        {"net": net, "seed": 0, "position": 0, "layer": "x", "op": "conv", "images": 10}
+        | {"macs": 100, "zero_input_macs": share, "padding_macs": 5}
+        for net, share in zip(nets, shares, strict=True)
+    ]
+
+
+def net_trainings():
+    row = {"net": "alexnet", "seed": 0, "input_px": 64, "train_images": 100, "epochs": 1}
+    return [row | {"status": "trained", "test_images": 10, "test_correct": 9, "seconds": 1.0}]
+
+
+def sparse_layers():
+    return [
+        {"net": "alexnet", "batch": 1, "threads": 1, "position": 0, "layer": "x", "method": method}
+        | {"zero_input_share": 0.5, "repetition": 0, "calls": 1, "seconds": seconds}
+        for method, seconds in (("dense", 1.0), ("csr", 2.0))
+    ]
+
+
+def layer_counts(params=(156, 0, 2416, 30_840, 10_164, 850)):
+    row = {"net": "lenet_atsumi", "module_type": "", "op": "conv", "macs": 1, "input_shape": "1"}
+    row |= {"output_shape": "1", "acts": 1, "bytes": 1}
+    return [row | {"position": p, "path": f"{p}", "params": n} for p, n in enumerate(params)]
+
+
+def world(**changes):
+    tables = {
+        "layer_zero_rates": layer_rates(),
+        "filter_zero_rates": filter_rates(),
+        "lenet_trainings": trainings(),
+        "dark_pixels": dark(),
+        "layer_times": layer_times(),
+        "pruned_nets": pruned(),
+        "pruned_times": pruned_times(),
+        "net_zero_rates": net_rates(),
+        "skippable_macs": skippable(),
+        "net_trainings": net_trainings(),
+        "sparse_layers": sparse_layers(),
+        "layer_counts": layer_counts(),
+    }
+    return tables | changes
+
+
+class Tables:
+    """What a check asks of `records.Results`, without files."""
+
+    where = "reference"
+
+    def __init__(self, tables, data=DATA):
+        self.tables, self.data = tables, data
+
+    def table(self, name):
+        self.record(name)
+        return pd.DataFrame(self.tables[name])
+
+    def record(self, name):
+        if name not in self.tables:
+            raise records.MissingTableError(f"no run has written table {name!r}")
+        return {"data": self.data}
+
+    def sha256(self, name):
+        return str(self.record(name) and id(self.tables[name]))
+
+
+CLAIMS = {c.key: c for c in claims.claims(checks.all_checks()) if c.key in relu_zeros.CHECKS}
+
+
+def evaluated(tables, data=DATA):
+    """Key of each claim of the notebook -> (ours, verdict, reason)."""
+    results = Tables(tables, data)
+    return {key: claims.evaluate(claim, results) for key, claim in CLAIMS.items()}
+
+
+# --- the ledger of the notebook --------------------------------------------------------------
+
+INCONSISTENT = {"time_relates_to_multiplications", "run_time_saving_percent"}
+UNDER_PROTOCOL = {
+    "background_share_digit1_percent",
+    "background_share_all_percent",
+    "removed_multiplications_percent",
+    "sparsity_gain_depends",
+}
+
+
+def test_every_testable_row_of_the_notebook_has_a_check_and_no_other():
+    testable = {
+        claim.key
+        for claim in claims.claims(checks.all_checks())
+        if claim.notebook == "03-relu-zero-rates" and claim.testable == "yes"
+    }
+    assert testable == set(CLAIMS) == set(relu_zeros.CHECKS)
+
+
+def expected(key):
+    name = key.partition("/")[2]
+    if name in INCONSISTENT:
+        return "inconsistent in the source"
+    return "reproduced under protocol" if name in UNDER_PROTOCOL else "reproduced"
+
+
+def test_tables_on_which_the_sources_are_right_reproduce_all_but_what_contradicts_itself():
+    found = {key: claims.family(verdict) for key, (_, verdict, _) in evaluated(world()).items()}
+    assert found == {key: expected(key) for key in CLAIMS}
+
+
+def test_through_files_it_is_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "LOCAL_RESULTS", tmp_path / "runs")
+    monkeypatch.setattr(paths, "REFERENCE_RESULTS", tmp_path / "results")
+    run = records.start_run("03-relu-zero-rates", "quick", data=DATA, where="reference")
+    for name, rows in world().items():
+        run.write(name, rows)
+    entries = {e.key: e for e in claims.ledger(notebook="03") if e.key in CLAIMS}
+    assert {k: claims.family(e.verdict) for k, e in entries.items()} == {
+        key: expected(key) for key in CLAIMS
+    }
+    in_memory = evaluated(world())
+    assert {key: entry.reference for key, entry in entries.items()} == {
+        key: ours for key, (ours, _, _) in in_memory.items()
+    }
+
+
+WRONG = {
+    "lenet5_accuracy_percent": {"lenet_trainings": trainings(9_899)},
+    "lenet_accuracy_percent": {"lenet_trainings": trainings(9_000)},
+    "lenet_layers": {"layer_counts": layer_counts((156, 16, 2416, 30_840, 10_164, 850))},
+    "relu_zeroes_negatives": {
+        "layer_zero_rates": [row | {"zeros": 0} if row["layer"] == "fc84" else row
+                             for row in layer_rates()],
+    },
+    **{
+        f"zero_rate_{layer}": {"layer_zero_rates": layer_rates(RATES | {layer: rate + 0.02})}
+        for layer, rate in RATES.items()
+    },
+    "conv2_zero_rate_above_conv1": {
+        "layer_zero_rates": layer_rates(RATES | {"conv1": 0.55, "conv2": 0.35})
+    },
+    "zero_rate_conv1_high_filters": {"filter_zero_rates": filter_rates([0.7, *[0.28] * 5])},
+    "zero_rates_differ_by_filter": {"filter_zero_rates": filter_rates([0.35] * 6)},
+    "zero_rates_alike_in_conv2": {"filter_zero_rates": filter_rates(away=-1)},
+    "deviating_digit": {"filter_zero_rates": filter_rates(profile=(0.02, 0.03, -0.05))},
+    "background_share_digit1_percent": {"dark_pixels": dark(one=90)},
+    "background_share_all_percent": {"dark_pixels": dark(zero=75)},
+    "negative_outputs_low_impact": {"pruned_nets": pruned(highest=(950, 953, 951))},
+    "time_order_conv1_fc120_conv2": {"layer_times": layer_times(conv2=6e-4)},
+    "conv1_dominates_run_time": {"layer_times": layer_times(pool1=1.0)},
+    "conv1_largest_time": {"layer_times": layer_times(pool1=1.0)},
+    "conv1_time_over_second": {"layer_times": layer_times(conv2=8e-4)},
+    **{
+        f"table_i_{layer}_seconds": {"layer_times": layer_times(**{layer: 2.1 * seconds})}
+        for layer, seconds in paper.table_i().items()
+    },
+    "removed_multiplications_percent": {"filter_zero_rates": filter_rates([0.9, 0.9, 0, 0, 0, 0],
+                                                                         (0.0, 0.05, 0.0))},
+    "less_redundancy_faster": {"pruned_times": pruned_times(saved=-0.01)},
+    "alexnet_sparsity_min_percent": {"net_zero_rates": net_rates((0.25, 0.61))},
+    "alexnet_sparsity_max_percent": {"net_zero_rates": net_rates((0.20, 0.69))},
+    "sparsity_gain_depends": {"skippable_macs": skippable((30, 32))},
+    "relu_sparsity_exploitable": {"skippable_macs": skippable((0, 60))},
+}  # fmt: skip
+
+
+def test_every_check_that_tables_can_overturn_is_tried_below():
+    names = {key.partition("/")[2] for key in relu_zeros.CHECKS}
+    assert names - set(WRONG) == INCONSISTENT  # these two do not wait for a measurement
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_other_measurements_overturn_it(name):
+    key = next(key for key in CLAIMS if key.partition("/")[2] == name)
+    _, verdict, reason = claims.evaluate(CLAIMS[key], Tables(world(**WRONG[name])))
+    assert verdict == "differs" and reason
+
+
+# --- thin, missing and made-up data ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("table", list(world()))
+def test_a_table_that_is_missing_leaves_its_claims_untested(table):
+    found = evaluated({name: rows for name, rows in world().items() if name != table})
+    reasons = [reason for _, verdict, reason in found.values() if verdict == claims.NOT_YET]
+    assert reasons and all(table in reason for reason in reasons)
+
+
+THIN = {
+    "no AlexNet": {
+        "net_zero_rates": net_rates(nets=("vgg16",)),
+        "skippable_macs": skippable((30,), ("vgg16",)),
+    },
+    "no timing at batch 1": {"layer_times": [row | {"batch": 64} for row in layer_times()]},
+    "no net without two filters": {
+        "pruned_nets": [row for row in pruned() if row["removed"] != 2],
+        "pruned_times": [row for row in pruned_times() if row["removed"] != 2],
+    },
+    "a single net": {
+        "layer_zero_rates": layer_rates(seeds=1),
+        "filter_zero_rates": [row for row in filter_rates() if row["seed"] == 0],
+        "lenet_trainings": trainings(nets=1),
+        "pruned_nets": [row for row in pruned() if row["seed"] == 0],
+    },
+    "all diverged": {"lenet_trainings": [row | {"status": "diverged"} for row in trainings()]},
+}
+
+
+NOT_TESTED = {
+    "no AlexNet": {
+        "geifman/alexnet_sparsity_min_percent",
+        "geifman/alexnet_sparsity_max_percent",
+        "geifman/sparsity_gain_depends",  # needs two nets
+    },
+    "no timing at batch 1": {
+        key for key in CLAIMS if "table_i_" in key or "time_" in key or "conv1_" in key
+    }
+    - {key for key in CLAIMS if "zero_rate" in key or "run_time_saving" in key},
+    "no net without two filters": {
+        "atsumi2020/less_redundancy_faster",
+        "atsumi2020/negative_outputs_low_impact",
+        "atsumi2020/removed_multiplications_percent",
+        "atsumi2020/run_time_saving_percent",
+    },
+    "a single net": set(),
+    "all diverged": {"atsumi2020/lenet_accuracy_percent", "cheng2025/lenet5_accuracy_percent"},
+}
+
+
+@pytest.mark.parametrize("what", THIN)
+def test_thin_tables_give_a_verdict_or_say_what_is_missing(what):
+    found = evaluated(world(**THIN[what]))
+    assert {k for k, (_, verdict, _) in found.items() if verdict == claims.NOT_YET} == (
+        NOT_TESTED[what]
+    )
+    assert not [key for key, (ours, _, _) in found.items() if "nan" in str(ours).lower()]
+
+
+def test_stand_ins_test_no_zero_rate_but_the_times_are_real():
+    found = evaluated(world(), data=[entry | {"is_stand_in": True} for entry in DATA])
+    for name in ("zero_rate_conv1", "deviating_digit", "background_share_all_percent"):
+        assert found[f"atsumi2020/{name}"][1] == NO_DATA
+    assert found["geifman/alexnet_sparsity_min_percent"][1] == NO_DATA
+    assert found["atsumi2020/table_i_conv1_seconds"][1] == "reproduced"
+
+
+# --- what some verdicts say ------------------------------------------------------------------
+
+
+def of(name, **changes):
+    """(ours, verdict, reason) of one claim."""
+    return claims.evaluate(CLAIMS[name], Tables(world(**changes)))
+
+
+def test_a_rate_that_another_recipe_gives_is_reproduced_under_it():
+    rates = layer_rates(RATES | {"conv1": 0.5}) + layer_rates(recipe=OTHER, seeds=5)
+    ours, verdict, reason = of("atsumi2020/zero_rate_conv1", layer_zero_rates=rates)
+    assert (ours, verdict) == (35.0, "reproduced under protocol adam, he, -1..1")
+    assert "4 of the four" in reason and "50" in reason
+    assert of("atsumi2020/zero_rate_conv2", layer_zero_rates=rates)[1] == "reproduced"
+
+
+def test_a_few_nets_of_another_recipe_do_not_carry_a_verdict():
+    rates = layer_rates(RATES | {"conv1": 0.5}) + layer_rates(recipe=OTHER, seeds=4)
+    assert of("atsumi2020/zero_rate_conv1", layer_zero_rates=rates)[1] == "differs"
+    for nets, expected_ in ((4, (98.0, "differs")), (5, (99.5, "reproduced under protocol"))):
+        rows = trainings(9_800) + trainings(9_950, OTHER, nets)
+        ours, verdict, _ = of("cheng2025/lenet5_accuracy_percent", lenet_trainings=rows)
+        assert (ours, claims.family(verdict)) == expected_
+
+
+def test_contradictions_are_the_papers_own_sums_with_ours_beside():
+    ours, _, reason = of("atsumi2020/run_time_saving_percent")
+    assert "13.0 % of the run, not 9.7" in reason
+    assert ours == pytest.approx(10, abs=0.1)  # what the rebuilt net saved
+    _, _, reason = of("atsumi2020/time_relates_to_multiplications")
+    assert "25,600" in reason and "3.46992E-04" in reason
+    assert "holds with the counts that equations (1) and (2) give" in reason
+
+
+def test_two_filters_are_a_third_and_their_zeros_less():
+    ours, _, reason = of("atsumi2020/removed_multiplications_percent")
+    assert ours == pytest.approx(100 * (0.70 + 0.68) / 6)
+    assert "saves 33.33 %" in reason and "69 %" in reason
+    wrong = WRONG["removed_multiplications_percent"]
+    assert of("atsumi2020/removed_multiplications_percent", **wrong)[0] == 33.33
