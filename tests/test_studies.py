@@ -140,13 +140,13 @@ def test_smaller_nets_of_one_seed(study):
         "train_images": 500,
         "tuning_images": 200,
         "images_per_digit": len(study.chosen) // 10,
-        "removed": {"conv1": [2], "conv2": [6]},
-        "tuned": {"conv1": [2]},
+        "removals": {"conv1": [2], "conv2": [6]},
+        "tunings": {"conv1": [2]},
         "from_scratch": {"conv1": [2]},
         "device": "cpu",
     }
     study.family()
-    rows = checked("pruned_nets", [row | {"seed": 1} for row in pruned_nets_of_seed(config)])
+    rows = checked("pruned_nets", [row | {"seed": 1} for row in pruned_nets_of_seed(**config)])
     # whole and whole tuned; 3 criteria of conv1, tuned too; 3 of conv2; from scratch, both ways
     assert len(rows) == 2 + 3 * 2 + 3 + 2
     whole = rows[(rows["criterion"] == WHOLE) & ~rows["fine_tuned"]]

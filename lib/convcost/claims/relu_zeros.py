@@ -458,7 +458,7 @@ _REPETITIONS = Tolerance(
 )
 _COUNT = Tolerance("the digit that most often comes first", words="the same digit")
 
-_LAYERS = "Zeros per layer, over a hundred seeds"
+_LAYERS = "Zeros per layer, over many seeds"
 _FILTERS = "Zeros per filter and digit"
 _DARK = "Digit 1 and the dark pixels"
 _TABLE_I = "Table I: time per layer"
