@@ -1,7 +1,6 @@
 """Sweeps: nothing done twice, nothing lost, whatever is killed, damaged, slow or full."""
 
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -20,6 +19,7 @@ from convcost.sweep.store import Store
 from convcost.sweep.unit import Unit, provenance, units
 
 POWERS = "sweep_functions:powers"
+TESTS = str(Path(__file__).parent)
 WAYWARD = "sweep_functions:wayward"
 
 
@@ -57,17 +57,16 @@ def workers_of(process: psutil.Process) -> list[psutil.Process]:
     return [child for child in children if "convcost.sweep.worker" in child.cmdline()]
 
 
-def driver(folder: Path, function: str, count: int, before: str = "") -> subprocess.Popen:
+def driver(folder: Path, function: str, count: int) -> subprocess.Popen:
     """Another driver with one worker: a script without a main guard; its last line is JSON."""
     code = (
-        f"{before}\nimport json, sys\nfrom convcost import sweep\n"
+        f"import json, sys\nsys.path.append({TESTS!r})\nfrom convcost import sweep\n"
         f"plan = [{{'n': n}} for n in range({count})]\n"
         "done = sweep.run(sys.argv[1], plan, sys.argv[2], workers=1)\n"
         "print(json.dumps([done.rows.values.tolist(), done.units.reused.tolist()]))"
     )
     return subprocess.Popen(
         [sys.executable, "-c", code, function, str(folder)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -248,23 +247,19 @@ def test_a_unit_that_takes_too_long_is_stopped(tmp_path, traces):
     assert calls(traces) == {"sleeps": 1, "woke": 1}
 
 
-FULL = """
-import resource
+FULL = f"""
+import resource, sys
+from convcost import sweep
+sys.path.append({TESTS!r})
 resource.setrlimit(resource.RLIMIT_FSIZE, (8192, resource.RLIM_INFINITY))
+plan = [{{"how": how}} for how in ("well", "long", "fine")]
+sweep.run("{WAYWARD}", plan, "results", workers=1)
 """
 
 
 def test_a_full_disk_is_an_error_that_names_the_file(tmp_path, traces):
     """The operating system refuses to write more than 8 kB; of three units one needs 20."""
-    code = f"""{FULL}
-from convcost import sweep
-plan = [{{"how": how}} for how in ("well", "long", "fine")]
-sweep.run("{WAYWARD}", plan, "results", workers=1)
-"""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    ran = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment
-    )
+    ran = subprocess.run([sys.executable, "-c", FULL], capture_output=True, text=True, cwd=tmp_path)
     plan = [{"how": how} for how in ("well", "long", "fine")]
     _, long, _ = units(WAYWARD, plan, 1, None)
     assert ran.returncode == 1
@@ -433,12 +428,13 @@ def test_the_time_left_is_that_of_the_longest_worker():
     results = {}
     ledger = SimpleNamespace(results=results, reused={"old"})
     executor = SimpleNamespace(count=2, began=0.0, in_hand=lambda: [("b", 5.0)])
-    costs = {"old": 100.0, "a": 2.0, "b": 3.0, "d": 1.0, "c": 2.0}
+    costs = {"old": 100.0, "a": 2.0, "z": 4.0, "b": 3.0, "d": 1.0, "c": 2.0}
     progress = _Progress(None, 0.0, "f", ledger, costs, executor)
     results["old"] = {"status": "done", "seconds": 1.0}
+    results["a"] = {"status": "done", "seconds": 5.0}
     assert progress.left_s() is None
-    assert progress.text() == "f: 1 of 5 units, too early to say how long it takes"
-    results["a"] = {"status": "done", "seconds": 4.0}
+    assert progress.text() == "f: 2 of 6 units, too early to say how long it takes"
+    results["z"] = {"status": "diverged", "seconds": 7.0}
     assert progress.left_s() == max(2 * 2, 1 + 2)
     assert progress.text().endswith("units a minute, about 0.1 min left")
     costs["e"] = 5.0  # the dearest of those that wait goes to whoever is free: 10 s

@@ -173,8 +173,10 @@ class _Worker:
             self.greet(self.process.stdin)
             for line in self.process.stdout:
                 self.events.put((self, json.loads(line)))
-        except (OSError, ValueError):  # it died while it was spoken to, or in mid-line
+        except OSError:  # it died while it was spoken to
             pass
+        except ValueError:  # it died in mid-line, or says what nobody understands
+            self.process.kill()
         self.process.wait()
         self.errors.seek(0)
         lines = self.errors.read().decode(errors="replace").strip().splitlines()

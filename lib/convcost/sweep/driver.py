@@ -234,7 +234,7 @@ class _Progress(Progress):
         )
 
     def left_s(self) -> float | None:
-        """Seconds until the last unit is done; None before one is.
+        """Seconds until the last unit is done; None before there is one finished for each worker.
 
         The seconds per cost of what this run finished, for what is in hand and then for what
         waits, each given to the first worker that will be free.
@@ -242,7 +242,7 @@ class _Progress(Progress):
         results, costs = self.ledger.results, self.costs
         known = [u for u in results if u not in self.ledger.reused]
         known = [u for u in known if results[u]["status"] != "failed"]
-        if not known:
+        if len(known) < self.executor.count:  # the first to end are the short ones
             return None
         pace = sum(results[u]["seconds"] for u in known) / sum(costs[u] for u in known)
         in_hand = dict(self.executor.in_hand())
