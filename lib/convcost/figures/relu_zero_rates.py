@@ -50,8 +50,8 @@ SPECS: dict[str, FigureSpec] = {
         zero_rates.by_recipe,
         ("layer_zero_rates",),
         _NOTEBOOK,
-        "Zero rates of the four layers for three initialisations and three normalisations, median "
-        "and spread over seeds, with the paper's value as a line.",
+        "Zero rates of the four layers for each initialisation and normalisation, and for other "
+        "ways of training: median and spread over seeds, with the paper's value as a line.",
     ),
     "03-digit-maps": FigureSpec(
         lenet.digit_maps,

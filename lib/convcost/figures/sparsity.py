@@ -64,14 +64,13 @@ def net_zero_rates(net_zero_rates: pd.DataFrame, skippable_macs: pd.DataFrame) -
         )
         axis.set_title(style.net_name(net))
         axis.set_ylim(0, 1.04)
+        axis.set_xlabel("ReLU, in forward order", fontsize=10)
         axis.xaxis.get_major_locator().set_params(integer=True)
         style.percents(axis.yaxis)
         axis.grid(axis="x", visible=False)
         axis.legend(loc="lower right", fontsize=9, ncols=3)
     for axis in axes[:, 0]:
         axis.set_ylabel("zero after ReLU")
-    for axis in axes[-1]:
-        axis.set_xlabel("ReLU, in forward order")
     return figure
 
 
@@ -151,15 +150,12 @@ def _case(axis: plt.Axes, rows: pd.DataFrame, methods: list[str], crossings: pd.
             ideal, dense[mine.index] / mine[0.5], color=colour, marker=style.MARKERS[number],
             markersize=4, linewidth=1.3, label=method,
         )  # fmt: skip
-        pays = np.isfinite(crossings[method])
-        if pays:
+        if np.isfinite(crossings[method]):
             at = 1 / (1 - crossings[method])
-            axis.plot(at, 1, marker="|", color=colour, markersize=14, markeredgewidth=2.5)
-        words = f"pays from {100 * crossings[method]:.0f} %" if pays else "does not pay"
-        axis.text(  # above the ideal, where no curve comes
-            0.04, 0.96 - 0.09 * number, words, transform=axis.transAxes, va="top", color=colour,
-            fontsize=8.5, fontweight="bold",
-        )  # fmt: skip
+            axis.plot(at, 1, marker="|", color=colour, markersize=13, markeredgewidth=2.5)
+    soonest = crossings.idxmin() if crossings.notna().any() else None
+    words = f"{soonest}: from {100 * crossings[soonest]:.0f} %" if soonest else "no method pays"
+    axis.text(0.04, 0.96, words, transform=axis.transAxes, va="top", fontsize=8.5)
 
 
 def _layers(axis: plt.Axes, table: pd.DataFrame) -> None:

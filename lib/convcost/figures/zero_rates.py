@@ -183,42 +183,54 @@ def _place(row: pd.Series) -> str:
 
 
 def by_recipe(layer_zero_rates: pd.DataFrame) -> plt.Figure:
-    """The layers' zero rates for each initialisation and normalisation, median and 5 to 95 %."""
+    """The layers' zero rates for each recipe, median and 5 to 95 %.
+
+    Upper rows: initialisations, trained as the first recipe. Lower rows: other ways of training.
+    The colour and the marker are the normalisation.
+    """
     style.apply()
     table = findings.by_recipe(layer_zero_rates)
-    layers = list(dict.fromkeys(table["layer"]))
-    starts = list(dict.fromkeys(table["initialisation"]))
-    scales = list(dict.fromkeys(table["normalisation"]))
-    offsets = np.linspace(-0.24, 0.24, len(scales)) if len(scales) > 1 else [0.0]
-    figure, axes = plt.subplots(1, len(layers), figsize=(11.5, 3.8), sharex=True, sharey=True)
+    first = table["training"].iloc[0]
+    varied = table["training"] == first
+    table["row"] = table["initialisation"].where(varied, table["training"])
+    layers, rows, scales = (
+        list(dict.fromkeys(table[name])) for name in ("layer", "row", "normalisation")
+    )
+    starts = table.loc[varied, "row"].nunique()
+    of_row = table.groupby("row")["normalisation"].nunique()
+    figure, axes = plt.subplots(
+        1, len(layers), figsize=(11.5, 0.5 * len(rows) + 1.9), sharex=True, sharey=True
+    )
     for axis, layer in zip(axes, layers, strict=True):
-        rows = table[table["layer"] == layer]
-        line = axis.axvline(rows["published"].iloc[0], color=style.PAPER_COLOUR, linewidth=2)
-        for number, (scale, offset) in enumerate(zip(scales, offsets, strict=True)):
-            mine = rows[rows["normalisation"] == scale]
+        mine = table[table["layer"] == layer]
+        line = axis.axvline(mine["published"].iloc[0], color=style.PAPER_COLOUR, linewidth=2)
+        for number, scale in enumerate(scales):
+            points = mine[mine["normalisation"] == scale]
+            beside = 0.26 * (number - (len(scales) - 1) / 2)
             axis.errorbar(
-                mine["median"],
-                [starts.index(start) + offset for start in mine["initialisation"]],
-                xerr=[mine["median"] - mine["p05"], mine["p95"] - mine["median"]],
+                points["median"],
+                [rows.index(row) + beside * (of_row[row] > 1) for row in points["row"]],
+                xerr=[points["median"] - points["p05"], points["p95"] - points["median"]],
                 fmt=style.MARKERS[number],
                 color=style.PALETTE[number],
-                markersize=7,
+                markersize=6.5,
                 elinewidth=2,
                 label=f"images in {scale}",
             )
+        axis.axhline(starts - 0.5, color="0.5", linewidth=1)
         axis.set_title(layer)
         axis.set_xlabel("zero after ReLU")
         style.percents(axis.xaxis)
         axis.locator_params(axis="x", nbins=5)
         axis.grid(axis="y", visible=False)
-    axes[0].set_yticks(range(len(starts)), starts)
-    axes[0].set_ylim(len(starts) - 0.5, -0.5)
+    axes[0].set_yticks(range(len(rows)), rows, fontsize=9.5)
+    axes[0].set_ylim(len(rows) - 0.5, -0.5)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(
         [*handles, line], [*labels, "the paper's one net"], loc="outside upper center",
-        ncols=len(labels) + 1, frameon=False,
+        ncols=len(labels) + 1, frameon=False, title_fontsize=10,
+        title=f"median and 5 to 95 % of {_span(table['seeds'])} nets; upper rows: {first}",
     )  # fmt: skip
-    axes[0].set_ylabel(f"initialisation\n(median and 5 to 95 %\nof {_span(table['seeds'])} nets)")
     return figure
 
 
