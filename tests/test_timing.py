@@ -171,7 +171,7 @@ def test_a_real_block_takes_what_another_clock_says():
     table = interleaved({"sleep": lambda: time.sleep(0.002)}, repetitions=5, min_s=0.01)
     assert (table.seconds >= table.calls * 0.002).all()
     assert (table.calls >= 2).all()
-    assert min(table.seconds / table.calls) < 0.002 * 1.5  # a busy machine wakes it late
+    assert min(table.seconds / table.calls) < 0.002 * 1.5  # the quietest: a busy machine wakes late
 
 
 # --- layer_times -----------------------------------------------------------------------------
@@ -203,7 +203,7 @@ def test_layers_and_the_whole_exactly(clock):
 
 
 def test_sleeping_layers_on_the_real_clock():
-    own = {0.006: [], 0.002: []}  # by a clock of their own
+    own = {0.006: [], 0.002: []}  # what the layers took by a clock of their own
 
     def sleeping(seconds):
         def forward(x):
@@ -215,27 +215,29 @@ def test_sleeping_layers_on_the_real_clock():
         return Calls(forward)
 
     model = nn.Sequential(OrderedDict(a=sleeping(0.006), b=sleeping(0.002)))
-    table = layer_times(model, torch.ones(4, 1, 1, 1), batch=1, repetitions=4, warmup=0)
+    table = layer_times(model, torch.ones(2, 1, 1, 1), batch=1, repetitions=8, warmup=0)
     times = wide(table)
-    assert (times.a >= 4 * 0.006).all() and (times.b >= 4 * 0.002).all()
-    for layer, seconds in (("a", 0.006), ("b", 0.002)):
-        # a pass for the names, then each repetition 4 with stamps and 4 without, in either order
-        walls = [sum(own[seconds][1 + i : 5 + i]) for i in range(0, 8 * 4, 4)]
-        ratios = [
-            min(t / wall for wall in walls[2 * r : 2 * r + 2]) for r, t in times[layer].items()
+    assert (times.a >= 2 * 0.006).all() and (times.b >= 2 * 0.002).all()
+    # one call for the names, then per repetition 2 with stamps and 2 without, either first
+    a, b = ([sum(calls[i : i + 2]) for i in range(1, 4 * 8, 2)] for calls in own.values())
+    whole = [x + y for x, y in zip(a, b, strict=True)]
+    for layer, walls in (("a", a), ("b", b), (NET, whole)):
+        # the quietest repetition: what a busy machine puts between two clocks is no fault of ours
+        off = [
+            abs(t / wall - 1) for r, t in times[layer].items() for wall in walls[2 * r : 2 * r + 2]
         ]
-        assert statistics.median(ratios) < 1.03
-    assert statistics.median((times.a + times.b) / times[NET]) == pytest.approx(1, abs=0.1)
+        assert min(off) < 0.02
 
 
 def test_the_layers_of_a_lenet_make_up_the_net():
     model = nets.build("lenet_atsumi")
-    table = layer_times(model, torch.rand(64, 1, 28, 28), batch=64, repetitions=15)
+    table = layer_times(model, torch.rand(8, 1, 28, 28), batch=8, repetitions=60)
     times = wide(table)
     assert list(table.layer[:13]) == [*model._modules, NET]
-    ratio = statistics.median(times.drop(columns=NET).sum(axis=1) / times[NET])
-    assert 0.7 < ratio < 1.3  # measured 0.95 to 1.05; other work on the machine moves both
-    assert statistics.median(times.conv2) > 5 * statistics.median(times.flatten)
+    # the quietest of the short passes of each kind, on a machine that may do other work
+    together = times.drop(columns=NET).sum(axis=1).min()
+    assert 0.8 < together / times[NET].min() < 1.25
+    assert times.conv2.min() > 5 * times.flatten.min()
 
 
 class Shared(nn.Module):
@@ -283,39 +285,37 @@ def test_a_model_that_is_one_layer():
 
 
 class Counting(nn.Module):
-    """Writes into a buffer and onto itself, in training and in evaluation."""
+    """Writes into a buffer and onto itself; fails in the fourth pass where it is told to."""
 
-    def __init__(self):
+    def __init__(self, fails, modes):
         super().__init__()
         self.register_buffer("calls", torch.zeros(()))
-        self.last = None
-        self.seen = []
+        self.fails, self.last, self.seen, self.modes = fails, None, [], modes
 
     def forward(self, x):
         self.calls += 1
         self.last = x
-        self.seen.append((self.training, torch.is_inference_mode_enabled(), type(self)))
-        if self.calls > 3:
+        self.seen.append(x)
+        self.modes((self.training, torch.is_inference_mode_enabled(), torch.get_num_threads()))
+        if self.fails and self.calls > 3:
             raise MemoryError("full")
         return x.relu_()
 
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_model_is_left_as_found(fails):
-    kept = []
-    model = nn.Sequential(nn.Dropout(), Counting(), nn.BatchNorm1d(2), Calls(kept.append))
+    modes = []
+    model = nn.Sequential(nn.Dropout(), Counting(fails, modes.append), nn.BatchNorm1d(2))
     model[1].register_forward_hook(lambda *args: None)
     kinds = [type(module) for module in model]
     state = {name: value.clone() for name, value in model.state_dict().items()}
     hooks, random_state = len(model[1]._forward_hooks), torch.get_rng_state()
     threads, images = torch.get_num_threads(), -torch.ones(4, 2)
-    wanted = {"batch": 4, "repetitions": 3} if fails else {"batch": 4, "repetitions": 1}
-    with (
-        pytest.raises(ConvcostError, match="MemoryError: full")
-        if fails
-        else (contextlib.nullcontext())
-    ):
-        layer_times(model, images, **wanted, threads=threads + 1, warmup=0)
+    refused = pytest.raises(ConvcostError, match="MemoryError: full")
+    with refused if fails else contextlib.nullcontext():
+        layer_times(model, images, batch=2, repetitions=2, threads=threads + 1, warmup=0)
+    assert set(modes) == {(False, True, threads + 1)}
+    assert len(modes) == (4 if fails else 1 + 2 * 2 * 2)
     assert [type(module) for module in model] == kinds
     assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
     assert model.training and all(module.training for module in model)
