@@ -17,7 +17,6 @@ from torch import nn
 from convcost import (
     compress,
     datasets,
-    machine,
     nets,
     paths,
     sources,
@@ -118,16 +117,16 @@ SCALES = {
         varied_seeds=1,
         recipe=replace(TEXTBOOK, epochs=2),
         other=((replace(TEXTBOOK, epochs=1), 1),),
-        train_images=10_000,
+        train_images=6_000,
         pruned_seeds=2,
         removed={"conv1": (1, 2, 4), "conv2": (6,)},
         tuned={"conv1": (2,)},
         from_scratch={},
-        tuning_images=4_000,
+        tuning_images=2_000,
         repetitions=5,
         processes=1,
         fashion_nets=("alexnet",),
-        fashion_images=1_500,
+        fashion_images=800,
         fashion_recipe=replace(FASHION_RECIPE, epochs=1),
         tried_images=200,
         zero_rates=(0.0, 0.5, 0.8, 0.9, 0.95, 0.99),
@@ -154,7 +153,6 @@ class Study:
         self.scale = scale or SCALES[profile]
         self.mnist = datasets.load("mnist", "train"), datasets.load("mnist", "test")
         self.fashion = datasets.load("fashionmnist", "train"), datasets.load("fashionmnist", "test")
-        self._families: dict[Recipe, training.Family] = {}
 
     @property
     def used(self) -> tuple[Dataset, ...]:
@@ -171,8 +169,7 @@ class Study:
     @cached_property
     def sets(self) -> tuple[Dataset, Dataset]:
         """What the LeNets are trained and tried on."""
-        train, test = self.mnist
-        return _at_most(train, self.scale.train_images), test
+        return _sets("mnist", self.scale.train_images)
 
     @cached_property
     def chosen(self) -> Dataset:
@@ -192,50 +189,76 @@ class Study:
                     yield varied, self.scale.varied_seeds
         yield from self.scale.other
 
-    def family(self, recipe: Recipe | None = None, seeds: int | None = None) -> training.Family:
-        """The LeNets of one recipe, trained where they are not there yet."""
-        recipe = recipe or self.scale.recipe
-        if recipe not in self._families:
-            self._families[recipe] = training.train_many(
-                NET,
-                self.sets,
-                recipe,
-                range(seeds or self.scale.seeds),
-                paths.RAW / "checkpoints",
-                device=self.scale.device,
-                every_s=60,
-            )
-        return self._families[recipe]
+    @cached_property
+    def trainings(self) -> pd.DataFrame:
+        """Every net of the notebook, trained where it is not there yet: a row each."""
+        lenets = [
+            self._lenet(recipe, seed) for recipe, seeds in self.recipes() for seed in range(seeds)
+        ]
+        fashion = [self._fashion(net) for net in self.scale.fashion_nets]
+        done = sweep.run(
+            f"{__name__}:trained_net",
+            lenets + fashion,
+            paths.RAW / "units" / "trainings",
+            version=training.TRAINING_VERSION,
+            data={part.asked: part.sha256 for part in (self.mnist[0], self.fashion[0])},
+            workers=1 if self.scale.device != "cpu" else None,
+            cost=_cost,
+            every_s=60,
+        )
+        return done.rows
 
-    def lenet_trainings(self) -> Iterator[dict]:
+    def _lenet(self, recipe: Recipe, seed: int) -> dict:
+        """The unit of one LeNet."""
+        return {
+            "net": NET,
+            "dataset": "mnist",
+            "recipe": asdict(recipe),
+            "seed": seed,
+            "train_images": self.scale.train_images,
+            "test_images": None,
+            "input_px": None,
+            "device": self.scale.device,
+        }
+
+    def _fashion(self, net: str) -> dict:
+        """The unit of one net on FashionMNIST."""
+        return {
+            "net": net,
+            "dataset": "fashionmnist",
+            "recipe": asdict(self.scale.fashion_recipe),
+            "seed": 0,
+            "train_images": self.scale.fashion_images,
+            "test_images": self.scale.tried_images,
+            "input_px": self.scale.fashion_px,
+            "device": self.scale.device,
+        }
+
+    def lenet(self, recipe: Recipe | None = None, seed: int = 0) -> training.Trained:
+        """One trained LeNet, of the first recipe where none is given."""
+        unit = self._lenet(recipe or self.scale.recipe, seed)
+        return _kept(
+            self.sets, **{name: unit[name] for name in ("net", "recipe", "seed", "device")}
+        )
+
+    def lenet_trainings(self) -> pd.DataFrame:
         """One row a trained LeNet."""
-        for recipe, seeds in self.recipes():
-            family = self.family(recipe, seeds)
-            for row in family.rows.itertuples():
-                if row.status == "failed":
-                    continue  # its reason was printed, and its row in `family.rows` has it
-                yield _named(recipe) | {
-                    "seed": row.seed,
-                    "status": row.status,
-                    "epochs": row.epochs,
-                    "train_images": len(self.sets[0]),
-                    "test_images": len(self.sets[1]),
-                    "test_correct": round(row.test_accuracy * len(self.sets[1])),
-                    "seconds": row.seconds,
-                }
+        rows = self.trainings[self.trainings["net"] == NET]
+        named = pd.DataFrame([_named(Recipe(**recipe)) for recipe in rows["recipe"]], rows.index)
+        return _by_their_names(rows.join(named))
 
     @cached_property
     def _counted(self) -> pd.DataFrame:
         """Zeros per recipe, seed, layer, channel and digit, of all trained LeNets."""
         tables = []
-        for recipe, seeds in self.recipes():
-            family = self.family(recipe, seeds)
-            for seed in family.rows.seed[family.rows.status == "trained"]:
-                trained = family.trained(seed)
-                images = trained.scaling(self.chosen.images)
-                table = zeros.zero_rates(trained.net(), (images, torch.tensor(self.chosen.labels)))
-                table["layer"] = table["layer"].map(table.attrs["after"])
-                tables.append(table.assign(**_named(recipe), seed=seed))
+        nets = self.trainings[self.trainings["net"] == NET]
+        for row in nets[nets["status"] == "trained"].itertuples():
+            recipe = Recipe(**row.recipe)
+            trained = self.lenet(recipe, row.seed)
+            images = trained.scaling(self.chosen.images)
+            table = zeros.zero_rates(trained.net(), (images, torch.tensor(self.chosen.labels)))
+            table["layer"] = table["layer"].map(table.attrs["after"])
+            tables.append(table.assign(**_named(recipe), seed=row.seed))
         return pd.concat(tables).rename(columns={"class": "digit"})
 
     def layer_zero_rates(self) -> pd.DataFrame:
@@ -252,7 +275,7 @@ class Study:
 
     def activation_maps(self) -> Iterator[dict]:
         """The first image of each digit, and its maps in the net of seed 0."""
-        trained = self.family().trained(0)
+        trained = self.lenet()
         net = trained.net()
         digits, places = np.unique(self.chosen.labels, return_index=True)
         inputs = trained.scaling(self.chosen.images[places])
@@ -286,7 +309,8 @@ class Study:
             ):
                 # grey levels 0 to 255 to -1 to 1, as (x - 0.5) / 0.5 does with x of 0 to 1
                 scaled = pixels.astype(np.float32) / 127.5 - 1
-                for row in zeros.dark_pixels(scaled, images.labels, LEVEL).itertuples():
+                labels = images.labels.copy()  # torch wants to be able to write
+                for row in zeros.dark_pixels(scaled, labels, LEVEL).itertuples():
                     yield {
                         "preparation": preparation,
                         "chosen": chosen,
@@ -302,9 +326,7 @@ class Study:
     def _inputs(self, images: int) -> torch.Tensor:
         """As many normalised test images as asked for; a small set comes round again."""
         test = self.mnist[1]
-        return (
-            self.family().trained(0).scaling(test.images[np.resize(np.arange(len(test)), images)])
-        )
+        return self.lenet().scaling(test.images[np.resize(np.arange(len(test)), images)])
 
     def layer_times(self) -> pd.DataFrame:
         """Each layer of the net of seed 0, at batch 1 as in the paper, and at 64."""
@@ -313,7 +335,7 @@ class Study:
             images = self._inputs(-(-TIMED_IMAGES // batch) * batch)
             tables.append(
                 timing.layer_times(
-                    self.family().net(0),
+                    self.lenet().net(),
                     images,
                     batch=batch,
                     repetitions=self.scale.repetitions,
@@ -333,13 +355,13 @@ class Study:
 
     def pruned_nets(self) -> pd.DataFrame:
         """Nets of the first recipe without some filters: which, how many, what is left."""
-        self.family()  # trained here, where all cores are at it
+        self.trainings  # noqa: B018 - trained here, where all cores are at it
         scale = self.scale
         plan = [
             {
                 "seed": seed,
                 "recipe": asdict(scale.recipe),
-                "train_images": len(self.sets[0]),
+                "train_images": scale.train_images,
                 "tuning_images": min(scale.tuning_images, len(self.sets[0])),
                 "images_per_digit": len(self.chosen) // len(self.chosen.classes),
                 "removals": {layer: list(counts) for layer, counts in scale.removed.items()},
@@ -362,7 +384,7 @@ class Study:
 
     def pruned_times(self) -> pd.DataFrame:
         """The whole net and each smaller one, in turns; which filters went does not matter."""
-        net = self.family().net(0)
+        net = self.lenet().net()
         shapes = {(WHOLE, 0): net}
         for layer, counts in self.scale.removed.items():
             for removed in counts:
@@ -389,45 +411,23 @@ class Study:
     @cached_property
     def fashion_sets(self) -> tuple[Dataset, Dataset]:
         """What AlexNet and the others are trained and tried on."""
-        train, test = self.fashion
-        side = self.scale.fashion_px
-        return (
-            _at_most(train, self.scale.fashion_images).resized(side),
-            _at_most(test, self.scale.tried_images).resized(side),
-        )
+        scale = self.scale
+        return _sets("fashionmnist", scale.fashion_images, scale.tried_images, scale.fashion_px)
 
     @cached_property
     def fashion_trained(self) -> dict[str, training.Trained]:
-        """The nets trained on FashionMNIST, by name; from the disk where they are there."""
-        on_cpu = self.scale.device == "cpu"
-        execution = Execution(
-            device=self.scale.device,
-            threads=machine.usable_cores(1) or 1,
-            bf16=not on_cpu or _cpu_has_bf16(),
-        )
+        """The nets trained on FashionMNIST, by name."""
+        rows = self.trainings[self.trainings["dataset"] == "fashionmnist"]
+        chosen = ("net", "recipe", "seed", "device")
         return {
-            net: training.kept(
-                paths.RAW / "checkpoints", net, self.fashion_sets, self.scale.fashion_recipe, 0,
-                execution=execution,
-            )
-            for net in self.scale.fashion_nets
-        }  # fmt: skip
+            row["net"]: _kept(self.fashion_sets, **{name: row[name] for name in chosen})
+            for row in rows[rows["status"] == "trained"].to_dict("records")
+        }
 
-    def net_trainings(self) -> Iterator[dict]:
+    def net_trainings(self) -> pd.DataFrame:
         """One row a net trained on FashionMNIST."""
-        train, test = self.fashion_sets
-        for net, trained in self.fashion_trained.items():
-            yield {
-                "net": net,
-                "seed": trained.seeds["seed"],
-                "input_px": self.scale.fashion_px,
-                "train_images": len(train),
-                "epochs": len(trained.test_accuracy),
-                "status": trained.status,
-                "test_images": len(test),
-                "test_correct": round(trained.test_accuracy[-1] * len(test)),
-                "seconds": trained.seconds,
-            }
+        rows = self.trainings[self.trainings["dataset"] == "fashionmnist"]
+        return _by_their_names(rows)
 
     def net_zero_rates(self) -> Iterator[dict]:
         """One row a ReLU of each net trained on FashionMNIST."""
@@ -448,7 +448,7 @@ class Study:
 
     def _all_trained(self) -> Iterator[tuple[str, training.Trained, Dataset]]:
         """LeNet of seed 0 and the nets on FashionMNIST, with the images to try them on."""
-        yield NET, self.family().trained(0), self.chosen
+        yield NET, self.lenet(), self.chosen
         for net, trained in self.fashion_trained.items():
             yield net, trained, self.fashion_sets[1]
 
@@ -567,7 +567,72 @@ def _call(function, given):
     return call
 
 
-# --- one seed's smaller nets, in a worker --------------------------------------------------------
+# --- in a worker: one training ---------------------------------------------------------------
+
+
+def trained_net(
+    net: str,
+    dataset: str,
+    recipe: dict,
+    seed: int,
+    train_images: int | None,
+    test_images: int | None,
+    input_px: int | None,
+    device: str,
+) -> list[dict]:
+    """One net, trained and kept, as `Study.trainings` plans it: how it went."""
+    sets = _sets(dataset, train_images, test_images, input_px)
+    trained = _kept(sets, net=net, recipe=recipe, seed=seed, device=device)
+    return [
+        {
+            "status": trained.status,
+            "epochs": len(trained.test_accuracy),
+            "trained_on": len(sets[0]),
+            "tried_on": len(sets[1]),
+            "side_px": sets[0].images.shape[-1],
+            "test_correct": trained.record["history"]["test_correct"][-1],
+            "seconds": trained.seconds,
+        }
+    ]
+
+
+def _kept(sets, *, net: str, recipe: dict, seed: int, device: str) -> training.Trained:
+    # LeNet is too small for bfloat16 to pay, and the other nets too large to do without it
+    wide = net != NET and (device != "cpu" or _cpu_has_bf16())
+    return training.kept(
+        paths.RAW / "checkpoints", net, sets, Recipe(**recipe), seed,
+        execution=Execution(device=device, bf16=wide),
+    )  # fmt: skip
+
+
+@cache
+def _sets(
+    dataset: str,
+    train_images: int | None = None,
+    test_images: int | None = None,
+    input_px: int | None = None,
+) -> tuple[Dataset, Dataset]:
+    """Both splits, cut and resized; loaded once a process."""
+    both = []
+    for split, images in (("train", train_images), ("test", test_images)):
+        part = _at_most(datasets.load(dataset, split), images)
+        both.append(part if input_px is None else part.resized(input_px))
+    return tuple(both)
+
+
+def _cost(unit: dict) -> float:
+    """What a training takes, relative to others: multiply-adds, and what each batch costs."""
+    side = unit["input_px"] or nets.get(unit["net"]).input_shape[-1]
+    images = (unit["train_images"] or 60_000) * unit["recipe"]["epochs"]
+    return images * (_macs_of(unit["net"], side) + 1e6)
+
+
+@cache
+def _macs_of(net: str, side: int) -> int:
+    return count(nets.build(net, in_channels=1, device="meta"), (1, side, side)).macs
+
+
+# --- in a worker: one seed's smaller nets ----------------------------------------------------
 
 PRUNING_VERSION = 1  # raise it when the rows of `pruned_nets_of_seed` change
 
@@ -575,7 +640,7 @@ PRUNING_VERSION = 1  # raise it when the rows of `pruned_nets_of_seed` change
 def pruned_nets_of_seed(
     seed: int,
     recipe: dict,
-    train_images: int,
+    train_images: int | None,
     tuning_images: int,
     images_per_digit: int,
     removals: dict[str, list[int]],
@@ -589,9 +654,9 @@ def pruned_nets_of_seed(
     are counted on; accuracy is that of the whole test split. Fine-tuning is `FINE_TUNING`, with
     the order of the images drawn from the same seed for every net, the whole one included.
     """
-    sets = _mnist(train_images)
+    sets = _sets("mnist", train_images)
+    trained = _kept(sets, net=NET, recipe=recipe, seed=seed, device=device)
     recipe = Recipe(**recipe)
-    trained = training.kept(paths.RAW / "checkpoints", NET, sets, recipe, seed)
     net = trained.net()
     chosen = sets[1].first(images_per_digit, of_each_class=True)
     images = trained.scaling(chosen.images)
@@ -641,13 +706,6 @@ def pruned_nets_of_seed(
     return rows
 
 
-@cache
-def _mnist(train_images: int) -> tuple[Dataset, Dataset]:
-    """The sets of `Study.sets`, loaded once a process."""
-    train, test = datasets.load("mnist", "train"), datasets.load("mnist", "test")
-    return _at_most(train, train_images), test
-
-
 def _with_new_weights(model: nn.Module, seed: int) -> nn.Module:
     """The same layers with weights as torch draws them, from a seed of their own."""
     with torch.random.fork_rng(devices=[]):
@@ -680,6 +738,12 @@ def _macs(model: nn.Module, layer: str | None = None) -> int:
 def _at_most(dataset: Dataset, images: int | None) -> Dataset:
     """The first `images` of a set; the set itself where it has no more, or for None."""
     return dataset if images is None or images >= len(dataset) else dataset.first(images)
+
+
+def _by_their_names(trainings: pd.DataFrame) -> pd.DataFrame:
+    """What a training really had, under the names of the tables, in place of what it asked for."""
+    had = {"trained_on": "train_images", "tried_on": "test_images", "side_px": "input_px"}
+    return trainings.drop(columns=list(had.values())).rename(columns=had)
 
 
 def _named(recipe: Recipe) -> dict[str, str]:
