@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from convcost import datasets, nets, paths, records, sources
+from convcost import datasets, nets, paths, records, sources, sparse
 from convcost.studies import relu_zeros
 from convcost.studies.relu_zeros import SCALES, WHOLE, Study, pruned_nets_of_seed
 from convcost.training import Recipe
@@ -26,8 +26,9 @@ TINY = replace(
     from_scratch={"conv1": (2,)},
     tuning_images=200,
     repetitions=2,
-    fashion_nets=("alexnet",),
+    fashion_nets=("squeezenet1_1",),
     fashion_images=64,
+    fashion_px=32,
     fashion_recipe=replace(relu_zeros.FASHION_RECIPE, epochs=1),
     tried_images=20,
     zero_rates=(0.0, 0.9),
@@ -172,27 +173,32 @@ def test_smaller_nets_of_one_seed(study, checked):
     assert (highest["layer_macs"] == 24 * 24 * 5 * 5 * 4).all()
 
 
-def test_other_nets_and_sparse_execution(study, checked):
+def test_other_nets_and_sparse_execution(study, checked, monkeypatch):
+    monkeypatch.setattr(relu_zeros, "SPARSE_CASES", {"small": (4, 20, 6)})
     (training,) = checked("net_trainings", study.net_trainings()).to_dict("records")
-    assert (training["net"], training["input_px"], training["train_images"]) == ("alexnet", 64, 64)
+    seen = training["net"], training["input_px"], training["train_images"]
+    assert seen == ("squeezenet1_1", 32, 64)
     rates = checked("net_zero_rates", study.net_zero_rates())
-    assert len(rates) == 7 and rates["after"].tolist()[0] == "features.0"
+    # SqueezeNet: ReLU after each of 26 convolutions
+    assert len(rates) == 26 and rates["after"].tolist()[0] == "features.0"
     skippable = checked("skippable_macs", study.skippable_macs())
-    assert skippable.groupby("net").size().to_dict() == {"alexnet": 8, relu_zeros.NET: 5}
+    assert skippable.groupby("net").size().to_dict() == {"squeezenet1_1": 26, relu_zeros.NET: 5}
     timed = checked("sparse_layers", study.sparse_layers())
     assert {"dense"} < set(timed["method"])
     assert set(timed["batch"][timed["net"] == relu_zeros.NET]) == {1, 64}
     swept = checked("sparse_sweep", study.sparse_sweep())
-    assert set(swept["case"]) == set(relu_zeros.SPARSE_CASES)
+    assert set(swept["case"]) == {"small"} and set(swept["method"]) == set(sparse.METHODS)
     assert set(swept["zero_rate"]) == set(TINY.zero_rates)
 
 
 def test_the_cases_of_the_sweep_are_the_layers_they_are_named_after():
     lenet, alexnet = (nets.build(name, device="meta") for name in ("lenet_atsumi", "alexnet"))
     for case, layer, positions in (
+        ("LeNet fc120, batch 1", lenet.fc120, 1),
         ("LeNet fc120, batch 64", lenet.fc120, 64),
         ("LeNet conv2, batch 1", lenet.conv2, 8 * 8),
         ("AlexNet fc6, batch 1", alexnet.classifier[1], 1),
+        ("AlexNet fc6, batch 8", alexnet.classifier[1], 8),
         ("AlexNet conv3, batch 1", alexnet.features[6], 13 * 13),
     ):
         weight = layer.weight
