@@ -449,7 +449,7 @@ def test_each_shape_says_from_which_zero_rate_a_method_pays(whole):
     sweep.loc[sums, "seconds"] *= 4.0 ** -(rate[sums] / 0.75)
     figure = sparsity.sparse_speed_up(sweep, whole["sparse_layers"])
     for axis in figure.axes[:6]:
-        assert [text.get_text() for text in axis.texts] == ["row sums: from 38 %"]
+        assert [text.get_text() for text in axis.texts] == ["pays from 38 %\n(row sums)"]
         marks = [line.get_xdata()[0] for line in axis.lines if line.get_marker() == "|"]
         assert marks == pytest.approx([1 / (1 - 0.375)])
         curves = {line.get_label(): line for line in axis.lines}

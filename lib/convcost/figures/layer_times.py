@@ -117,7 +117,7 @@ def cold_start(cold_layer_times: pd.DataFrame) -> plt.Figure:
     left.set_xlabel(f"time of a call; fresh processes: {processes}, and their median")
     images = sources.value("atsumi2020", "timing_images")
     right.set_xlabel(f"time of one image, mean of {images:,} images")
-    style.durations(left.xaxis, 1)
+    style.durations(left.xaxis)
     style.durations(right.xaxis)
     for axis in (left, right):
         axis.grid(axis="y", visible=False)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from convcost import ops, sources
 from convcost.figures import style
+from convcost.units import scaled
 
 # Zeros dark, all else from orange to white: told apart by the colour-blind, and in grey print.
 ZERO_COLOUR = "#01457a"
@@ -110,7 +111,7 @@ def structure() -> plt.Figure:
     ]
     bars = lower.bar(
         [centre for centre, _ in weighted],
-        [block.macs / 1000 for _, block in weighted],
+        [scaled(block.macs, "K") for _, block in weighted],
         width=9,
         color=[style.OP_COLOURS[_kind(block)] for _, block in weighted],
         hatch=["//" if _kind(block) == "linear" else "" for _, block in weighted],
@@ -118,7 +119,7 @@ def structure() -> plt.Figure:
     )
     products = [f"{block.product}\n= {block.macs:,}" for _, block in weighted]
     lower.bar_label(bars, products, padding=2, fontsize=8.5, bbox=_ON_WHITE)
-    lower.set_ylim(0, 1.35 * max(block.macs for block in blocks) / 1000)
+    lower.set_ylim(0, 1.35 * scaled(max(block.macs for block in blocks), "K"))
     lower.set_xlim(-4, left - _GAP_PX + 8)
     lower.set_xticks([])
     lower.set_ylabel("multiplications,\none image, thousands")

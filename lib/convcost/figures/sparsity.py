@@ -154,8 +154,11 @@ def _case(axis: plt.Axes, rows: pd.DataFrame, methods: list[str], crossings: pd.
             at = 1 / (1 - crossings[method])
             axis.plot(at, 1, marker="|", color=colour, markersize=13, markeredgewidth=2.5)
     soonest = crossings.idxmin() if crossings.notna().any() else None
-    words = f"{soonest}: from {100 * crossings[soonest]:.0f} %" if soonest else "no method pays"
-    axis.text(0.04, 0.96, words, transform=axis.transAxes, va="top", fontsize=8.5)
+    words = f"pays from {100 * crossings[soonest]:.0f} %\n({soonest})" if soonest else "never pays"
+    axis.text(
+        0.04, 0.96, words, transform=axis.transAxes, va="top", fontsize=8.5,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+    )  # fmt: skip
 
 
 def _layers(axis: plt.Axes, table: pd.DataFrame) -> None:

@@ -74,9 +74,11 @@ def percents(axis, symbol: str = "%") -> None:
     axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.6g} {symbol}"))
 
 
-def durations(axis, *marks: float) -> None:
-    """A logarithmic x or y axis of seconds, labelled in s, ms, µs or ns at so many of a decade."""
+def durations(axis) -> None:
+    """A logarithmic x or y axis of seconds, labelled in s, ms, µs or ns; call it after drawing."""
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-    axis.set_major_locator(LogLocator(10, subs=marks or (1.0, 3.0), numticks=12))
+    low, high = axis.get_view_interval()
+    marks = (1.0, 3.0) if high < 2000 * low else (1.0,)
+    axis.set_major_locator(LogLocator(10, subs=marks, numticks=15))
     axis.set_major_formatter(EngFormatter(unit="s"))
     axis.set_minor_formatter(NullFormatter())
