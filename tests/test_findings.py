@@ -570,7 +570,7 @@ def test_ideal_and_real_speed_up_of_layers_and_net():
     table = pd.DataFrame(
         [
             *layer(0, 0.0, dense=1.0, csr=3.0, columns=2.0),
-            *layer(1, 0.75, dense=4.0, csr=1.0, columns=2.0),
+            *layer(1, 0.75, **{"dense": 9.0, "dense, packed": 4.0, "csr": 1.0, "columns": 2.0}),
             *layer(2, 0.5, dense=2.0),  # no sparse method can do it
         ]
     )

@@ -1,5 +1,6 @@
 """Layers that skip zeros give what the dense ones give, and really skip: counted, and poisoned."""
 
+import copy
 import doctest
 import random
 import warnings
@@ -16,6 +17,7 @@ from convcost.zeros import skippable_macs
 
 EVERY_ZERO = ["csr (torch)", "csr (scipy)", "row sums", "row sums, blocked"]
 SKIPPING = ["gather", *EVERY_ZERO]
+PRODUCTS = ["dense", *SKIPPING]  # what a bare product and a linear layer can do
 
 CONVS = {
     "plain": dict(kernel_size=3),
@@ -51,6 +53,15 @@ def activations(*shape, zeros="some", seed=0):
     return values
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads of so small layers wait for each other, on a busy machine for seconds."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def counted(monkeypatch):
     """How many nonzeros each product was given."""
@@ -71,6 +82,11 @@ def test_examples():
     assert result.failed == 0
 
 
+def test_dense_methods_are_known_by_their_names():
+    """`findings`, which has no torch, tells them so."""
+    assert tuple(method for method in METHODS if method.startswith("dense")) == sparse.DENSE
+
+
 # ---------------------------------------------------------------- the same results
 
 
@@ -78,24 +94,22 @@ def test_examples():
 @pytest.mark.parametrize("name", CONVS)
 @pytest.mark.parametrize("method", METHODS)
 def test_a_convolution_is_that_of_torch(method, name, zeros):
-    layer = seeded(nn.Conv2d(3, 5, **CONVS[name]).double())
-    call = prepare(layer, method)
+    layer = seeded(nn.Conv2d(3, 5, **CONVS[name]))
+    exact = copy.deepcopy(layer).double()
     for images in (1, 8):
-        x = activations(images, 3, 9, 7, zeros=zeros).double()
-        expected = layer(x).detach()
-        out = call(x)
-        assert out.shape == expected.shape
-        torch.testing.assert_close(out, expected, rtol=1e-10, atol=1e-10)
-        torch.testing.assert_close(
-            prepare(layer.float(), method)(x.float()), expected.float(), rtol=1e-5, atol=1e-5
-        )
-        layer.double()
+        x = activations(images, 3, 9, 7, zeros=zeros)
+        expected = exact(x.double()).detach()
+        out = prepare(layer, method)(x)
+        torch.testing.assert_close(out, expected.float(), rtol=1e-5, atol=1e-5)
+        if method != "dense, packed":
+            out = prepare(exact, method)(x.double())
+            torch.testing.assert_close(out, expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("zeros", ["some", "none", "all"])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("outputs", [1, sparse.PANEL, 2 * sparse.PANEL + 1])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", PRODUCTS)
 def test_a_linear_layer_is_that_of_torch(method, outputs, bias, zeros):
     layer = seeded(nn.Linear(20, outputs, bias=bias).double())
     call = prepare(layer, method)
@@ -125,6 +139,10 @@ def test_the_order_in_memory_does_not_matter(method):
     call = prepare(conv, method)
     torch.testing.assert_close(call(x.to(memory_format=torch.channels_last)), call(x))
     torch.testing.assert_close(call(x.transpose(2, 3).contiguous().transpose(2, 3)), call(x))
+
+
+@pytest.mark.parametrize("method", PRODUCTS)
+def test_the_order_in_memory_of_a_matrix_does_not_matter(method):
     weight, matrix = torch.randn(4, 6), activations(5, 6)
     multiply = product(weight.t().contiguous().t(), method)
     torch.testing.assert_close(multiply(matrix.t().contiguous().t()), matrix @ weight.t())
@@ -147,12 +165,12 @@ def test_nothing_that_is_given_changes(method):
     assert torch.get_num_threads() == threads and torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("method", SKIPPING)
+@pytest.mark.parametrize("method", [*SKIPPING, "dense, packed"])
 def test_weights_are_those_of_the_day(method):
     for layer, x in (
-        (seeded(nn.Linear(3, 1)), activations(2, 3)),  # one output: its transpose is no copy
         (seeded(nn.Conv2d(3, 4, 1)), activations(2, 3, 2, 2)),
-    ):
+        (seeded(nn.Linear(3, 1)), activations(2, 3)),  # one output: its transpose is no copy
+    )[: 2 if method in SKIPPING else 1]:
         call = prepare(layer, method)
         before = call(x)
         with torch.no_grad():
@@ -164,7 +182,7 @@ def test_weights_are_those_of_the_day(method):
 def test_no_warning_reaches_the_user():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for method in METHODS:
+        for method in PRODUCTS:
             product(torch.ones(2, 3), method)(torch.ones(4, 3))
 
 
@@ -229,10 +247,11 @@ def test_gather_skips_what_is_zero_in_the_whole_batch(monkeypatch):
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("method", METHODS)
 def test_what_is_no_number_does_not_vanish(method, bad):
-    linear, x = seeded(nn.Linear(4, 3)), activations(3, 4)
-    linear.weight.data[0] = 0  # times infinity is NaN
-    x[1, 2] = bad
-    torch.testing.assert_close(prepare(linear, method)(x), linear(x).detach(), equal_nan=True)
+    if method in PRODUCTS:
+        linear, x = seeded(nn.Linear(4, 3)), activations(3, 4)
+        linear.weight.data[0] = 0  # times infinity is NaN
+        x[1, 2] = bad
+        torch.testing.assert_close(prepare(linear, method)(x), linear(x).detach(), equal_nan=True)
     conv, x = seeded(nn.Conv2d(2, 3, 3, padding=1)), activations(1, 2, 5, 5)
     x[0, 1, 2, 2] = bad
     out, expected = prepare(conv, method)(x), conv(x).detach()
@@ -289,13 +308,25 @@ def test_layers_that_only_dense_takes(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_inputs_that_do_not_fit(method):
-    """embedding_bag would take a matrix of fewer columns without a word."""
-    conv, linear = prepare(nn.Conv2d(3, 4, 3), method), prepare(nn.Linear(5, 4), method)
-    multiply = product(torch.ones(4, 5), method)
+    conv = prepare(nn.Conv2d(3, 4, 3), method)
+    for x in (
+        torch.ones(3, 6, 6),
+        torch.ones(1, 2, 6, 6),
+        torch.ones(1, 3, 6, 6).double(),
+        torch.ones(1, 3, 6, 6, device="meta"),
+    ):
+        with pytest.raises(BadInputError, match=r"is expected"):
+            conv(x)
+    if method in EVERY_ZERO:
+        with pytest.raises(BadInputError, match="kernel of 3"):
+            conv(torch.ones(1, 3, 2, 6))
+
+
+@pytest.mark.parametrize("method", PRODUCTS)
+def test_matrices_that_do_not_fit(method):
+    """embedding_bag would take one of fewer columns without a word."""
+    linear, multiply = prepare(nn.Linear(5, 4), method), product(torch.ones(4, 5), method)
     for call, x in (
-        (conv, torch.ones(3, 6, 6)),
-        (conv, torch.ones(1, 2, 6, 6)),
-        (conv, torch.ones(1, 3, 6, 6).double()),
         (linear, torch.ones(2, 4)),
         (linear, torch.tensor(1.0)),
         (linear, torch.ones(2, 5, dtype=torch.int64)),
@@ -306,13 +337,27 @@ def test_inputs_that_do_not_fit(method):
     ):
         with pytest.raises(BadInputError, match=r"is expected"):
             call(x)
-    if method in EVERY_ZERO:
-        with pytest.raises(BadInputError, match="kernel of 3"):
-            conv(torch.ones(1, 3, 2, 6))
+
+
+def test_what_cannot_be_packed(monkeypatch):
+    with pytest.raises(BadInputError, match="a float32 Conv2d can be packed"):
+        prepare(nn.Linear(2, 2), "dense, packed")
+    with pytest.raises(BadInputError, match=r"in torch\.float64"):
+        prepare(nn.Conv2d(2, 2, 1).double(), "dense, packed")
+    with pytest.raises(BadInputError, match="is for convolutions; choose one of: dense, gather"):
+        product(torch.ones(2, 2), "dense, packed")
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    with pytest.raises(BadInputError, match="no oneDNN"):
+        prepare(nn.Conv2d(2, 2, 1), "dense, packed")
+
+
+def test_groups_can_be_packed():
+    layer, x = seeded(nn.Conv2d(4, 6, 3, groups=2, padding=1)), activations(2, 4, 5, 5)
+    torch.testing.assert_close(prepare(layer, "dense, packed")(x), layer(x).detach())
 
 
 def test_unknown_names_and_numbers():
-    with pytest.raises(BadInputError, match=r"no method 'csr'; choose one of: dense, gather, csr"):
+    with pytest.raises(BadInputError, match=r"no method 'csr'; choose one of: dense, "):
         prepare(nn.Linear(2, 2), "csr")
     with pytest.raises(BadInputError, match=r"no method 'fast'"):
         product(torch.ones(2, 2), "fast")
@@ -402,7 +447,7 @@ def test_layers_one_by_one_are_the_net():
     assert [layer for layer, *_ in found] == ["conv1", "conv2", "fc120", "fc84", "fc10"]
     assert torch.equal(found[0][3], images)
     logits = model(images).detach()
-    for method in METHODS:
+    for method in PRODUCTS:
         _, _, last, x = found[-1]
         torch.testing.assert_close(prepare(last, method)(x), logits, rtol=1e-5, atol=1e-5)
 

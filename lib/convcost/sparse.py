@@ -22,6 +22,8 @@ from convcost.probe import as_found, every_module, watch
 
 METHODS: dict[str, str] = {
     "dense": "skips nothing: the layer as torch runs it",
+    "dense, packed": "skips nothing: a convolution whose weights are put into the order of "
+    "oneDNN's kernels once, where torch does it in every call or takes a slower kernel",
     "gather": "skips inputs that are zero in the whole batch: columns of a linear layer's input, "
     "channels of a convolution's; a dense product of the rest with the rest of the weights",
     "csr (torch)": "skips every zero: torch's compressed sparse rows times the dense weights",
@@ -34,9 +36,11 @@ METHODS: dict[str, str] = {
 }
 """Name -> what it skips, and how. Those that skip every zero turn a convolution into a matrix
 product first (one row for each output position), and do the same multiplications: all with a
-nonzero input. They differ in speed alone.
+nonzero input. They differ in speed alone. A fair comparison is with the faster of the dense ones:
+for small maps torch's own convolution takes several times as long as the packed one.
 """
 
+DENSE = ("dense", "dense, packed")
 PANEL = 128  # outputs: 64 to 256 are equally fast, more no longer fit into the cache
 _BLOCK = 1 << 20  # elements of a convolution's input matrix that are in memory at a time
 
@@ -50,7 +54,9 @@ def prepare(layer: nn.Conv2d | nn.Linear, method: str) -> Callable[[Tensor], Ten
     What comes out: a function of the layer's input, (N, C, H, W) for a convolution, (…,
     in_features) for a linear layer, whose value is the layer's output, bias included, up to
     rounding. A convolution's is in channels-last order in memory, except by "dense" and "gather".
-    It needs no gradients and gives none: it runs in `torch.inference_mode()`.
+    It needs no gradients and gives none: it runs in `torch.inference_mode()`, which to enter costs
+    microseconds. To time it, be in that mode already, and give it one new input after the other: of
+    the same one, the few weights that are needed wait in the cache.
 
     The weights are copied and put in order here, once; everything that depends on the input, so
     above all the search for its zeros, is done in every call. Later changes of the layer reach
@@ -64,9 +70,10 @@ def prepare(layer: nn.Conv2d | nn.Linear, method: str) -> Callable[[Tensor], Ten
     layer. One of the weights could meet a skipped zero and vanish: it is refused.
 
     Refused with `BadInputError`: an unknown method; anything but a Conv2d or Linear with the
-    forward of those, in float32 or float64, on the CPU; by the methods that skip zeros, groups
-    other than 1, hooks (they would not run), weights that are not finite; later an input of
-    another shape, dtype or device than the layer's.
+    forward of those, in float32 or float64, on the CPU; by all but "dense", hooks (they would not
+    run); by the methods that skip zeros, groups other than 1 and weights that are not finite; by
+    "dense, packed", a linear layer, float64, a torch without oneDNN; later an input of another
+    shape, dtype or device than the layer's.
 
     Source: atsumi2020, section III.C, takes for granted that skipped multiplications are saved
     time.
@@ -80,6 +87,8 @@ def prepare(layer: nn.Conv2d | nn.Linear, method: str) -> Callable[[Tensor], Ten
     linear = isinstance(layer, nn.Linear)
     if method == "dense":
         compute = layer
+    elif method == "dense, packed":
+        compute = _packed(layer)
     elif linear:
         compute = _linear(layer, method)
     elif method == "gather":
@@ -100,10 +109,15 @@ def product(weight: Tensor, method: str) -> Callable[[Tensor], Tensor]:
     >>> product(torch.tensor([[1.0, 10.0, 100.0]]), "csr (scipy)")(torch.tensor([[0.0, 2.0, 3.0]]))
     tensor([[320.]])
     """
+    _check_method(method)
     _check_weight(weight, method)
     if weight.ndim != 2:
         raise BadInputError(
             f"the weight has the shape {tuple(weight.shape)}: (outputs, inputs) is expected"
+        )
+    if method not in _MULTIPLY:
+        raise BadInputError(
+            f"{method!r} is for convolutions; choose one of: {', '.join(_MULTIPLY)}"
         )
     return _guarded(_MULTIPLY[method](weight.detach()), weight, ("rows", weight.shape[1]))
 
@@ -181,30 +195,33 @@ def layer_inputs(model: nn.Module, images: Tensor) -> list[tuple[str, str, nn.Mo
 # ---------------------------------------------------------------- what is given
 
 
+def _check_method(method: str) -> None:
+    if method not in METHODS:
+        raise BadInputError(f"no method {method!r}; choose one of: {', '.join(METHODS)}")
+
+
 def _check_layer(layer, method: str) -> None:
+    _check_method(method)
     kind = next((k for k in (nn.Conv2d, nn.Linear) if isinstance(layer, k)), None)
     if kind is None or type(layer).forward is not kind.forward:
         raise BadInputError(
             f"{type(layer).__name__} cannot be prepared: an nn.Conv2d or nn.Linear is expected, or "
             "a subclass that keeps its forward"
         )
-    if method != "dense":
-        if layer._forward_hooks or layer._forward_pre_hooks:
-            raise BadInputError(f"{layer} has hooks, which {method!r} would not run: remove them")
-        if getattr(layer, "groups", 1) != 1:
-            raise BadInputError(f"{layer} has several groups, which only 'dense' can do")
+    if method != "dense" and (layer._forward_hooks or layer._forward_pre_hooks):
+        raise BadInputError(f"{layer} has hooks, which {method!r} would not run: remove them")
+    if method not in DENSE and getattr(layer, "groups", 1) != 1:
+        raise BadInputError(f"{layer} has several groups, which only dense methods can do")
     _check_weight(layer.weight, method)
 
 
 def _check_weight(weight: Tensor, method: str) -> None:
-    if method not in METHODS:
-        raise BadInputError(f"no method {method!r}; choose one of: {', '.join(METHODS)}")
     if weight.device.type != "cpu" or weight.dtype not in (torch.float32, torch.float64):
         raise BadInputError(
             f"the weights are {weight.dtype} on {weight.device}: torch.float32 or torch.float64 "
             "on the CPU is expected"
         )
-    if method != "dense" and not weight.isfinite().all():
+    if method not in DENSE and not weight.isfinite().all():
         raise BadInputError(
             f"weights are NaN or infinite: times zero they give NaN, which {method!r} would skip"
         )
@@ -225,8 +242,12 @@ def _guarded(compute, weight: Tensor, shape: tuple[str | int, ...]) -> Callable[
                 f"the input is {x.dtype} {tuple(x.shape)} on {x.device}: "
                 f"{dtype} ({', '.join(map(str, shape))}) on the CPU is expected"
             )
+        if x.requires_grad:
+            x = x.detach()
+        if torch.is_inference_mode_enabled():  # to enter it costs as much as a small layer
+            return compute(x)
         with torch.inference_mode():
-            return compute(x.detach())
+            return compute(x)
 
     return run
 
@@ -236,6 +257,27 @@ def _guarded(compute, weight: Tensor, shape: tuple[str | int, ...]) -> Callable[
 
 def _bias(layer: nn.Conv2d | nn.Linear) -> Tensor | None:
     return None if layer.bias is None else layer.bias.detach().clone()
+
+
+def _padding(layer: nn.Conv2d):
+    """A function that pads as the layer itself does before it convolves: every mode, "same" too."""
+    sides = layer._reversed_padding_repeated_twice
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    return (lambda x: F.pad(x, sides, mode)) if any(sides) else (lambda x: x)
+
+
+def _packed(layer: nn.Conv2d):
+    if isinstance(layer, nn.Linear) or layer.weight.dtype is not torch.float32:
+        raise BadInputError(f"{layer} in {layer.weight.dtype}: a float32 Conv2d can be packed")
+    if not torch.backends.mkldnn.is_available():
+        raise BadInputError("this torch has no oneDNN to pack weights for: use 'dense'")
+    left, right, top, bottom = layer._reversed_padding_repeated_twice
+    inside = layer.padding_mode == "zeros" and left == right and top == bottom
+    pad, padding = ((lambda x: x), (top, left)) if inside else (_padding(layer), (0, 0))
+    rest = padding, layer.stride, layer.dilation, layer.groups
+    weight = torch._C._nn.mkldnn_reorder_conv2d_weight(layer.weight.detach().to_mkldnn(), *rest)
+    bias = _bias(layer)
+    return lambda x: torch.mkldnn_convolution(pad(x), weight, bias, *rest)
 
 
 def _linear(layer: nn.Linear, method: str):
@@ -260,13 +302,10 @@ def _convolution(layer: nn.Conv2d, method: str):
     multiply = _MULTIPLY[method](layer.weight.detach().permute(0, 2, 3, 1).flatten(1))
     bias, outputs, kernel = _bias(layer), layer.out_channels, layer.kernel_size
     stride, dilation = layer.stride, layer.dilation
-    padding = layer._reversed_padding_repeated_twice  # what the layer itself pads by, "same" too
-    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    pad = _padding(layer)
 
     def compute(x):
-        if any(padding):
-            x = F.pad(x, padding, mode)
-        x = x.permute(0, 2, 3, 1).contiguous()
+        x = pad(x).permute(0, 2, 3, 1).contiguous()
         images, height, width, channels = x.shape
         lines, places = ops.conv_output((height, width), kernel, stride, (0, 0), dilation)
         image, *step, one = x.stride()
