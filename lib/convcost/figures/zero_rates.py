@@ -316,7 +316,13 @@ def _deviations(axis, filter_zero_rates, rows, preparation: str, chosen: str) ->
             axis.text(
                 dark[digit] + off, value, digit, ha="center", va="center_baseline", fontsize=8
             )
-    axis.axvline(dark.mean(), color="0.4", linestyle=":", linewidth=1.2)
+    axis.axvline(
+        dark.mean(),
+        color="0.4",
+        linestyle=":",
+        linewidth=1.5,
+        label="mean dark share of the digits",
+    )
     axis.set_ylim(bottom=0)
     axis.set_xlabel(f"dark pixels of the digit: {preparation}, {_chosen(chosen)}")
     axis.set_ylabel("deviation of the digit's zero rates")
