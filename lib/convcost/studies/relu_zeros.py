@@ -4,10 +4,11 @@
 """
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -89,7 +90,9 @@ _CPU = Scale(
     varied_seeds=5,
     recipe=TEXTBOOK,
     other=(
-        (replace(TEXTBOOK, epochs=1), 5),
+        (replace(TEXTBOOK, epochs=1), 12),
+        (replace(TEXTBOOK, epochs=2), 12),
+        (replace(TEXTBOOK, epochs=3), 12),
         (replace(TEXTBOOK, epochs=10), 5),
         (replace(TEXTBOOK, optimiser="sgd", lr=0.01), 5),
         (Recipe(), 100),
@@ -395,12 +398,13 @@ class Study:
         tables = []
         for batch in (1, 64):
             images = self._inputs(batch).to(self.scale.device)
-            table = timing.interleaved(
-                {shape: _call(small, images) for shape, small in shapes.items()},
-                repetitions=self.scale.repetitions,
-                threads=1,
-                device=self.scale.device,
-            )
+            with torch.inference_mode():
+                table = timing.interleaved(
+                    {shape: _call(small, [images]) for shape, small in shapes.items()},
+                    repetitions=self.scale.repetitions,
+                    threads=1,
+                    device=self.scale.device,
+                )
             table["layer"], table["removed"] = zip(*table["case"], strict=True)
             table["macs"] = table["case"].map(macs)
             tables.append(table.assign(batch=batch, threads=1, images=batch * table["calls"]))
@@ -479,25 +483,32 @@ class Study:
         for net, trained, images in self._all_trained():
             shares = self._skippable[net]
             for batch in (1, 64) if net == NET else (1,):
-                inputs = trained.scaling(images.images[np.arange(batch) * 7 % len(images)])
+                chosen = np.arange(batch * NEW_INPUTS) * 7 % len(images)  # of all classes
+                inputs = trained.scaling(images.images[chosen])
                 layers = sparse.layer_inputs(trained.net(), inputs)
                 for position, (path, _, module, given) in enumerate(layers):
-                    table = timing.interleaved(
-                        dict(_methods(module, given)),
-                        repetitions=self.scale.sparse_repetitions,
-                        threads=1,
-                    )
                     tables.append(
-                        table.rename(columns={"case": "method"}).assign(
+                        self._sparse_times(module, given.split(batch)).assign(
                             net=net,
                             batch=batch,
-                            threads=1,
                             position=position,
                             layer=path,
                             zero_input_share=shares[path],
                         )
                     )
         return pd.concat(tables)
+
+    def _sparse_times(
+        self, layer: nn.Module | torch.Tensor, inputs: Sequence[torch.Tensor]
+    ) -> pd.DataFrame:
+        """Every method that can do this layer, or this weight's product, in turns."""
+        with torch.inference_mode():
+            table = timing.interleaved(
+                dict(_methods(layer, inputs)),
+                repetitions=self.scale.sparse_repetitions,
+                threads=1,
+            )
+        return table.rename(columns={"case": "method"}).assign(threads=1)
 
     @cached_property
     def _skippable(self) -> dict[str, dict[str, float]]:
@@ -515,24 +526,21 @@ class Study:
             generator = torch.Generator().manual_seed(0)
             weight = torch.randn(outputs, inputs, generator=generator) / inputs**0.5
             for rate in self.scale.zero_rates:
-                matrix = sparse.random_inputs(rows, inputs, rate, seed=0)
-                table = timing.interleaved(
-                    dict(_methods(weight, matrix)),
-                    repetitions=self.scale.sparse_repetitions,
-                    threads=1,
-                )
+                matrices = [
+                    sparse.random_inputs(rows, inputs, rate, seed=seed)
+                    for seed in range(NEW_INPUTS)
+                ]
                 tables.append(
-                    table.rename(columns={"case": "method"}).assign(
-                        case=case,
-                        rows=rows,
-                        inputs=inputs,
-                        outputs=outputs,
-                        threads=1,
-                        zero_rate=rate,
+                    self._sparse_times(weight, matrices).assign(
+                        case=case, rows=rows, inputs=inputs, outputs=outputs, zero_rate=rate
                     )
                 )
         return pd.concat(tables)
 
+
+NEW_INPUTS = 8
+"""Inputs that take turns in a timing: of one that comes again and again, the few weights that are
+needed would wait in the cache."""
 
 SPARSE_CASES = {
     "LeNet fc120, batch 1": (1, 256, 120),
@@ -545,26 +553,24 @@ SPARSE_CASES = {
 """Name -> (rows, inputs, outputs) of the matrix product that the layer is; AlexNet's at 224 px."""
 
 
-def _methods(layer: nn.Module | torch.Tensor, given: torch.Tensor) -> Iterator[tuple]:
-    """(method, callable) of each method that can do this layer, or this weight's product."""
+def _methods(
+    layer: nn.Module | torch.Tensor, inputs: Sequence[torch.Tensor]
+) -> Iterator[tuple[str, Callable]]:
+    """(method, call) of each method that can do this; a call takes the next input."""
     make = sparse.prepare if isinstance(layer, nn.Module) else sparse.product
     for method in sparse.METHODS:
         try:
             function = make(layer, method)
-            function(given)
+            function(inputs[0])
         except BadInputError:
             continue  # what a method cannot do has no row
-        yield method, _call(function, given)
+        yield method, _call(function, inputs)
 
 
-def _call(function, given):
-    """The call as one thing without arguments, without gradients."""
-
-    def call():
-        with torch.inference_mode():
-            return function(given)
-
-    return call
+def _call(function: Callable, inputs: Sequence[torch.Tensor]) -> Callable[[], object]:
+    """The function of one input after the other, as a call without arguments."""
+    turns = cycle(inputs)
+    return lambda: function(next(turns))
 
 
 # --- in a worker: one training ---------------------------------------------------------------
