@@ -175,6 +175,19 @@ def test_stable_is_what_nine_nets_of_ten_share():
     assert rows.loc["2 filters of conv1 over 50 %", "verdict"] == "matter of the seed"
 
 
+def test_what_moves_with_the_recipe_is_a_matter_of_the_training():
+    first, other = layers([0.5] * 5), layers([0.7] * 5).assign(training="longer")
+    alone = filters([SIX] * 5)
+    rows = found.stable_or_seed(pd.concat([first, other]), alone).set_index("finding")
+    row = rows.loc["conv1"]
+    assert (row["typical"], row["lowest_recipe"], row["highest_recipe"]) == (0.5, 0.5, 0.7)
+    assert row["verdict"] == "matter of the training"
+    assert rows.loc["conv2", "verdict"] == "property of the net"  # 0.60 by both
+    few = other[other["seed"] < 4]  # nets that say nothing of their recipe
+    rows = found.stable_or_seed(pd.concat([first, few]), alone).set_index("finding")
+    assert rows.loc["conv1", "verdict"] == "property of the net"
+
+
 def test_a_statement_that_never_holds_is_a_property_too():
     rows = found.stable_or_seed(layers([0.8] * 3), filters([SIX] * 3)).set_index("finding")
     assert rows.loc["conv2 above conv1", "holds_in"] == 0

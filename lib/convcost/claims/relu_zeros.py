@@ -64,7 +64,7 @@ def _zero_rate(layer: str) -> Compute:
         of_four = table.groupby(seeds.RECIPE)["inside"].transform("sum")
         table = table.assign(of_four=of_four)
         rows = table[table["layer"] == layer]
-        first, others = rows.iloc[0], rows[rows["inside"] & (rows["seeds"] >= _ENOUGH)]
+        first, others = rows.iloc[0], rows[rows["inside"] & (rows["seeds"] >= seeds.ENOUGH)]
         reason = (
             f"median of {first['seeds']} nets trained by {_in_words(first)}; 5 to 95 % of them: "
             f"{_span(first)}; the paper's value is at percentile {first['percentile']:g}"
@@ -121,7 +121,7 @@ def _accuracy_above(results: Results, published: Published, name: str) -> Findin
     recipes = percents.groupby([nets[part] for part in seeds.RECIPE], sort=False)
     medians = recipes.median()
     first = medians.index[0]
-    others = medians[(recipes.size() >= _ENOUGH) & (medians > published(name))]
+    others = medians[(recipes.size() >= seeds.ENOUGH) & (medians > published(name))]
     best = first if medians[first] > published(name) or others.empty else others.idxmax()
     mine = percents[(nets[seeds.RECIPE] == list(best)).all(axis=1)]
     above = int((mine > published(name)).sum())
@@ -431,7 +431,6 @@ _FACTOR = 2
 _LAST_DIGIT = 0.05  # half a step of the one decimal that is printed
 _APART = 1.1
 _CHANCE = 0.05
-_ENOUGH = 5  # nets of another recipe, for a verdict to rest on it
 
 _SEEDS = Tolerance(
     "the paper trained one net: a number that other seeds give as well is reproduced",
