@@ -55,11 +55,12 @@ class Scale:
 
     `seeds` LeNets of the first recipe, `varied_seeds` of each other initialisation and
     normalisation, and of the `other` recipes as many as beside them; `train_images` of MNIST
-    (None: all). `pruned_seeds` nets lose filters, `removed`
-    says how many of which layer without fine-tuning, `tuned` with it, on `tuning_images`, and
-    `from_scratch` which of the small nets are also trained from new weights.
-    `repetitions` of each timing; `processes` for first calls. `fashion_nets` are trained on
-    `fashion_images` of FashionMNIST at `fashion_px`, some for fewer epochs, and tried on `tried_images` of its test split.
+    (None: all). `pruned_seeds` nets lose filters: `removed` says how many of which layer without
+    fine-tuning, `tuned` with it, on `tuning_images`, and `from_scratch` which of the small nets are
+    also trained from new weights. `repetitions` of each timing; `processes` for first calls.
+    `fashion_nets` are trained on `fashion_images` of FashionMNIST at `fashion_px`, those in
+    `fashion_epochs` for so many epochs, and tried on `tried_images` of its test split.
+    `zero_rates` of the made inputs of sparse products, timed `sparse_repetitions` times.
     """
 
     seeds: int
