@@ -3,7 +3,8 @@
 import copy
 import doctest
 import random
-import warnings
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -42,7 +43,9 @@ def seeded(layer, seed=0):
 
 
 def activations(*shape, zeros="some", seed=0):
-    """As behind a ReLU: about 60 % zeros, and channel 1 dead in the whole batch; none; or all."""
+    """As behind a ReLU: about 60 % zeros, channel 1 dead in the whole batch and channel 0 in its
+    first image; none; or all.
+    """
     values = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     if zeros == "none":
         return values.abs() + 0.1
@@ -50,6 +53,7 @@ def activations(*shape, zeros="some", seed=0):
         return torch.zeros(shape)
     values = (values - 0.25).relu()
     values[:, 1] = 0
+    values[:1, 0] = 0
     return values
 
 
@@ -159,6 +163,8 @@ def test_nothing_that_is_given_changes(method):
     call(activations(2, 3, 6, 6, seed=1))
     assert torch.equal(first, kept)  # a result is not written over by the next call
     assert not first.requires_grad
+    if method in PRODUCTS:
+        assert not product(torch.ones(2, 6), method)(x[0, 0]).requires_grad
     for now, then in zip((*conv.parameters(), x), before, strict=True):
         assert torch.equal(now, then) and now.requires_grad and now.grad is None
     assert conv.training and torch.is_grad_enabled()
@@ -180,10 +186,16 @@ def test_weights_are_those_of_the_day(method):
 
 
 def test_no_warning_reaches_the_user():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for method in PRODUCTS:
-            product(torch.ones(2, 3), method)(torch.ones(4, 3))
+    """In a process of its own: torch says once a process that its sparse rows are young."""
+    code = (
+        "import torch, warnings\n"
+        "from convcost import sparse\n"
+        "warnings.simplefilter('error')\n"
+        f"for method in {PRODUCTS}:\n"
+        "    print(sparse.product(torch.ones(1, 2), method)(torch.ones(1, 2)).item())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout.split(), done.stderr) == (["2.0"] * len(PRODUCTS), "")
 
 
 # ---------------------------------------------------------------- really skipped
@@ -383,6 +395,11 @@ def test_random_inputs_have_exactly_that_many_zeros(rate):
         assert not torch.equal(matrix, random_inputs(7, 1000, rate, seed=4))
         assert abs(float(matrix[matrix > 0].mean()) - (2 / np.pi) ** 0.5) < 0.05  # half-normal
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_draw_of_zero_is_not_one_too_many(monkeypatch):
+    monkeypatch.setattr(torch, "randn", lambda size, generator: torch.zeros(size))
+    assert int((random_inputs(10, 10, 0.25, seed=0) == 0).sum()) == 25
 
 
 def test_zeros_lie_everywhere():

@@ -242,8 +242,6 @@ def _guarded(compute, weight: Tensor, shape: tuple[str | int, ...]) -> Callable[
                 f"the input is {x.dtype} {tuple(x.shape)} on {x.device}: "
                 f"{dtype} ({', '.join(map(str, shape))}) on the CPU is expected"
             )
-        if x.requires_grad:
-            x = x.detach()
         if torch.is_inference_mode_enabled():  # to enter it costs as much as a small layer
             return compute(x)
         with torch.inference_mode():
