@@ -89,10 +89,11 @@ def _made_by(spec: FigureSpec, results: records.Results) -> str:
     if not spec.tables:
         return "convcost · from formulas, nothing measured"
     record = results.record(spec.tables[0])
-    data = ", ".join(
+    used = (
         f"{d['asked']} (STAND-IN: {d['name']})" if d.get("is_stand_in") else d["asked"]
         for d in record["data"]
     )
+    data = ", ".join(dict.fromkeys(used))  # both splits of a set say the same
     return f"convcost · {record['machine']} · profile {record['profile']} · " + (
         f"data: {data}" if data else "counted from shapes, no data set"
     )
