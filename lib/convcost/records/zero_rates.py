@@ -3,7 +3,7 @@
 from convcost.records.schema import MACS, NET, Column, Table, count, text
 
 _SEED = count("what initialisation and order of the images were drawn from")
-_TRAINING = text("optimiser, highest rate, schedule and epochs")
+_TRAINING = text("optimiser, highest rate, schedule, batch size and epochs")
 _INITIALISATION = text("initialisation of the weights, as in `training.Recipe`")
 _NORMALISATION = text("normalisation of the images, as in `training.Recipe`")
 _DIGIT = count("class of the images")

@@ -60,7 +60,8 @@ class Scale:
     also trained from new weights. `repetitions` of each timing; `processes` for first calls.
     `fashion_nets` are trained on `fashion_images` of FashionMNIST at `fashion_px`, those in
     `fashion_epochs` for so many epochs, and tried on `tried_images` of its test split.
-    `zero_rates` of the made inputs of sparse products, timed `sparse_repetitions` times.
+    `zero_rates` of the made inputs of the products in `sparse_cases`; these and the layers of the
+    trained nets are timed `sparse_repetitions` times.
     """
 
     seeds: int
@@ -81,10 +82,21 @@ class Scale:
     fashion_recipe: Recipe
     fashion_epochs: dict[str, int]
     tried_images: int
+    sparse_cases: tuple[str, ...]
     zero_rates: tuple[float, ...]
     sparse_repetitions: int
     device: str = "cpu"
 
+
+SPARSE_CASES = {
+    "LeNet fc120, batch 1": (1, 256, 120),
+    "LeNet fc120, batch 64": (64, 256, 120),
+    "LeNet conv2, batch 1": (8 * 8, 6 * 5 * 5, 16),
+    "AlexNet fc6, batch 1": (1, 9216, 4096),
+    "AlexNet fc6, batch 8": (8, 9216, 4096),
+    "AlexNet conv3, batch 1": (13 * 13, 192 * 3 * 3, 384),
+}
+"""Name -> (rows, inputs, outputs) of the matrix product that the layer is; AlexNet's at 224 px."""
 
 _RATES = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.96, 0.98, 0.99, 0.995)
 _CPU = Scale(
@@ -113,6 +125,7 @@ _CPU = Scale(
     fashion_recipe=FASHION_RECIPE,
     fashion_epochs={"vgg16": 1},  # a third of an hour an epoch on one core
     tried_images=1000,
+    sparse_cases=tuple(SPARSE_CASES),
     zero_rates=_RATES,
     sparse_repetitions=10,
 )
@@ -121,9 +134,10 @@ SCALES = {
         _CPU,
         seeds=8,
         varied_seeds=1,
-        recipe=replace(TEXTBOOK, epochs=2),
-        other=((replace(TEXTBOOK, epochs=1), 1),),
-        train_images=6_000,
+        # small batches make the most of few images: as many steps, at less cost
+        recipe=replace(TEXTBOOK, epochs=3, batch_size=32),
+        other=((replace(TEXTBOOK, epochs=1, batch_size=32), 1),),
+        train_images=10_000,
         pruned_seeds=2,
         removed={"conv1": (1, 2, 4), "conv2": (6,)},
         tuned={"conv1": (2,)},
@@ -136,7 +150,8 @@ SCALES = {
         fashion_recipe=replace(FASHION_RECIPE, epochs=1),
         fashion_epochs={},
         tried_images=200,
-        zero_rates=(0.0, 0.5, 0.8, 0.9, 0.97),
+        sparse_cases=tuple(case for case in SPARSE_CASES if "fc6" not in case),
+        zero_rates=(0.0, 0.6, 0.9, 0.97),
         sparse_repetitions=3,
     ),
     "cpu": _CPU,
@@ -463,24 +478,21 @@ class Study:
         for net, trained in self.fashion_trained.items():
             yield net, trained, self.fashion_sets[1]
 
-    def skippable_macs(self) -> Iterator[dict]:
+    def skippable_macs(self) -> pd.DataFrame:
         """One row a convolution or linear layer of each trained net."""
+        return self._skippable
+
+    @cached_property
+    def _skippable(self) -> pd.DataFrame:
+        rows = []
         for net, trained, images in self._all_trained():
             table = zeros.skippable_macs(
                 trained.net(), trained.scaling(images.images), batch_size=50
             )
-            for position, row in enumerate(table[table["layer"] != zeros.NET].itertuples()):
-                yield {
-                    "net": net,
-                    "seed": trained.seeds["seed"],
-                    "position": position,
-                    "layer": row.layer,
-                    "op": row.op,
-                    "images": table.attrs["images"],
-                    "macs": row.macs,
-                    "zero_input_macs": row.zero_input_macs,
-                    "padding_macs": row.padding_macs,
-                }
+            table = table[table["layer"] != zeros.NET].rename_axis("position").reset_index()
+            seed, images = trained.seeds["seed"], table.attrs["images"]
+            rows.append(table.assign(net=net, seed=seed, images=images))
+        return pd.concat(rows)
 
     # --- sparse execution ----------------------------------------------------------------------
 
@@ -488,7 +500,8 @@ class Study:
         """Layers of the trained nets on the inputs they really get: dense, and skipping zeros."""
         tables = []
         for net, trained, images in self._all_trained():
-            shares = self._skippable[net]
+            own = self._skippable[self._skippable["net"] == net].set_index("layer")
+            shares = (own["zero_input_macs"] + own["padding_macs"]) / own["macs"]
             for batch in (1, 64) if net == NET else (1,):
                 chosen = np.arange(batch * NEW_INPUTS) * 7 % len(images)  # of all classes
                 inputs = trained.scaling(images.images[chosen])
@@ -517,19 +530,11 @@ class Study:
             )
         return table.rename(columns={"case": "method"}).assign(threads=1)
 
-    @cached_property
-    def _skippable(self) -> dict[str, dict[str, float]]:
-        """Net -> layer -> share of its multiply-adds with a zero input or padding."""
-        found: dict[str, dict[str, float]] = {}
-        for row in self.skippable_macs():
-            share = (row["zero_input_macs"] + row["padding_macs"]) / row["macs"]
-            found.setdefault(row["net"], {})[row["layer"]] = share
-        return found
-
     def sparse_sweep(self) -> pd.DataFrame:
         """Products of the shapes of three layers, over inputs of many zero rates."""
         tables = []
-        for case, (rows, inputs, outputs) in SPARSE_CASES.items():
+        for case in self.scale.sparse_cases:
+            rows, inputs, outputs = SPARSE_CASES[case]
             generator = torch.Generator().manual_seed(0)
             weight = torch.randn(outputs, inputs, generator=generator) / inputs**0.5
             for rate in self.scale.zero_rates:
@@ -548,16 +553,6 @@ class Study:
 NEW_INPUTS = 8
 """Inputs that take turns in a timing: of one that comes again and again, the few weights that are
 needed would wait in the cache."""
-
-SPARSE_CASES = {
-    "LeNet fc120, batch 1": (1, 256, 120),
-    "LeNet fc120, batch 64": (64, 256, 120),
-    "LeNet conv2, batch 1": (8 * 8, 6 * 5 * 5, 16),
-    "AlexNet fc6, batch 1": (1, 9216, 4096),
-    "AlexNet fc6, batch 8": (8, 9216, 4096),
-    "AlexNet conv3, batch 1": (13 * 13, 192 * 3 * 3, 384),
-}
-"""Name -> (rows, inputs, outputs) of the matrix product that the layer is; AlexNet's at 224 px."""
 
 
 def _methods(
@@ -763,7 +758,8 @@ def _named(recipe: Recipe) -> dict[str, str]:
     """The columns that name a recipe."""
     epochs = "1 epoch" if recipe.epochs == 1 else f"{recipe.epochs} epochs"
     return {
-        "training": f"{recipe.optimiser} {recipe.lr:g} {recipe.schedule}, {epochs}",
+        "training": f"{recipe.optimiser} {recipe.lr:g} {recipe.schedule}, batch "
+        f"{recipe.batch_size}, {epochs}",
         "initialisation": recipe.initialisation,
         "normalisation": recipe.normalisation,
     }
