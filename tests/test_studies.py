@@ -31,6 +31,7 @@ TINY = replace(
     fashion_px=32,
     fashion_recipe=replace(relu_zeros.FASHION_RECIPE, epochs=1),
     tried_images=20,
+    sparse_cases=("small",),
     zero_rates=(0.0, 0.9),
     sparse_repetitions=2,
 )
@@ -174,7 +175,7 @@ def test_smaller_nets_of_one_seed(study, checked):
 
 
 def test_other_nets_and_sparse_execution(study, checked, monkeypatch):
-    monkeypatch.setattr(relu_zeros, "SPARSE_CASES", {"small": (4, 20, 6)})
+    monkeypatch.setitem(relu_zeros.SPARSE_CASES, "small", (4, 20, 6))
     (training,) = checked("net_trainings", study.net_trainings()).to_dict("records")
     seen = training["net"], training["input_px"], training["train_images"]
     assert seen == ("squeezenet1_1", 32, 64)
