@@ -23,7 +23,7 @@ from convcost.probe import as_found, every_module, watch
 METHODS: dict[str, str] = {
     "dense": "skips nothing: the layer as torch runs it",
     "dense, packed": "skips nothing: a convolution whose weights are put into the order of "
-    "oneDNN's kernels once, where torch does it in every call or takes a slower kernel",
+    "oneDNN's kernel once for each size of input, where torch does it in every call, if at all",
     "gather": "skips inputs that are zero in the whole batch: columns of a linear layer's input, "
     "channels of a convolution's; a dense product of the rest with the rest of the weights",
     "csr (torch)": "skips every zero: torch's compressed sparse rows times the dense weights",
@@ -61,7 +61,8 @@ def prepare(layer: nn.Conv2d | nn.Linear, method: str) -> Callable[[Tensor], Ten
     The weights are copied and put in order here, once; everything that depends on the input, so
     above all the search for its zeros, is done in every call. Later changes of the layer reach
     "dense" only, which is the layer itself. Every function but that keeps a copy of the weights,
-    "gather" of a linear layer up to two.
+    "gather" of a linear layer up to two, "dense, packed" another for each size of input: it packs
+    in the first call with a size, not to be timed.
 
     Stride, padding (every mode, "same" too) and dilation are as in the layer. Zeros are those of
     the input and of the padding, -0.0 included.
@@ -273,9 +274,20 @@ def _packed(layer: nn.Conv2d):
     inside = layer.padding_mode == "zeros" and left == right and top == bottom
     pad, padding = ((lambda x: x), (top, left)) if inside else (_padding(layer), (0, 0))
     rest = padding, layer.stride, layer.dilation, layer.groups
-    weight = torch._C._nn.mkldnn_reorder_conv2d_weight(layer.weight.detach().to_mkldnn(), *rest)
-    bias = _bias(layer)
-    return lambda x: torch.mkldnn_convolution(pad(x), weight, bias, *rest)
+    weight, bias = layer.weight.detach().to_mkldnn(), _bias(layer)
+    packed = {}  # which order is best depends on the size of the input, much so for small maps
+
+    def compute(x):
+        x = pad(x)
+        if x.shape not in packed:
+            reorder = torch._C._nn.mkldnn_reorder_conv2d_weight
+            packed[x.shape] = reorder(weight, *rest, list(x.shape))
+        # torch.mkldnn_convolution would put such weights into another order again in every call
+        return torch.ops.mkldnn._convolution_pointwise(
+            x, packed[x.shape], bias, *rest, "none", [], ""
+        )
+
+    return compute
 
 
 def _linear(layer: nn.Linear, method: str):
