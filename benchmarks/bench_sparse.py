@@ -2,12 +2,15 @@
 
 `python benchmarks/bench_sparse.py` prints, per layer and zero rate, the time of the dense product,
 the ideal speed-up 1 / (1 - zero rate), and the speed-up of every method: dense time over its time,
-the search for the zeros of a new input included. Above 1 it pays, if it is also above "dense, packed";
-a padded convolution has more zeros than its input, so that it can exceed the ideal. Under it stands how long that
-search alone takes, with torch's own conversion beside. Results are compared with the dense ones
-first; it leaves with status 1 if they differ. All methods are taken in turns and ratios are taken
-within a round, so that a busy machine is busy for all of them. On one thread the clock is the
-process's own CPU time, which others' work does not stop; on more it is the wall clock.
+the search for the zeros of a new input included. Skipping pays where that is above 1, and above
+"dense, packed". A padded convolution meets more zeros than its input has, so the 3 x 3 map can pass
+the ideal. Under each product stands how long the search for the zeros alone takes, with torch's own
+conversion beside.
+
+Results are compared with the dense ones first; it leaves with status 1 if they differ. All methods
+are taken in turns and ratios are taken within a round, so that a busy machine is busy for all of
+them. On one thread the clock is the process's own CPU time, which others' work does not stop; on
+more it is the wall clock.
 
 Inputs of one row change from call to call: one alone would find its few weight rows in the cache,
 where a new one has to fetch them from memory.
