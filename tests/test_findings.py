@@ -218,6 +218,8 @@ def test_filters_differ_beside_their_digits():
     assert (row["lowest"], row["highest"]) == pytest.approx((0.2, 0.8))
     assert row["between_filters"] == pytest.approx(0.3)  # 0.2 and 0.8 about 0.5
     assert row["between_digits"] == pytest.approx(0.1)
+    assert row["apart"]  # 0.3 at most, 0.7 at least
+    assert not found.filters_differ(filters([[(0.1, 0.5), (0.4, 0.9)]])).iloc[0]["apart"]
 
 
 def test_filters_that_rise_together_and_against_each_other():

@@ -51,7 +51,8 @@ def filters_differ(filter_zero_rates: pd.DataFrame) -> pd.DataFrame:
 
     Columns: seed, layer, lowest, highest (zero rate of one filter, mean over its digits),
     between_filters (standard deviation of these means), between_digits (root mean square, over
-    filters and digits, of a rate less its filter's mean). All fractions.
+    filters and digits, of a rate less its filter's mean), all fractions; apart, whether a filter
+    has more zeros for each of its digits than another has for any.
     """
     rates = _rates(filter_zero_rates)
     filters = rates.groupby(["seed", "layer", "filter"])["rate"]
@@ -59,6 +60,8 @@ def filters_differ(filter_zero_rates: pd.DataFrame) -> pd.DataFrame:
     layers = filters.mean().groupby(level=["seed", "layer"])
     table = layers.agg(lowest="min", highest="max")
     table["between_filters"] = layers.std(ddof=0)
+    ends = filters.agg(least="min", most="max").groupby(level=["seed", "layer"])
+    table["apart"] = ends["least"].max() > ends["most"].min()
     table["between_digits"] = within.groupby([rates["seed"], rates["layer"]]).mean() ** 0.5
     return table.reset_index()
 
