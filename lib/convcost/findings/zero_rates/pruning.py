@@ -133,7 +133,7 @@ def savings(pruned_nets: pd.DataFrame, pruned_times: pd.DataFrame) -> pd.DataFra
     )
     rows = []
     keys = ["layer", "removed", "batch", "threads"]
-    for names, pair in pairs.groupby(keys, sort=False):
+    for names, pair in pairs.groupby(keys):
         layer, removed = names[:2]
         saved = 1 - pair["image_s"] / pair["image_s_whole"]
         faster = int((saved > 0).sum())
