@@ -176,5 +176,6 @@ def _layers(axis: plt.Axes, table: pd.DataFrame) -> None:
             whole["ideal"], whole["speed_up"], markersize=13, **look | {"markeredgecolor": "black"}
         )
     axis.set_title("layers of trained nets; large: the whole net", fontsize=10)
-    # above the ideal: a dense layer that runs far from its best; few are up there
+    low, high = axis.get_ylim()
+    axis.set_ylim(low, 4 * high)  # room for the legend
     axis.legend(fontsize=8.5, loc="upper left")
