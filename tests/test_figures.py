@@ -40,7 +40,7 @@ def drawn(tmp_path_factory):
 def test_every_figure_is_drawn_without_torch_within_a_minute(drawn):
     for name in figures.FIGURES:
         for kind in ("svg", "png", "json"):
-            assert (drawn / f"{name}.{kind}").stat().st_size > 500, f"{name}.{kind}"
+            assert (drawn / f"{name}.{kind}").stat().st_size > 300, f"{name}.{kind}"
 
 
 def test_committed_figures_show_the_committed_results(drawn):
