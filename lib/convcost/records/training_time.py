@@ -1,4 +1,4 @@
-"""Tables of notebook 02: training steps phase by phase, whole epochs, layers, peaks, batch sizes."""
+"""Tables of notebook 02: training steps phase by phase, epochs, layers, peaks, batch sizes."""
 
 from convcost.records.schema import MACS, NET, Column, Table, count, text
 
