@@ -73,3 +73,19 @@ def threads(n):
     import numpy as np
 
     return [{"omp": os.environ["OMP_NUM_THREADS"], "number": np.int64(n), "half": np.float32(0.5)}]
+
+
+def limited(n):
+    """Unit 0 leaves its process 64 MiB more than it has; each then asks for 1 GiB.
+
+    Unit 1 is killed, as by the kernel where memory runs out.
+    """
+    import resource
+
+    trace(f"limited {n}")
+    if n == 1:
+        os.kill(os.getpid(), 9)
+    if n == 0:
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + 2**26, resource.RLIM_INFINITY))
+    return [{"bytes": len(bytes(2**30)), "limit": resource.getrlimit(resource.RLIMIT_AS)[0]}]

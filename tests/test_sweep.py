@@ -247,6 +247,25 @@ def test_a_unit_that_takes_too_long_is_stopped(tmp_path, traces):
     assert calls(traces) == {"sleeps": 1, "woke": 1}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_process_of_its_own_for_each_unit(tmp_path, traces, fresh):
+    """Memory refused to one unit, another killed: with `fresh` the others do not notice."""
+    plan = numbers(0, 2, 1, 3)
+    done = swept(plan, tmp_path, "sweep_functions:limited", workers=1, attempts=1, fresh=fresh)
+    assert workers_of(psutil.Process()) == []
+    processes = {path.name.split(",")[1] for path in traces.iterdir()}
+    assert calls(traces) == {f"limited {n}": 1 for n in range(4)}
+    # without, unit 2 inherits the limit of unit 0; unit 1 takes the process and its limit along
+    refused = [0] if fresh else [0, 2]
+    reasons = done.units.set_index("n").reason
+    assert [n for n in (0, 1, 2, 3) if statuses(done, "n")[n] == "failed"] == sorted([*refused, 1])
+    assert all(reasons[n].startswith("MemoryError") for n in refused)
+    assert reasons[1] == "its process ended with signal 9"
+    assert done.rows.n.tolist() == ([2, 3] if fresh else [3])
+    assert set(done.rows.bytes) == {2**30} and len(processes) == (4 if fresh else 2)
+
+
 FULL = f"""
 import resource, sys
 from convcost import sweep

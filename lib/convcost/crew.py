@@ -33,7 +33,8 @@ class Crew:
 
     `greet(pipe)` tells a new worker what all tasks share. `threads` is set for its numerical
     libraries. `attempts`: deaths of a worker over one task before the task is given up.
-    `timeout_s`: seconds for one task (None: no limit), after which its worker is killed.
+    `timeout_s`: seconds for one task (None: no limit), after which its worker is killed. `fresh`:
+    a worker does one task and is replaced, so that no task sees what another left in its process.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class Crew:
         threads: int = 1,
         attempts: int = 3,
         timeout_s: float | None = None,
+        fresh: bool = False,
     ):
         self.count, self.attempts, self.timeout_s = count, attempts, timeout_s
+        self.fresh = fresh
         self.began: float | None = None  # monotonic time at which the first worker was ready
         self._start = lambda: _Worker(module, greet, threads, self._events)
         self._events: queue.Queue[tuple[_Worker, dict]] = queue.Queue()
@@ -104,6 +107,9 @@ class Crew:
                 case "done" | "failed":
                     event = {"seconds": one.seconds, **event}
                     (name, _), one.task = one.task, None
+                    if self.fresh:
+                        self._workers.discard(one)
+                        one.end()
                     yield name, event
                 case _:
                     yield one.task[0], event
@@ -139,7 +145,7 @@ class Crew:
         if deaths < self.attempts:
             self._again.append(one.task)
             return {"event": "again", "reason": one.ending}
-        reason = f"{one.ending}; tried {deaths} times"
+        reason = one.ending + (f"; tried {deaths} times" if deaths > 1 else "")
         return {"event": "failed", "reason": reason, "seconds": one.seconds}
 
 

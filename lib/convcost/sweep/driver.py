@@ -51,6 +51,7 @@ def run(
     threads: int = 1,
     timeout_s: float | None = None,
     attempts: int = 3,
+    fresh: bool = False,
     cost: Callable[[dict], float] | None = None,
     progress: Callable[[str], None] | None = print,
     every_s: float = 10.0,
@@ -66,6 +67,8 @@ def run(
     in it.
 
     `workers`: processes of `threads` threads each; None is as many as the usable cores hold.
+    `fresh`: each unit has a process of its own, so that memory, limits and settings of one never
+    reach the next.
     `cost(configuration)`, in any unit, puts the dear ones first and tells how long it will take.
     `progress` gets a line every `every_s` seconds.
 
@@ -97,8 +100,8 @@ def run(
         if left := sorted(ledger.left(), key=lambda unit: -costs[unit]):
             cores = machine.usable_cores(os.cpu_count()) or 1
             count = min(workers or max(1, cores // threads), len(left))
-            limits = {"threads": threads, "attempts": attempts, "timeout_s": timeout_s}
-            with LocalProcesses(function, count, **limits) as executor:
+            limits = {"attempts": attempts, "timeout_s": timeout_s, "fresh": fresh}
+            with LocalProcesses(function, count, threads=threads, **limits) as executor:
                 name = function.partition(":")[2]
                 say = _Progress(progress, every_s, name, ledger, costs, executor)
                 for unit, outcome in executor.outcomes(ledger.offered(left, say.line), say):

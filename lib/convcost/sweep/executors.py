@@ -36,7 +36,10 @@ class Executor(Protocol):
 
 
 class LocalProcesses(Crew):
-    """`count` processes here (`convcost.crew`), of `threads` threads each."""
+    """`count` processes here (`convcost.crew`), of `threads` threads each.
+
+    `limits`: `attempts`, `timeout_s` and `fresh` of `crew.Crew`.
+    """
 
     def __init__(self, function: str, count: int, *, threads: int, **limits):
         told = {"function": function, "home": home(function), "threads": threads}
