@@ -1,0 +1,51 @@
+"""What follows from the tables of notebook 02 (`convcost.records.training_time`).
+
+Every function takes tables as they are read and returns a DataFrame. Times are seconds, FLOPs
+count 2 per multiply-add, shares are fractions; low and high are the quartiles unless a docstring
+says otherwise. An epoch is 60,000 training and 10,000 test images. Published numbers come from
+`convcost.sources`.
+"""
+
+from convcost.findings.training_time.correlation import relation, relations
+from convcost.findings.training_time.hypotheses import (
+    baselines,
+    best_of,
+    by_choice,
+    forensics,
+    most_epochs,
+)
+from convcost.findings.training_time.layers import by_operator, no_flop_share, peaks, roofline, why
+from convcost.findings.training_time.loops import ablation, tuned
+from convcost.findings.training_time.many_nets import batches, net_medians, predictors
+from convcost.findings.training_time.per_epoch import (
+    all_epochs,
+    epochs,
+    extrapolation_error,
+    of_one_condition,
+    table_two,
+)
+
+__all__ = [
+    "ablation",
+    "all_epochs",
+    "baselines",
+    "batches",
+    "best_of",
+    "by_choice",
+    "by_operator",
+    "epochs",
+    "extrapolation_error",
+    "forensics",
+    "most_epochs",
+    "net_medians",
+    "no_flop_share",
+    "of_one_condition",
+    "peaks",
+    "predictors",
+    "relation",
+    "relations",
+    "roofline",
+    "table_two",
+    "tuned",
+    "why",
+]

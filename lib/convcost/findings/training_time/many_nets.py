@@ -1,0 +1,94 @@
+"""Time against FLOPs over many nets, batch size by batch size; what predicts time better."""
+
+import numpy as np
+import pandas as pd
+
+from convcost.findings.training_time import layers
+from convcost.findings.training_time.correlation import relation
+from convcost.units import FLOPS_PER_MAC
+
+ALL = "all"
+_CASE = ["what", "input_px", "batch", "threads"]
+
+
+def net_medians(batch_times: pd.DataFrame) -> pd.DataFrame:
+    """Seconds per image of each net and batch, median of the repetitions that were stable.
+
+    Columns: what, input_px, batch, threads, net, family, macs, acts (per image), flops (of a
+    forward pass), repetitions, image_s. A net without a stable repetition has no row.
+    """
+    stable = batch_times[batch_times["stable"].astype(bool)]
+    images = stable["batch"] * stable["calls"]
+    stable = stable.assign(image_s=stable["seconds"] / images)
+    groups = stable.groupby([*_CASE, "net"], sort=False)
+    table = groups[["family", "macs", "acts"]].first()
+    table = table.assign(flops=FLOPS_PER_MAC * table["macs"], repetitions=groups.size())
+    return table.assign(image_s=groups["image_s"].median()).reset_index()
+
+
+def batches(batch_times: pd.DataFrame) -> pd.DataFrame:
+    """Time against FLOPs at each batch size: over all nets, and within each family of three.
+
+    One row for each what, input_px, batch, threads and family ("all" first; a family with fewer
+    than three stable nets has none). Columns: these; unstable (rows of `batch_times` of that
+    family left out), and the entries of `relation`, of which nets, pearson, spearman, slope, cv
+    and spread are the ones that tell: proportional is slope 1 and cv 0.
+    """
+    medians = net_medians(batch_times)
+    rows = []
+    for case, every in medians.groupby(_CASE, sort=False):
+        here = batch_times[(batch_times[_CASE] == list(case)).all(axis=1)]
+        left_out = here[~here["stable"].astype(bool)]
+        for family in (ALL, *dict.fromkeys(every["family"])):
+            nets = every if family == ALL else every[every["family"] == family]
+            if len(nets) < 3:
+                continue
+            unstable = left_out if family == ALL else left_out[left_out["family"] == family]
+            found = relation(nets["image_s"], nets["flops"]).to_dict()
+            rows.append(
+                dict(zip(_CASE, case, strict=True))
+                | {"family": family, "unstable": len(unstable)}
+                | found
+            )
+    table = pd.DataFrame(rows)
+    return table if table.empty else table.infer_objects()
+
+
+def predictors(times: pd.DataFrame) -> pd.DataFrame:
+    """What predicts time: FLOPs, activations or bytes.
+
+    `times` are `batch_times` (the points are nets, their seconds per image, stable ones) or
+    `layer_costs` (the points are the layers with multiply-adds, all nets together, and each net
+    alone). One row for each what ("inference", "training_step" or "layers"), input_px, batch,
+    threads, among ("all" or a net) and predictor ("flops", "acts" or "bytes"), for three points or
+    more. Columns: these; points, r (Pearson's, of the logarithms), error (of a model proportional
+    to the predictor: the root mean square of ln(time / model) at its best factor; 0.1 is about 10
+    %), worst (the largest factor by which it is wrong).
+    """
+    by_layer = "layer" in times
+    if by_layer:
+        points = layers.layer_medians(times).query("macs > 0 and bytes > 0")
+        points = points.assign(what="layers", flops=FLOPS_PER_MAC * points["macs"])
+        names, time = ("flops", "bytes"), "seconds"
+    else:
+        points, names, time = net_medians(times), ("flops", "acts"), "image_s"
+    rows = []
+    for case, every in points.groupby(_CASE, sort=False):
+        groups = [("all", every)]
+        groups += list(every.groupby("net", sort=False)) if by_layer else []
+        for among, group in groups:
+            if len(group) < 3:
+                continue
+            for name in names:
+                logs = np.log(group[name].to_numpy(dtype=float))
+                off = np.log(group[time].to_numpy(dtype=float)) - logs
+                off -= off.mean()
+                varied = logs.std() > 0
+                r = np.corrcoef(off + logs, logs)[0, 1] if varied else np.nan
+                rows.append(
+                    dict(zip(_CASE, case, strict=True))
+                    | {"among": among, "predictor": name, "points": len(group), "r": r}
+                    | {"error": np.sqrt((off**2).mean()), "worst": np.exp(np.abs(off).max())}
+                )
+    columns = [*_CASE, "among", "predictor", "points", "r", "error", "worst"]
+    return pd.DataFrame(rows, columns=columns)
