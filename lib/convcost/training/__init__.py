@@ -2,23 +2,31 @@
 
 `train` is one net in this process, `kept` the same from a folder where it is there, `train_many` a
 family of small ones over the cores, resumable. A `Recipe` says how, a `Trained` is what comes out.
+
+`LOOPS` are one training run in several ways, from the plain loop to the tuned one: `timed_steps`
+measures steps of them, `full_epoch` whole epochs, `pipeline_times` their data pipelines alone.
 """
 
 from convcost.training.loop import Execution, History, Trained, fit, train
+from convcost.training.loops import LOOPS, Loop, LoopRun, timed_steps
 from convcost.training.many import Family, train_many
 from convcost.training.recipe import TRAINING_VERSION, Recipe, Scaling
 from convcost.training.shelf import kept
 
 __all__ = [
+    "LOOPS",
     "TRAINING_VERSION",
     "Execution",
     "Family",
     "History",
+    "Loop",
+    "LoopRun",
     "Recipe",
     "Scaling",
     "Trained",
     "fit",
     "kept",
+    "timed_steps",
     "train",
     "train_many",
 ]

@@ -198,12 +198,18 @@ def pair(dataset: Sets) -> tuple[Dataset, Dataset]:
     return both
 
 
-def arguments(net: str, sets: tuple[Dataset, Dataset]) -> dict:
-    """The arguments of `nets.build` for these images and classes; refuses what does not fit."""
+def arguments(
+    net: str, sets: tuple[Dataset, Dataset], image: tuple[int, int, int] | None = None
+) -> dict:
+    """The arguments of `nets.build` for these images and classes; refuses what does not fit.
+
+    `image` is the shape in which they reach the net, where that is not the sets' own.
+    """
     train_set = sets[0]
-    build = {"num_classes": len(train_set.classes), "in_channels": train_set.images.shape[1]}
+    image = image or train_set.images.shape[1:]
+    build = {"num_classes": len(train_set.classes), "in_channels": image[0]}
     # in training mode a batch of one image has no variance to normalise by: two show as much
-    shape = (2, *train_set.images.shape[1:])
+    shape = (2, *image)
     model = nets.build(net, device="meta", **build)
     try:
         outputs = model(torch.empty(shape, device="meta"))

@@ -1,0 +1,198 @@
+"""Three ways from the grey bytes of a set to the batches a net is trained on.
+
+They differ in where and when an image is resized, and in nothing that is drawn: all are told which
+images make up which batch.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import psutil
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from convcost.datasets import Dataset
+from convcost.errors import BadInputError, ConvcostError
+from convcost.units import byte_size
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+class Pictures(TorchDataset):
+    """A split as tutorials read it: a PIL image through torchvision's transforms, each time.
+
+    Item i is (tensor (in_channels, input_px, input_px), label).
+    """
+
+    def __init__(self, part: Dataset, input_px: int, in_channels: int, mean, deviation):
+        from torchvision import transforms
+
+        self.images, self.labels = part.images[:, 0], part.labels.tolist()
+        steps = [
+            transforms.Resize((input_px, input_px)),
+            transforms.ToTensor(),
+            transforms.Normalize((mean,), (deviation,)),
+        ]
+        self.transform, self.in_channels = transforms.Compose(steps), in_channels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        image = self.transform(Image.fromarray(self.images[index]))
+        if self.in_channels > 1:
+            image = image.repeat(self.in_channels, 1, 1)
+        return image, self.labels[index]
+
+
+class Pipeline:
+    """Images of one split as batches of floats, (N, in_channels, input_px, input_px), on a device.
+
+    `statistics` is (mean, standard deviation) of the training images over 255; a value v becomes
+    (v / 255 - mean) / deviation. The grey channel is repeated, the batch in memory order `order`.
+    """
+
+    def __init__(
+        self, part: Dataset, statistics: tuple[float, float], *, input_px: int, in_channels: int,
+        workers: int, device: str, order: torch.memory_format,
+    ):  # fmt: skip
+        self.part, self.statistics = part, statistics
+        self.input_px, self.in_channels = input_px, in_channels
+        self.workers, self.device, self.order = workers, device, order
+
+    def prepare(self, chosen: Sequence[torch.Tensor]) -> None:
+        """Do beforehand what this way does once, for the images of these batches."""
+
+    def over(self, chosen: Sequence[torch.Tensor]) -> Iterator[Batch]:
+        """The batches in this order; workers, where there are some, are started at once."""
+        raise NotImplementedError
+
+
+class Loader(Pipeline):
+    """PIL resizes every image each time it is read, in a DataLoader of `workers` processes."""
+
+    def __init__(self, part: Dataset, statistics: tuple[float, float], **settings):
+        super().__init__(part, statistics, **settings)
+        self.pictures = Pictures(part, self.input_px, self.in_channels, *statistics)
+
+    def over(self, chosen):
+        # which images make a batch is drawn by the caller, for all pipelines alike; the loader's
+        # own generator keeps it from drawing a seed for its workers from the one dropout uses
+        source = iter(
+            DataLoader(
+                self.pictures,
+                batch_sampler=[batch.tolist() for batch in chosen],
+                num_workers=self.workers,
+                generator=torch.Generator().manual_seed(0),
+            )
+        )
+        return (self._there(*batch) for batch in source)
+
+    def _there(self, images: torch.Tensor, labels: torch.Tensor) -> Batch:
+        return images.to(self.device, memory_format=self.order), labels.to(self.device)
+
+
+class _OnDevice(Pipeline):
+    """Images stay on the device as bytes; a batch is one indexed read."""
+
+    def __init__(self, part: Dataset, statistics: tuple[float, float], **settings):
+        super().__init__(part, statistics, **settings)
+        self.mean, self.deviation = torch.tensor(statistics, device=self.device).unbind()
+        self.labels = torch.from_numpy(part.labels.copy()).to(self.device)
+
+    def over(self, chosen):
+        return (self._batch(batch.to(self.device)) for batch in chosen)
+
+    def _batch(self, chosen: torch.Tensor) -> Batch:
+        grey = self._grey(chosen).expand(-1, self.in_channels, -1, -1)
+        return grey.contiguous(memory_format=self.order), self.labels[chosen]
+
+    def _grey(self, chosen: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def _scaled(self, images: torch.Tensor) -> torch.Tensor:
+        # the operations of ToTensor and Normalize in their order: on a CPU the same bits
+        return images.to(torch.float32).div_(255).sub_(self.mean).div_(self.deviation)
+
+
+class Resident(_OnDevice):
+    """PIL resizes every image once, in `prepare`; the results are kept as bytes of one channel.
+
+    `prepare` raises ConvcostError where they do not fit into memory.
+    """
+
+    def __init__(self, part: Dataset, statistics: tuple[float, float], **settings):
+        super().__init__(part, statistics, **settings)
+        self.images = torch.empty(0, 1, self.input_px, self.input_px, dtype=torch.uint8)
+        self.images = self.images.to(self.device)
+        self.place = torch.full((len(part),), -1, device=self.device)  # of an image in `images`
+
+    def prepare(self, chosen):
+        if not chosen:
+            return
+        wanted = torch.cat(list(chosen)).to(self.device)
+        new = torch.unique(wanted[self.place[wanted] < 0])
+        kept, shape = len(self.images), (self.input_px, self.input_px)
+        needed, free = len(new) * self.input_px**2, self._free()
+        # those that are there are copied once
+        if needed + self.images.numel() > free:
+            raise ConvcostError(
+                f"{len(new):,} images of {self.input_px} pixels take {byte_size(needed)}, "
+                f"{byte_size(free)} are free: choose a loop that resizes on the device, or a "
+                "smaller input"
+            )
+        resized = np.empty((len(new), 1, *shape), np.uint8)
+        for row, image in zip(resized, new.tolist(), strict=True):
+            picture = Image.fromarray(self.part.images[image, 0])
+            row[0] = picture.resize(shape, Image.Resampling.BILINEAR)
+        self.images = torch.cat([self.images, torch.from_numpy(resized).to(self.device)])
+        self.place[new] = torch.arange(kept, kept + len(new), device=self.device)
+
+    def _free(self) -> int:
+        if torch.device(self.device).type == "cuda":
+            return torch.cuda.mem_get_info(self.device)[0]
+        return psutil.virtual_memory().available
+
+    def _grey(self, chosen):
+        return self._scaled(self.images[self.place[chosen]])
+
+
+class OnTheFly(_OnDevice):
+    """The device resizes each batch by torch's bilinear interpolation, after the scaling.
+
+    For enlarging PIL's bilinear filter has the same weights, but it rounds to whole grey levels
+    twice, after the rows and after the columns: so the two differ by at most one level of 255,
+    that is 1 / (255 deviation). For making smaller PIL averages over more pixels; torch, without
+    antialias as here, does not.
+    """
+
+    def __init__(self, part: Dataset, statistics: tuple[float, float], **settings):
+        super().__init__(part, statistics, **settings)
+        self.images = torch.from_numpy(part.images.copy()).to(self.device)
+
+    def _grey(self, chosen):
+        return torch.nn.functional.interpolate(
+            self._scaled(self.images[chosen]), size=(self.input_px,) * 2, mode="bilinear",
+            align_corners=False, antialias=False,
+        )  # fmt: skip
+
+
+PIPELINES = {"loader": Loader, "resident": Resident, "device": OnTheFly}
+
+
+def pipeline(kind: str, part: Dataset, statistics: tuple[float, float], **settings) -> Pipeline:
+    """The pipeline of that name. BadInputError for another, and for images that are not grey."""
+    known(kind)
+    if part.images.shape[1] != 1:
+        raise BadInputError(
+            f"{part.name} has {part.images.shape[1]} channels: these loops are for grey images"
+        )
+    return PIPELINES[kind](part, statistics, **settings)
+
+
+def known(kind: str) -> None:
+    """Refuse, with the valid ones, what is no name of a pipeline."""
+    if kind not in PIPELINES:
+        raise BadInputError(f"pipeline {kind!r}: choose one of {', '.join(map(repr, PIPELINES))}")
