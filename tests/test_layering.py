@@ -16,10 +16,10 @@ LIBRARY = ROOT / "lib" / "convcost"
 # layers, none of its own. A package is one unit.
 LAYERS = {
     0: "errors paths units machine tables",
-    1: "sources ops equations records profiles probe crew",
+    1: "sources ops equations records profiles probe crew sensors",
     2: "nets datasets shapes conventions checkpoints",
-    3: "count zeros sparse timing training sweep",
-    4: "fits predict compress protocols findings",
+    3: "count zeros sparse timing training sweep predict",
+    4: "fits compress protocols findings",
     5: "claims figures studies",
     6: "notebooks",
     7: "runner hygiene doctor guide",
@@ -32,8 +32,9 @@ LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names.spl
 # Of `protocols` only what these import is held to it, through them.
 WITHOUT_TORCH = {
     *("errors", "paths", "units", "machine", "tables"),
-    *("sources", "ops", "equations", "records", "profiles", "crew", "conventions", "sweep"),
-    *("findings", "claims", "figures", "notebooks", "hygiene", "doctor", "cli"),
+    *("sources", "ops", "equations", "records", "profiles", "crew", "sensors", "conventions"),
+    "sweep",
+    *("predict", "findings", "claims", "figures", "notebooks", "hygiene", "doctor", "cli"),
 }
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "tools", "stuff"}
 

@@ -30,7 +30,9 @@ def interleaved(
 
     What comes out: a DataFrame, one row per block in the order in which they ran: `case`,
     `repetition` (from 0), `calls` of the block (int64), `seconds` (wall clock, all calls of the
-    block together, what frees their results included). Nothing is left out or averaged.
+    block together, what frees their results included). Nothing is left out or averaged. On CUDA
+    `device_s`, too: seconds between two events on the stream, before the first call and after the
+    last.
 
     cases: name -> function without arguments. A block is `calls` calls of one of them; every
     repetition has one block of each. `calls` None finds a number per case: so many that two blocks
@@ -58,7 +60,8 @@ def interleaved(
     if not 0 <= min_s < math.inf:
         raise BadInputError(f"min_s is {min_s}: a number of seconds from 0 on is expected")
     wait = waiting_for(device)
-    blocks = {name: partial(_block_s, name, case, wait) for name, case in cases.items()}
+    events = _Events(device) if on_cuda(device) else None
+    blocks = {name: partial(_block_s, name, case, wait, events) for name, case in cases.items()}
     rows = []
     with on_threads(threads):
         for block in blocks.values():
@@ -67,18 +70,44 @@ def interleaved(
         for repetition in range(repetitions):
             for name in _order(list(cases), repetition):
                 seconds = blocks[name](numbers[name])
-                rows.append((name, repetition, numbers[name], seconds))
-    return pd.DataFrame(rows, columns=["case", "repetition", "calls", "seconds"])
+                device_s = [events.seconds()] if events else []
+                rows.append((name, repetition, numbers[name], seconds, *device_s))
+    columns = ["case", "repetition", "calls", "seconds", "device_s"]
+    return pd.DataFrame(rows, columns=columns if events else columns[:-1])
 
 
-def _block_s(name: str, case: Callable[[], object], wait: Callable[[], None], calls: int) -> float:
+class _Events:
+    """Two marks on the current stream of a CUDA device."""
+
+    def __init__(self, device: str):
+        self.device = device
+        self.marks = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
+
+    def record(self, which: int) -> None:
+        self.marks[which].record(torch.cuda.current_stream(self.device))
+
+    def seconds(self) -> float:
+        return self.marks[0].elapsed_time(self.marks[1]) / 1e3
+
+
+def _block_s(
+    name: str,
+    case: Callable[[], object],
+    wait: Callable[[], None],
+    events: _Events | None,
+    calls: int,
+) -> float:
     collecting = gc.isenabled()
     gc.disable()
     try:
         wait()
         begin = perf_counter_ns()
+        if events:
+            events.record(0)
         for _ in repeat(None, calls):
             case()
+        if events:
+            events.record(1)
         wait()
         return scaled(perf_counter_ns() - begin, "G")
     except Exception as error:
