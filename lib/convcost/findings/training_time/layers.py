@@ -85,15 +85,17 @@ def why(
     * optimiser_s; rest_s: all other operators, and the time in no operator at all (launching,
       Python).
 
-    The last five are the timed step without its pipeline, divided as the profiled step was (median
-    of its repetitions), because a profiler slows down what it watches. Also flops (training, one
-    image), dtype, peak_flops_per_s, flops_per_s (flops over whole_s) and utilisation (over the
-    peak).
+    The last five are the timed step without its pipeline, divided as the profiled step was (medians
+    of its repetitions; what its operators leave of the step is in none of them). Also flops
+    (training, one image), dtype, peak_flops_per_s, flops_per_s (flops over whole_s) and utilisation
+    (over the peak).
     """
     keys = ["net", "loop", "input_px", "batch", "threads"]
     by_group = operator_times.groupby([*keys, "repetition", "group"])["seconds"].sum()
-    seconds = by_group.unstack("group", fill_value=0.0)
-    shares = seconds.drop(columns=STEP).div(seconds[STEP], axis=0).groupby(level=keys).median()
+    seconds = by_group.unstack("group", fill_value=0.0).groupby(level=keys).median()
+    step, groups = seconds[STEP], seconds.drop(columns=STEP)
+    # a profiler adds to each operator: together they may exceed the step that ran without it
+    shares = groups.div(np.maximum(step, groups.sum(axis=1)), axis=0)
     timed = per_epoch.epochs(training_steps)
     steps = pd.concat(
         [

@@ -98,11 +98,19 @@ def _with_speed_ups(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def tuned(table: pd.DataFrame) -> pd.DataFrame:
-    """The tuned loop beside the plain one: a row for each net of `ablation`, the total last.
+    """The tuned loop beside the plain one: a row for each net of `ablation`, their total last.
 
-    Columns: net, loop (the tuned one of this net; of the total, the faster one for all nets
-    together), plain_s, tuned_s (epoch), speed_up. A net with no time under either loop has no row.
+    Columns: net, loop (the tuned one of this net; "each net's own" in the total), plain_s, tuned_s
+    (epoch), speed_up. A net with no time under either loop has no row, and without a row for every
+    net there is no total.
     """
-    rows = table[table["tuned"]].dropna(subset=["speed_up"])
+    rows = table[table["tuned"] & (table["net"] != TOTAL)].dropna(subset=["speed_up"])
     rows = rows.assign(tuned_s=rows["epoch_s"], plain_s=rows["speed_up"] * rows["epoch_s"])
-    return rows[["net", "loop", "plain_s", "tuned_s", "speed_up"]].reset_index(drop=True)
+    columns = ["net", "loop", "plain_s", "tuned_s", "speed_up"]
+    if set(rows["net"]) == set(table["net"]) - {TOTAL} and len(rows):
+        total = {"net": TOTAL, "loop": "each net's own"} | rows[
+            ["plain_s", "tuned_s"]
+        ].sum().to_dict()
+        total["speed_up"] = total["plain_s"] / total["tuned_s"]
+        rows = pd.concat([rows, pd.DataFrame([total])])
+    return rows[columns].reset_index(drop=True)
