@@ -1,5 +1,6 @@
 """The registry: parameters and operations the sources name, and files of the user's."""
 
+import itertools
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from convcost import count, nets
 from convcost.errors import BadInputError
@@ -56,6 +58,136 @@ def test_deci_example():
     both = count(nets.build("depthwise_separable"), shape).macs
     assert both == 3 * 3 * 64 * 112 * 112 + 64 * 112 * 112 * 128 == 109_985_792
     assert count(nets.build("regular_conv"), shape).macs == 924_844_032
+
+
+def maps_of(filters, *, kernels=(3,), bias=1, channels=1):
+    """Parameters of a chain of square convolutions."""
+    inputs = (channels, *filters)
+    kernels = kernels * len(filters) if len(kernels) == 1 else kernels
+    return sum((i * k * k + bias) * f for i, f, k in zip(inputs, filters, kernels, strict=False))
+
+
+def linear(*sizes):
+    return sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(sizes))
+
+
+def inception(channels, one, three, five, pooled):
+    return (
+        maps_of((one,), kernels=(1,), channels=channels)
+        + maps_of(three, kernels=(1, 3), channels=channels)
+        + maps_of(five, kernels=(1, 5), channels=channels)
+        + maps_of((pooled,), kernels=(1,), channels=channels)
+    )
+
+
+def residual(channels, filters):
+    """Two convolutions, two norms of two per channel, and the 1 x 1 where channels change."""
+    shortcut = (channels + 1) * filters if channels != filters else 0
+    return maps_of((filters, filters), channels=channels) + 4 * filters + shortcut
+
+
+def dense_block(channels):
+    inputs = [channels + 32 * i for i in range(4)]
+    return sum(2 * c + (c * 9 + 1) * 32 for c in inputs)
+
+
+TEXTBOOK_PARAMS = {
+    "alexnet_textbook": maps_of((96, 256, 384, 384, 256), kernels=(11, 5, 3, 3, 3))
+    + linear(5 * 5 * 256, 4096, 4096, 10),
+    "vgg11_textbook": maps_of((64, 128, 256, 256, 512, 512, 512, 512))
+    + linear(7 * 7 * 512, 4096, 4096, 10),
+    "vgg11_quarter_textbook": maps_of((16, 32, 64, 64, 128, 128, 128, 128))
+    + linear(7 * 7 * 128, 4096, 4096, 10),
+    "vgg16_textbook": maps_of((64,) * 2 + (128,) * 2 + (256,) * 3 + (512,) * 6)
+    + linear(7 * 7 * 512, 4096, 4096, 10),
+    "googlenet_textbook": maps_of((64, 64, 192), kernels=(7, 1, 3))
+    + inception(192, 64, (96, 128), (16, 32), 32)
+    + inception(256, 128, (128, 192), (32, 96), 64)
+    + inception(480, 192, (96, 208), (16, 48), 64)
+    + inception(512, 160, (112, 224), (24, 64), 64)
+    + inception(512, 128, (128, 256), (24, 64), 64)
+    + inception(512, 112, (144, 288), (32, 64), 64)
+    + inception(528, 256, (160, 320), (32, 128), 128)
+    + inception(832, 256, (160, 320), (32, 128), 128)
+    + inception(832, 384, (192, 384), (48, 128), 128)
+    + linear(1024, 10),
+    "resnet18_textbook": maps_of((64,), kernels=(7,))
+    + 2 * 64
+    + 2 * residual(64, 64)
+    + residual(64, 128)
+    + residual(128, 128)
+    + residual(128, 256)
+    + residual(256, 256)
+    + residual(256, 512)
+    + residual(512, 512)
+    + linear(512, 10),
+    "densenet_textbook": maps_of((64,), kernels=(7,))
+    + 2 * 64
+    + dense_block(64)
+    + (2 * 192 + (192 + 1) * 96)
+    + dense_block(96)
+    + (2 * 224 + (224 + 1) * 112)
+    + dense_block(112)
+    + (2 * 240 + (240 + 1) * 120)
+    + dense_block(120)
+    + 2 * 248
+    + linear(248, 10),
+}
+
+
+def test_every_textbook_net_has_its_sum():
+    assert {name for name in nets.OWN if name.endswith("_textbook")} == {*TEXTBOOK_PARAMS}
+
+
+@pytest.mark.parametrize("name", TEXTBOOK_PARAMS)
+def test_textbook_nets(name):
+    assert params(nets.build(name, device="meta")) == TEXTBOOK_PARAMS[name]
+    model = nets.build(name, num_classes=7, in_channels=2, device="meta")
+    for px in (224, 96):
+        counted = count(model, (2, px, px), batch=3)
+        assert counted.calls[-1].outputs == ((3, 7),)
+        assert (counted.uncounted, counted.fallback) == ({}, "")
+
+
+@pytest.mark.parametrize("name", ["googlenet_textbook", "resnet18_textbook", "densenet_textbook"])
+def test_textbook_nets_run_as_counted(name):
+    """The referee is torch's own counter, on a real forward pass."""
+    model = nets.build(name).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        assert model(torch.rand(2, 1, 32, 32)).shape == (2, 10)
+    assert counter.get_total_flops() == count(model, (1, 32, 32), batch=2).flops
+
+
+def test_multiply_adds_of_single_textbook_layers():
+    by_path = {
+        name: {c.path: c.macs for c in count(nets.build(name, device="meta"), (1, px, px)).calls}
+        for name, px in (("alexnet_textbook", 224), ("vgg16_textbook", 96))
+    }
+    alexnet, vgg = by_path["alexnet_textbook"], by_path["vgg16_textbook"]
+    side = (224 + 2 * 1 - 11) // 4 + 1
+    assert (side, alexnet["conv1"]) == (54, 11 * 11 * 96 * 54 * 54)
+    assert alexnet["conv2"] == 96 * 5 * 5 * 256 * 26 * 26
+    assert alexnet["fc1"] == 256 * 5 * 5 * 4096
+    assert vgg["conv1_2"] == 64 * 3 * 3 * 64 * 96 * 96
+    assert vgg["conv5_3"] == 512 * 3 * 3 * 512 * 6 * 6
+    # Inception 3a at 224 px works on 28 x 28: 192 channels into 64, 96 > 128, 16 > 32 and 32
+    counted = count(nets.build("googlenet_textbook", device="meta"), (1, 224, 224))
+    block = sum(c.macs for c in counted.calls if c.path.startswith("8."))
+    weights = 192 * (64 + 96 + 16 + 32) + 96 * 9 * 128 + 16 * 25 * 32
+    assert block == 28 * 28 * weights
+
+
+def test_the_fitting_before_the_linear_layers_changes_nothing_at_the_size_of_the_source():
+    for name, maps in (("alexnet_textbook", (256, 5, 5)), ("vgg11_textbook", (512, 7, 7))):
+        calls = count(nets.build(name, device="meta"), (1, 224, 224)).calls
+        (fit,) = (c for c in calls if c.path == "fit")
+        assert fit.inputs == fit.outputs == ((1, *maps),)
+
+
+def test_an_input_too_small_for_a_textbook_net_is_refused():
+    model = nets.build("alexnet_textbook", device="meta")
+    with pytest.raises(BadInputError, match=r"pool5.*a kernel of 3.*does not fit into 2"):
+        count(model, (1, 64, 64))
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")

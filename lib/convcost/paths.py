@@ -24,6 +24,7 @@ NOTEBOOK_NAMES = (
 )  # the only names in it; without .ipynb
 FIGURES = ROOT / "figures"  # generated only, committed
 PUBLISHED = ROOT / "data" / "published"  # one CSV per source: what it prints
+CITED = ROOT / "data" / "cited"  # facts from elsewhere, with their sources
 REFERENCE_RESULTS = ROOT / "data" / "results"  # <machine>/<table>.csv, committed
 RAW = ROOT / "data" / "raw"  # downloads and local runs, git-ignored
 LOCAL_RESULTS = Path(
