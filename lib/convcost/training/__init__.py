@@ -7,10 +7,12 @@ family of small ones over the cores, resumable. A `Recipe` says how, a `Trained`
 measures steps of them, `full_epoch` whole epochs, `pipeline_times` their data pipelines alone.
 """
 
+from convcost.training.epochs import full_epoch
 from convcost.training.loop import Execution, History, Trained, fit, train
-from convcost.training.loops import LOOPS, Loop, LoopRun, timed_steps
+from convcost.training.loops import LoopRun, pipeline_times, timed_steps
 from convcost.training.many import Family, train_many
 from convcost.training.recipe import TRAINING_VERSION, Recipe, Scaling
+from convcost.training.session import LOOPS, Loop
 from convcost.training.shelf import kept
 
 __all__ = [
@@ -25,7 +27,9 @@ __all__ = [
     "Scaling",
     "Trained",
     "fit",
+    "full_epoch",
     "kept",
+    "pipeline_times",
     "timed_steps",
     "train",
     "train_many",

@@ -183,12 +183,8 @@ PIPELINES = {"loader": Loader, "resident": Resident, "device": OnTheFly}
 
 
 def pipeline(kind: str, part: Dataset, statistics: tuple[float, float], **settings) -> Pipeline:
-    """The pipeline of that name. BadInputError for another, and for images that are not grey."""
+    """The pipeline of that name, with the settings of `Pipeline`. BadInputError for another."""
     known(kind)
-    if part.images.shape[1] != 1:
-        raise BadInputError(
-            f"{part.name} has {part.images.shape[1]} channels: these loops are for grey images"
-        )
     return PIPELINES[kind](part, statistics, **settings)
 
 
@@ -196,3 +192,16 @@ def known(kind: str) -> None:
     """Refuse, with the valid ones, what is no name of a pipeline."""
     if kind not in PIPELINES:
         raise BadInputError(f"pipeline {kind!r}: choose one of {', '.join(map(repr, PIPELINES))}")
+
+
+def statistics(train: Dataset) -> tuple[float, float]:
+    """Mean and standard deviation of the training images over 255.
+
+    Raises BadInputError for images that are not grey, or are all the same.
+    """
+    means, deviations = train.channel_statistics()
+    if len(means) != 1:
+        raise BadInputError(f"{train.name} has {len(means)} channels: these loops take grey images")
+    if not deviations[0]:
+        raise BadInputError(f"{train.name}: all images have one value, nothing to normalise by")
+    return means[0], deviations[0]
