@@ -1,0 +1,346 @@
+"""Checks of notebook 02: training time against FLOPs, and the protocol behind Table 2."""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from convcost.claims.verdicts import LOGICAL, Check, Finding, Published, Tolerance
+from convcost.findings import training_time as found
+from convcost.findings.training_time import hypotheses, layers, paper
+from convcost.records import REFERENCE, MissingTableError, Results, machines
+
+Compute = Callable[[Results, Published, str], Finding]
+
+PLAIN = "plain"
+
+
+@lru_cache(maxsize=32)
+def _kept(
+    make: Callable[..., pd.DataFrame], results: Results, tables: tuple[tuple[str, str], ...]
+) -> pd.DataFrame:
+    return make(*(results.table(name) for name, _ in tables))
+
+
+def _made(results: Results, make: Callable[..., pd.DataFrame], *names: str) -> pd.DataFrame:
+    """What a finding makes of tables, once for each content of them: many checks share one."""
+    return _kept(make, results, tuple((name, results.sha256(name)) for name in names))
+
+
+_EPOCHS = ("training_steps", "full_epochs", "net_costs", "fashion_accuracies")
+
+
+def _largest(*tables: pd.DataFrame) -> pd.DataFrame:
+    return found.table_two(*tables, loop=PLAIN, input_px=None)
+
+
+def _five(results: Results) -> pd.DataFrame:
+    """Table 2 beside the plain loop at its largest size, all five nets."""
+    table = _made(results, _largest, *_EPOCHS).dropna(subset=["epoch_s"])
+    missing = [net for net in paper.NETS if net not in set(table["net"])]
+    if missing:
+        raise KeyError(f"epoch of {', '.join(missing)}")
+    return table
+
+
+def _setting(table: pd.DataFrame) -> str:
+    row = table.iloc[0]
+    return (
+        f"plain loop, {row['input_px']} px, {row['in_channels']} channels, batch "
+        f"{row['batch_asked']}"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+# --- Table 2 ---------------------------------------------------------------------------------
+
+
+def _hypotheses(results: Results) -> pd.DataFrame:
+    names = ("training_steps", "pipeline_times", "predicted_steps")
+    table = _made(results, found.forensics, *names)
+    if not (table["basis"] != hypotheses.PREDICTED).any():
+        raise KeyError("protocol under which all five nets were timed")
+    return table
+
+
+def _in_words(row: pd.Series) -> str:
+    workers = f"{row['workers']} loader workers" if row["pipeline"] else "pipeline not counted"
+    return (
+        f"{row['family']} nets, {row['densenet']}, {row['input_px']} px, {row['in_channels']} "
+        f"channels, batch {row['batch']}, {workers}, {row['train_images']:,} + "
+        f"{row['test_images']:,} images"
+    )
+
+
+def _seconds(row: pd.Series, role: str) -> float:
+    """The paper's seconds of `role`, if the others' are the paper's and the ratios are ours.
+
+    For AlexNet, whose ratio is 1 by definition, from the four others' common factor.
+    """
+    published = paper.table_two().set_index("role")["seconds"]
+    if role != paper.ROLES[0]:
+        return float(published[paper.ROLES[0]] * row[f"{role}_ratio"])
+    factors = [published[other] / row[f"{other}_ratio"] for other in paper.ROLES[1:]]
+    return float(np.exp(np.mean(np.log(factors))))
+
+
+def _ratio(role: str) -> Compute:
+    """By the protocol nearest to the paper's five times, of those that were timed here."""
+
+    def compute(results: Results, published: Published, name: str) -> Finding:
+        table = _hypotheses(results)
+        timed = table[table["basis"] != hypotheses.PREDICTED]
+        best, value = timed.iloc[0], round(_seconds(timed.iloc[0], role), 2)
+        agrees = _RATIOS.agrees(published(name), value)
+        reason = (
+            f"the nearest of {len(timed)} protocols timed here ({best['basis']}): {_near(best)}"
+        )
+        guessed = table[table["basis"] == hypotheses.PREDICTED]
+        if len(guessed):
+            first = guessed.iloc[0]
+            near = [
+                other
+                for other in paper.ROLES
+                if _RATIOS.agrees(published(f"table2_{other}_seconds"), _seconds(first, other))
+            ]
+            reason += (
+                f"; of {len(guessed):,} predicted for {first['machine']} the nearest "
+                f"({_in_words(first)}) is at {first['distance']:.2f} and fits {len(near)} of five: "
+                "so many tries that fitting five numbers shows a protocol possible, no more"
+            )
+        return Finding(
+            value,
+            agrees=agrees,
+            protocol=_in_words(best) if agrees else None,
+            reason=reason if agrees else f"{_in_words(best)}; {reason}",
+        )
+
+    return compute
+
+
+def _near(row: pd.Series) -> str:
+    same = found.baselines().set_index("rule")["distance"]["all take the same time"]
+    return (
+        f"distance {row['distance']:.2f} (root mean square of the logarithms; five equal times: "
+        f"{same:.2f}), Kendall's tau with the paper's order {row['kendall']:.1f}"
+    )
+
+
+# --- time against FLOPs ----------------------------------------------------------------------
+
+
+def _theirs() -> pd.Series:
+    published = paper.table_two()
+    return found.relation(published["seconds"], published["flops"])
+
+
+def _ours(results: Results) -> tuple[pd.DataFrame, pd.Series]:
+    table = _five(results)
+    return table, found.relation(table["epoch_s"], table["flops"])
+
+
+def _compared(ours: pd.Series, theirs: pd.Series) -> str:
+    return "; ".join(
+        f"{whose}: Pearson {row['pearson']:.2f} (95 % interval {_span(row)}), Spearman "
+        f"{row['spearman']:.1f}, seconds per FLOP spread {row['spread']:.1f}-fold, "
+        f"{row['in_order']} of {row['pairs']} pairs in order"
+        for whose, row in (("ours", ours), ("the paper's", theirs))
+    )
+
+
+def _span(row: pd.Series) -> str:
+    low, high = row["pearson_low"], row["pearson_high"]
+    return "not available" if np.isnan(low) else f"{low:.2f} to {high:.2f}"
+
+
+def _line_misses(seconds: pd.Series, flops: pd.Series) -> float:
+    """The largest relative error of the best a + b * FLOPs, by least squares of that error."""
+    y, x = seconds.to_numpy(dtype=float), flops.to_numpy(dtype=float)
+    matrix = np.column_stack([np.ones_like(x), x / x.max()]) / y[:, None]
+    return float(np.abs(matrix @ np.linalg.lstsq(matrix, np.ones_like(y), rcond=None)[0] - 1).max())
+
+
+def _not_linear(results: Results, published: Published, name: str) -> Finding:
+    table, ours = _ours(results)
+    misses = _line_misses(table["epoch_s"], table["flops"])
+    both = paper.table_two()
+    theirs = _line_misses(both["seconds"], both["flops"])
+    return Finding(
+        f"{ours['spread']:.1f}-fold spread of seconds per FLOP",
+        agrees=bool(misses > _LINEAR and ours["spread"] > 1 + _LINEAR),
+        reason=f"{_setting(table)}; the best straight line misses a net by {_percent(misses)}, in "
+        f"the paper by {_percent(theirs)}; holds above {_percent(_LINEAR)}, for a line and for "
+        f"proportion; {_compared(ours, _theirs())}",
+    )
+
+
+def _drawing(results: Results, published: Published, name: str) -> Finding:
+    table, ours = _ours(results)
+    theirs = _theirs()
+    return Finding(
+        f"{ours['in_order']} of {ours['pairs']} pairs in order",
+        agrees=bool(ours["in_order"] < ours["pairs"]),
+        reason="the drawing's numbers are not in its text, by its caption it draws Tables 1 and 2: "
+        "bars of FLOPs and of seconds that do not rise together; ours do not either where fewer "
+        f"than all pairs are in order ({_setting(table)}); {_compared(ours, theirs)}",
+    )
+
+
+def _more_takes_longer(results: Results, published: Published, name: str) -> Finding:
+    table, ours = _ours(results)
+    theirs = _theirs()
+    value = f"{ours['in_order']} of {ours['pairs']} pairs in order"
+    measured = f"measured here ({_setting(table)}): {value}, Kendall's tau {ours['kendall']:.1f}"
+    if theirs["in_order"] == theirs["pairs"]:
+        return Finding(value, agrees=bool(ours["in_order"] == ours["pairs"]), reason=measured)
+    both = paper.table_two().sort_values("flops", ascending=False)
+    numbers = ", ".join(
+        f"{row.role} {published.text(f'table1_{row.role}_gflops')} GFLOPs and "
+        f"{published.text(f'table2_{row.role}_seconds')} s"
+        for row in both.itertuples()
+    )
+    return Finding(
+        value,
+        contradiction=f"of its own {theirs['pairs']} pairs of nets {theirs['in_order']} have more "
+        f"FLOPs and more seconds together (Kendall's tau {theirs['kendall']:.1f}): {numbers}; "
+        f"{measured}",
+    )
+
+
+# --- depth -----------------------------------------------------------------------------------
+
+
+def _with_calls(results: Results) -> pd.DataFrame:
+    """Our five nets with their operator calls, a measure of depth, the fewest first."""
+    counts = results.table("net_costs")
+    table = _five(results).merge(
+        counts[["net", "input_px", "in_channels", "calls", "backward_flops"]],
+        on=["net", "input_px", "in_channels"],
+    )
+    return table.sort_values("calls", kind="stable").reset_index(drop=True)
+
+
+def _spearman(x: pd.Series, y: pd.Series) -> float:
+    return float(found.relation(y, x)["spearman"])
+
+
+def _deeper_costs_more(results: Results, published: Published, name: str) -> Finding:
+    table = _with_calls(results)
+    first, deeper = table.iloc[0], table.iloc[1:]
+    more = {
+        what: deeper[column] / first[column]
+        for what, column in (("FLOPs", "flops"), ("time", "epoch_s"))
+    }
+    return Finding(
+        f"{more['FLOPs'].min():.1f} to {more['FLOPs'].max():.1f} times the FLOPs, "
+        f"{more['time'].min():.1f} to {more['time'].max():.1f} times the time",
+        agrees=all(ratios.min() >= _STEEP for ratios in more.values()),
+        reason=f"the four other nets against {first['net']}, which has the fewest operators; holds "
+        f"where each needs {_STEEP:g} times both; among all five, depth (operator calls) ranks "
+        f"with FLOPs at {_spearman(table['calls'], table['flops']):.1f} and with time at "
+        f"{_spearman(table['calls'], table['epoch_s']):.1f} (Spearman); {_setting(table)}",
+    )
+
+
+def _depth_inefficient(results: Results, published: Published, name: str) -> Finding:
+    """FLOP/s of the arithmetic of a training step, the data pipeline left out."""
+    table = _with_calls(results)
+    steps = found.epochs(results.table("training_steps"), pipeline=False)
+    keys = ["net", "loop", "input_px", "in_channels", "batch_asked", "workers", "threads"]
+    table = table.merge(steps[[*keys, "train_image_s"]], on=keys)
+    if len(table) < len(paper.NETS):
+        raise KeyError("training step of each of the five nets under the epochs' conditions")
+    rate = (table["flops"] + table["backward_flops"]) / table["train_image_s"]
+    rank, factor = _spearman(table["calls"], rate), float(rate.max() / rate.iloc[-1])
+    return Finding(
+        f"rank correlation {rank:.1f}",
+        agrees=bool(rank < 0 and factor >= _MARKED),
+        protocol="of efficiency alone, depth counted in operator calls",
+        reason="training FLOP/s, the data pipeline left out, against operator calls, five nets "
+        f"(Spearman); {table['net'].iloc[-1]} has the most and reaches 1/{factor:.1f} of the best "
+        f"rate; holds where the correlation is below 0 and that factor at least {_MARKED:g}; how "
+        f"hard a net is to train is not tested; {_setting(table)}",
+    )
+
+
+# --- a GPU -----------------------------------------------------------------------------------
+
+
+def _conv_rate(results: Results) -> float:
+    """FLOP/s of all convolutions of the nets' layers together."""
+    table = _made(results, found.by_operator, "layer_costs")
+    convs = table[table["op"] == layers.WITH_FLOPS[0]]
+    if convs.empty:
+        raise KeyError("convolution in layer_costs")
+    return float((convs["flops_per_s"] * convs["seconds"]).sum() / convs["seconds"].sum())
+
+
+def _kind(results: Results) -> str:
+    """The profile that timed the layers: "gpu", "cpu" or "quick"."""
+    return str(results.record("layer_costs").get("profile"))
+
+
+def _other_machine(kind: str) -> Results:
+    """The first machine of the reference on which a profile of this kind timed the layers."""
+    for name in machines(REFERENCE):
+        other = Results(REFERENCE, name)
+        try:
+            if _kind(other) == kind:
+                return other
+        except MissingTableError:
+            continue
+    raise MissingTableError(f"no reference run of profile {kind} has timed the layers")
+
+
+def _gpu_is_faster(results: Results, published: Published, name: str) -> Finding:
+    own = _kind(results)
+    if own not in ("gpu", "cpu"):
+        raise MissingTableError(f"profile {own} times too little of the layers to compare machines")
+    other = _other_machine("cpu" if own == "gpu" else "gpu")
+    gpu, cpu = (results, other) if own == "gpu" else (other, results)
+    factor = _conv_rate(gpu) / _conv_rate(cpu)
+    gpu_name, cpu_name = (
+        (one.record("layer_costs").get("machine_details") or {}).get(key)
+        for one, key in ((gpu, "gpu"), (cpu, "cpu"))
+    )
+    return Finding(
+        f"{factor:.1f} times",
+        agrees=factor > 1,
+        reason=f"FLOP/s of the five nets' convolutions in inference, {gpu_name} over {cpu_name}",
+    )
+
+
+_RATIO = 0.10
+_LINEAR = 0.10
+_STEEP = 1.5
+_MARKED = 1.5
+
+_RATIOS = Tolerance(
+    "ratios to AlexNet, because the machine and the number of epochs differ; the paper's own four "
+    f"ratios lie within a quarter of another, so more than {_RATIO:.0%} would accept nets that all "
+    "take the same time",
+    relative=_RATIO,
+)
+
+_TABLE2, _LINE = "Table 2 and Figure 1", "Is time linear in FLOPs?"
+_PROTOCOL, _WHY = "Which protocol?", "Why"
+
+CHECKS = {
+    **{
+        f"cheng2025/table2_{role}_seconds": Check(_ratio(role), _PROTOCOL, _RATIOS)
+        for role in paper.ROLES
+    },
+    "cheng2025/figure1": Check(_drawing, _TABLE2, LOGICAL),
+    "cheng2025/abstract_time_not_linear": Check(_not_linear, _LINE, LOGICAL),
+    "cheng2025-abstract/abstract_time_not_linear": Check(_not_linear, _LINE, LOGICAL),
+    "cheng2025/time_not_linear_in_flops": Check(_not_linear, _LINE, LOGICAL),
+    "cheng2025/conclusion_more_computation_longer": Check(_more_takes_longer, _LINE, LOGICAL),
+    "cheng2025/abstract_deeper_costs_more": Check(_deeper_costs_more, _TABLE2, LOGICAL),
+    "cheng2025-abstract/abstract_deeper_costs_more": Check(_deeper_costs_more, _TABLE2, LOGICAL),
+    "cheng2025/depth_reduces_efficiency": Check(_depth_inefficient, _WHY, LOGICAL),
+    "cheng2025/gpu_parallel_convolution": Check(_gpu_is_faster, _WHY, LOGICAL),
+}
