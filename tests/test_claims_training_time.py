@@ -1,0 +1,312 @@
+"""Checks of notebook 02: each on tables where the source is right, and on ones where it is not."""
+
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import training_time_tables
+from convcost import claims, paths, records
+from convcost.claims import checks, training_time
+from convcost.findings.training_time import paper
+
+SECONDS = dict(zip(paper.NETS, paper.table_two()["seconds"], strict=True))
+
+
+@cache
+def _whole():
+    """As after a reference run, but for fewer predictions: they take most of the time."""
+    made = training_time_tables.tables(full=())
+    few = made["predicted_steps"]
+    return made | {"predicted_steps": few[(few["batch"] == 32) & (few["input_px"] >= 96)]}
+
+
+def proportional(seconds_per_flop=1e-9):
+    """Seconds of each net exactly proportional to our FLOPs of it."""
+    costs = _whole()["net_costs"]
+    rows = costs[(costs["input_px"] == 224) & (costs["in_channels"] == 3)].set_index("net")
+    return {net: 2 * int(rows.loc[net, "macs"]) * seconds_per_flop for net in paper.NETS}
+
+
+def steps(epoch_s, px=224, workers=0, pipeline=0.0):
+    """Steps whose epoch of 60,000 + 10,000 images takes `epoch_s` seconds, by net.
+
+    `pipeline` is the share of each step that its pipeline takes.
+    """
+    rows = []
+    for net, seconds in epoch_s.items():
+        image_s = seconds / 70_000
+        for part in ("training", "validation"):
+            for number in range(3):
+                row = {"net": net, "loop": "plain", "input_px": px, "in_channels": 3}
+                row |= {"batch_asked": 32, "workers": workers, "threads": 2, "batch": 32}
+                row |= {"part": part, "step": number, "warmup": number == 0, "images": 32}
+                row |= {"pipeline_s": 32 * image_s * pipeline, "forward_s": 0.0}
+                row |= {"backward_s": 0.0, "optimiser_s": 0.0, "step_s": 32 * image_s}
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+DEPTH = ("alexnet", "vgg16", "densenet161", "resnet18", "googlenet")  # fewest operators first
+
+
+def world(**changes):
+    """Tables as after a reference run whose epochs take the paper's seconds.
+
+    The operators are such that the deeper nets compute fewer FLOPs in a second.
+    """
+    made = dict(_whole())
+    calls = made["net_costs"]["net"].map({net: 10 * (i + 1) for i, net in enumerate(DEPTH)})
+    costs = made["net_costs"].assign(calls=calls.fillna(99).astype(int))
+    return made | {"training_steps": steps(SECONDS), "net_costs": costs} | changes
+
+
+class Tables:
+    """What a check asks of `records.Results`, without files."""
+
+    where = "reference"
+
+    def __init__(self, tables, profile="cpu"):
+        self.tables, self.profile = tables, profile
+
+    def table(self, name):
+        self.record(name)
+        return self.tables[name]
+
+    def record(self, name):
+        if name not in self.tables:
+            raise records.MissingTableError(f"no run has written table {name!r}")
+        return {"profile": self.profile, "machine_details": {"cpu": "a CPU", "gpu": "a GPU"}}
+
+    def sha256(self, name):
+        return str(self.record(name) and id(self.tables[name]))
+
+
+CLAIMS = {c.key: c for c in claims.claims(checks.all_checks()) if c.key in training_time.CHECKS}
+GPU = "cheng2025/gpu_parallel_convolution"
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path, monkeypatch):
+    """No results of this repository: only those that a test writes."""
+    monkeypatch.setattr(paths, "LOCAL_RESULTS", tmp_path / "runs")
+    monkeypatch.setattr(paths, "REFERENCE_RESULTS", tmp_path / "results")
+
+
+def evaluated(tables):
+    """Key of each claim of the notebook -> (ours, verdict, reason)."""
+    results = Tables(tables)
+    return {key: claims.evaluate(claim, results) for key, claim in CLAIMS.items()}
+
+
+def of(name, tables):
+    """(ours, verdict, reason) of one claim."""
+    return claims.evaluate(CLAIMS[f"cheng2025/{name}"], Tables(tables))
+
+
+# --- the ledger of the notebook --------------------------------------------------------------
+
+
+def test_every_testable_row_of_the_notebook_has_a_check_and_no_other():
+    testable = {
+        claim.key
+        for claim in claims.claims(checks.all_checks())
+        if claim.notebook == "02-training-time" and claim.testable == "yes"
+    }
+    assert testable == set(CLAIMS) == set(training_time.CHECKS)
+
+
+def expected(key):
+    name = key.partition("/")[2]
+    if key == GPU:
+        return claims.NOT_YET
+    if name == "conclusion_more_computation_longer":
+        return "inconsistent in the source"
+    by_protocol = name.startswith("table2_") or name == "depth_reduces_efficiency"
+    return "reproduced under protocol" if by_protocol else "reproduced"
+
+
+def test_tables_on_which_the_source_is_right_reproduce_all_but_what_contradicts_itself():
+    found = {key: claims.family(verdict) for key, (_, verdict, _) in evaluated(world()).items()}
+    assert found == {key: expected(key) for key in CLAIMS}
+
+
+def test_through_files_it_is_the_same():
+    made = world()
+    run = records.start_run("02-training-time", "cpu", where="reference")
+    for name, rows in made.items():
+        if len(rows):
+            run.write(name, rows)
+    full = training_time_tables.tables()["full_epochs"]  # a file needs a row: under no condition
+    run.write("full_epochs", full.assign(loop="plain", input_px=32))
+    entries = {e.key: e for e in claims.ledger(notebook="02") if e.key in CLAIMS}
+    assert {k: claims.family(e.verdict) for k, e in entries.items()} == {
+        key: expected(key) for key in CLAIMS
+    }
+    in_memory = evaluated(made)
+    assert {key: entry.reference for key, entry in entries.items()} == {
+        key: ours for key, (ours, _, _) in in_memory.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "factors"),
+    [
+        # AlexNet is judged by the common factor of the four others
+        ("table2_alexnet_seconds", {"alexnet": 1.2}),
+        ("table2_vgg16_seconds", {"vgg16": 1.2}),
+        ("table2_googlenet_seconds", {"googlenet": 0.8}),
+        ("table2_resnet18_seconds", {"resnet18": 1.2}),
+        ("table2_densenet_seconds", {"densenet161": 0.8}),
+    ],
+)
+def test_another_ratio_differs_and_only_for_its_net(name, factors):
+    seconds = {net: s * factors.get(net, 1) for net, s in SECONDS.items()}
+    found = evaluated(world(training_steps=steps(seconds)))
+    differ = {
+        key for key, (_, verdict, _) in found.items() if verdict == "differs" and "table2" in key
+    }
+    if name == "table2_alexnet_seconds":  # all ratios are to it
+        assert f"cheng2025/{name}" in differ and len(differ) == 5
+    else:
+        assert differ == {f"cheng2025/{name}"}
+    assert "distance" in of(name, world(training_steps=steps(seconds)))[2]
+
+
+@pytest.mark.parametrize("name", ["abstract_time_not_linear", "time_not_linear_in_flops"])
+def test_times_proportional_to_flops_overturn_that_they_are_not(name):
+    ours, verdict, reason = of(name, world(training_steps=steps(proportional())))
+    assert (ours, verdict) == ("1.0-fold spread of seconds per FLOP", "differs")
+    assert "misses a net by 0 %" in reason and "ours: Pearson 1.00" in reason
+
+
+def test_a_straight_line_that_does_not_pass_through_zero_is_linear_too():
+    line = {net: 100 + seconds for net, seconds in proportional(1e-9).items()}
+    ours, verdict, _ = of("time_not_linear_in_flops", world(training_steps=steps(line)))
+    assert verdict == "differs" and not ours.startswith("1.0-fold")
+
+
+def test_a_drawing_in_which_time_follows_flops_is_another():
+    ours, verdict, _ = of("figure1", world(training_steps=steps(proportional())))
+    assert (ours, verdict) == ("10 of 10 pairs in order", "differs")
+    assert of("figure1", world())[0] == "5 of 10 pairs in order"
+
+
+def test_the_conclusion_contradicts_its_own_tables_whatever_we_measure():
+    ours, verdict, reason = of(
+        "conclusion_more_computation_longer", world(training_steps=steps(proportional()))
+    )
+    assert (ours, verdict) == ("10 of 10 pairs in order", "inconsistent in the source")
+    assert "5 have more FLOPs and more seconds together" in reason
+    assert "vgg16 30.94 GFLOPs and 454.72 s" in reason and "Kendall's tau 1.0" in reason
+
+
+def test_deeper_nets_that_cost_no_more_time_overturn_that_they_do():
+    seconds = SECONDS | {"resnet18": 1.4 * SECONDS["alexnet"]}
+    ours, verdict, reason = of("abstract_deeper_costs_more", world(training_steps=steps(seconds)))
+    assert verdict == "differs" and ours.endswith("1.4 to 2.5 times the time")
+    assert "alexnet, which has the fewest operators" in reason
+
+
+def test_equal_rates_overturn_that_depth_is_inefficient_and_the_pipeline_is_left_out():
+    alike = of("depth_reduces_efficiency", world(training_steps=steps(proportional())))
+    assert alike[1] == "differs"
+    # four fifths of every step spent on loading change the rates of all nets alike
+    loading = of("depth_reduces_efficiency", world(training_steps=steps(SECONDS, pipeline=0.8)))
+    assert loading[:2] == of("depth_reduces_efficiency", world())[:2]
+    assert loading[1].startswith("reproduced under protocol")
+
+
+# --- protocols -------------------------------------------------------------------------------
+
+
+def test_the_nearest_protocol_is_named():
+    both = pd.concat([steps(proportional()), steps(SECONDS, px=96)])
+    ours, verdict, _ = of("table2_vgg16_seconds", world(training_steps=both))
+    assert ours == pytest.approx(SECONDS["vgg16"], abs=0.005)
+    assert "densenet161, 96 px, 3 channels, batch 32," in verdict
+
+
+def test_a_protocol_that_only_predictions_fit_reproduces_nothing():
+    """The paper's own seconds as a prediction: mentioned, not believed."""
+    made = world(training_steps=steps(proportional()))
+    rows = [
+        {"device": "a GPU", "net": net, "input_px": 224, "in_channels": 3, "batch": 32}
+        | {"part": part, "flops": 1, "bytes": 1, "calls": 0, "busy_s": 32 * s / 70_000}
+        | {"compute_s": 0.0, "memory_s": 0.0}
+        for net, s in SECONDS.items()
+        for part in ("training", "validation")
+    ]
+    _, verdict, reason = of("table2_vgg16_seconds", made | {"predicted_steps": pd.DataFrame(rows)})
+    assert verdict == "differs"
+    assert "predicted for a GPU" in reason and "is at 0.00 and fits 5 of five" in reason
+
+
+# --- thin and missing tables -----------------------------------------------------------------
+
+NEEDED = (
+    "training_steps", "full_epochs", "net_costs", "fashion_accuracies", "pipeline_times",
+    "predicted_steps", "layer_costs",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("table", NEEDED)
+def test_a_table_that_is_missing_leaves_its_claims_untested(table):
+    found = evaluated({name: rows for name, rows in world().items() if name != table})
+    reasons = [
+        reason
+        for key, (_, verdict, reason) in found.items()
+        if verdict == claims.NOT_YET and (key != GPU or table == "layer_costs")
+    ]
+    assert reasons and all(table in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("without", ["alexnet", "densenet161"])
+def test_a_net_that_was_not_timed_is_named(without):
+    four = {net: seconds for net, seconds in SECONDS.items() if net != without}
+    found = evaluated(world(training_steps=steps(four)))
+    assert {verdict for _, verdict, _ in found.values()} == {claims.NOT_YET}
+    assert without in found["cheng2025/time_not_linear_in_flops"][2]
+
+
+def test_thin_tables_give_a_verdict_or_say_what_is_missing():
+    found = evaluated(training_time_tables.tables(**training_time_tables.QUICK))
+    assert {key for key, (_, v, _) in found.items() if v == claims.NOT_YET} == {GPU}
+    assert not [key for key, (ours, _, _) in found.items() if "nan" in str(ours).lower()]
+
+
+# --- a GPU -----------------------------------------------------------------------------------
+
+
+def written(profile, faster, machine, monkeypatch):
+    made = training_time_tables.tables(repetitions=2)["layer_costs"]
+    monkeypatch.setattr(records.machine, "slug", lambda: machine)
+    run = records.start_run("02-training-time", profile, where="reference")
+    run.write("layer_costs", made.assign(seconds=made["seconds"] / faster))
+    return records.Results("reference", machine)
+
+
+def test_a_gpu_is_compared_with_a_machine_without_one(monkeypatch):
+    cpu = written("cpu", 1, "some-cpu", monkeypatch)
+    assert claims.evaluate(CLAIMS[GPU], cpu)[1] == claims.NOT_YET
+    gpu = written("gpu", 40, "some-gpu", monkeypatch)
+    for results in (cpu, gpu):
+        assert claims.evaluate(CLAIMS[GPU], results)[:2] == ("40.0 times", "reproduced")
+
+
+def test_a_gpu_that_is_slower_differs_and_a_quick_run_compares_nothing(monkeypatch):
+    written("gpu", 0.5, "some-gpu", monkeypatch)
+    cpu = written("cpu", 1, "some-cpu", monkeypatch)
+    assert claims.evaluate(CLAIMS[GPU], cpu)[:2] == ("0.5 times", "differs")
+    quick = written("quick", 1, "another", monkeypatch)
+    _, verdict, reason = claims.evaluate(CLAIMS[GPU], quick)
+    assert verdict == claims.NOT_YET and "quick" in reason
+
+
+def test_alexnet_is_judged_by_the_common_factor_of_the_others():
+    row = pd.Series({f"{role}_ratio": 2.0 for role in paper.ROLES} | {"alexnet_ratio": 1.0})
+    others = [SECONDS[net] for net in paper.NETS[1:]]
+    mean = float(np.prod(others) ** (1 / 4))
+    assert training_time._seconds(row, "alexnet") == pytest.approx(mean / 2)
+    assert training_time._seconds(row, "vgg16") == 2 * SECONDS["alexnet"]
