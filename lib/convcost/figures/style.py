@@ -15,11 +15,41 @@ NETS = {
 }
 """Display names, in the order of Cheng & Liu's tables."""
 
+TEXTBOOK_NETS = {
+    "alexnet_textbook": "AlexNet (textbook)",
+    "vgg16_textbook": "VGG16 (textbook)",
+    "googlenet_textbook": "GoogLeNet (textbook)",
+    "resnet18_textbook": "ResNet18 (textbook)",
+    "densenet_textbook": "DenseNet (textbook)",
+}
+"""Display names of the variants that books and courses teach under the paper's names."""
+
 PALETTE = sns.color_palette("colorblind")
 MARKERS = "osD^vPX*<>"
 PAPER_COLOUR = "#a50026"  # of what a paper prints, wherever it stands beside ours
 NET_COLOURS = dict(zip(NETS, PALETTE, strict=False))
 NET_MARKERS = dict(zip(NETS, MARKERS, strict=False))
+
+FAMILIES = {
+    "alexnet": "AlexNet",
+    "vgg": "VGG",
+    "googlenet": "GoogLeNet",
+    "resnet": "ResNet",
+    "densenet": "DenseNet",
+    "regnet_y": "RegNetY",
+    "mobilenet": "MobileNet",
+    "squeezenet": "SqueezeNet",
+}
+"""Nets of one design: display names; a family has the colour of its member in `NETS`."""
+
+_MEMBERS = ("alexnet", "vgg16", "googlenet", "resnet18", "densenet161")
+_LEFT = range(len(NETS), len(PALETTE))  # no net has these
+FAMILY_COLOURS = dict(
+    zip(FAMILIES, [*map(NET_COLOURS.get, _MEMBERS), *(PALETTE[i] for i in _LEFT)], strict=True)
+)
+FAMILY_MARKERS = dict(
+    zip(FAMILIES, [*map(NET_MARKERS.get, _MEMBERS), *(MARKERS[i] for i in _LEFT)], strict=True)
+)
 
 OPS = {
     "conv": "convolution",
@@ -59,7 +89,7 @@ def apply() -> None:
 
 def net_name(key: str) -> str:
     """Display name of a net; the key itself where there is none."""
-    return NETS.get(key, key)
+    return (NETS | TEXTBOOK_NETS).get(key, key)
 
 
 def caption(figure: plt.Figure, text: str) -> None:

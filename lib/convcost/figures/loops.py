@@ -1,0 +1,207 @@
+"""Seconds of an epoch: Table 2 and Figure 1 of Cheng & Liu beside ours, and loop after loop.
+
+Every function takes tables of `convcost.records.TABLES` and returns a matplotlib Figure; statistics
+come from `convcost.findings.training_time`.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from convcost.figures import style
+from convcost.findings import training_time as findings
+from convcost.findings.training_time import loops, paper
+from convcost.units import scaled, seconds
+
+_UNITS = ((2.0, 0.001, "ms"), (200.0, 1.0, "s"), (3 * 3600.0, 60.0, "min"))
+_BAR = {"height": 0.66, "edgecolor": "0.25", "linewidth": 0.6}
+_OURS = {"facecolor": style.PALETTE[0], **_BAR}
+_PAPERS = {"facecolor": style.PAPER_COLOUR, **_BAR}
+_ERROR = {"ecolor": "0.1", "elinewidth": 1.5, "capsize": 3}
+
+
+def unit(longest_s: float) -> tuple[float, str]:
+    """(seconds, name) of the unit that suits an axis up to `longest_s` seconds."""
+    for limit, size, name in _UNITS:
+        if longest_s < limit:
+            return size, name
+    return 3600.0, "hours"
+
+
+# --- Table 2 and Figure 1 ------------------------------------------------------------------------
+
+
+def table2_figure1(
+    training_steps: pd.DataFrame,
+    full_epochs: pd.DataFrame,
+    net_costs: pd.DataFrame,
+    fashion_accuracies: pd.DataFrame,
+) -> plt.Figure:
+    """The paper's FLOPs and seconds (upper row), ours of an epoch (lower row), and the ratios.
+
+    Our seconds are those of the plain loop at the largest size timed for most of the five nets,
+    with quartiles; hatched where they are extrapolated from steps. A net without a time says so.
+    """
+    style.apply()
+    table = findings.table_two(
+        training_steps, full_epochs, net_costs, fashion_accuracies, input_px=None
+    )
+    nets = list(paper.NETS)
+    published = paper.table_two().set_index("net").loc[nets]
+    ours = table.set_index("net").reindex(nets)
+    figure, axes = plt.subplot_mosaic(
+        [["flops", "seconds", "ratios"], ["our flops", "our seconds", "ratios"]],
+        figsize=(11.5, 6), width_ratios=[1, 1.15, 1.25],
+    )  # fmt: skip
+    flops = scaled(published["flops"].astype(float), "G")
+    _bars(axes["flops"], flops, [f"{value:g}" for value in flops], **_PAPERS)
+    printed = published["seconds"]
+    _bars(axes["seconds"], printed, [f"{value:g} s" for value in printed], **_PAPERS)
+    flops = scaled(ours["flops"].astype(float), "G")
+    _bars(axes["our flops"], flops, [f"{value:.3g}" for value in flops], **_OURS)
+    _our_seconds(axes["our seconds"], ours)
+    px = int(table["input_px"].iloc[0])
+    axes["flops"].set(title="the paper: FLOPs of one image", xlabel="GFLOPs")
+    axes["seconds"].set(title="the paper: training and validation", xlabel="s")
+    axes["our flops"].set(title=f"ours: FLOPs of one image, {px} px", xlabel="GFLOPs")
+    for name in ("seconds", "our seconds"):
+        axes[name].tick_params(labelleft=False)
+    _ratios(axes["ratios"], ours, published)
+    return figure
+
+
+def _bars(axis: plt.Axes, lengths: pd.Series, words: list[str], **look) -> None:
+    """A bar a net, the first on top, each with its value; a missing one says so."""
+    place = np.arange(len(lengths))
+    known = lengths.notna().to_numpy()
+    bars = axis.barh(place, lengths.fillna(0), **look)
+    ends = lengths.fillna(0) + (look.get("xerr")[1] if "xerr" in look else 0)
+    for bar, end, word, is_known in zip(bars, ends, words, known, strict=True):
+        axis.annotate(
+            word if is_known else "no time", (end, bar.get_y() + bar.get_height() / 2), (5, 0),
+            textcoords="offset points", va="center", fontsize=9,
+        )  # fmt: skip
+    axis.set_yticks(place, [style.net_name(net) for net in lengths.index])
+    axis.set_ylim(len(place) - 0.5, -0.5)
+    axis.set_xlim(0, 1.33 * (ends.max() or 1))
+    axis.xaxis.set_major_locator(MaxNLocator(5))
+    axis.grid(axis="y", visible=False)
+
+
+def _our_seconds(axis: plt.Axes, ours: pd.DataFrame) -> None:
+    size, name = unit(ours["epoch_s"].max())
+    spread = [
+        (ours["epoch_s"] - ours["epoch_low_s"]).fillna(0) / size,
+        (ours["epoch_high_s"] - ours["epoch_s"]).fillna(0) / size,
+    ]
+    words = [seconds(value) for value in ours["epoch_s"]]
+    look = _OURS | {"xerr": spread, "error_kw": _ERROR}
+    _bars(axis, ours["epoch_s"] / size, words, **look)
+    from_steps = ours["extrapolated"].astype("boolean").fillna(False).to_numpy(dtype=bool)
+    for bar, is_extrapolated in zip(axis.patches, from_steps, strict=True):
+        if is_extrapolated:
+            bar.set(hatch="//", facecolor=(*style.PALETTE[0], 0.55))
+    row = ours.dropna(subset=["epoch_s"]).iloc[0]
+    words = {True: ",\nextrapolated from steps", False: ""}[bool(from_steps.all())]
+    if from_steps.any() and not words:
+        words = ",\nhatched: extrapolated from steps"
+    axis.set_title("ours: one epoch with validation" + words)
+    axis.set_xlabel(f"{name}; plain loop, {row['input_px']:.0f} px, batch {row['batch']:.0f}")
+
+
+def _ratios(axis: plt.Axes, ours: pd.DataFrame, published: pd.DataFrame) -> None:
+    """FLOPs and time of each net over AlexNet's, the paper's and ours, each pair tied."""
+    place = np.arange(len(ours))
+    first = published.iloc[0]
+    for shift, colour, who, flops, time in (
+        (-0.16, style.PAPER_COLOUR, "the paper", published["flops"] / first["flops"],
+         published["seconds"] / first["seconds"]),
+        (0.16, style.PALETTE[0], "ours", ours["flops_ratio"], ours["epoch_ratio"]),
+    ):  # fmt: skip
+        here = place + shift
+        axis.hlines(here, flops, time, color=colour, linewidth=1.5, alpha=0.6)
+        look = {"color": colour, "linestyle": "none", "markersize": 7}
+        axis.plot(flops, here, marker="D", **look | {"markerfacecolor": "white"},
+                  label=f"FLOPs, {who}")  # fmt: skip
+        axis.plot(time, here, marker="o", **look, label=f"time, {who}")
+    axis.set_xscale("log")
+    axis.set_yticks(place, [style.net_name(net) for net in ours.index])
+    axis.set_ylim(len(place) - 0.5, -0.5)
+    axis.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} ×"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.grid(axis="y", visible=False)
+    axis.set(title="ratio to AlexNet", xlabel="times AlexNet's")
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, fontsize=9, frameon=False)
+
+
+# --- tuned against plain -------------------------------------------------------------------------
+
+
+def tuned_against_plain(training_steps: pd.DataFrame, loop_runs: pd.DataFrame) -> plt.Figure:
+    """Seconds of an epoch under each loop, a panel a net and one for all five together.
+
+    Each loop adds one thing to the one above it. Bars are medians with quartiles, extrapolated from
+    steps; the number behind is the speed-up over the plain loop. A hatched bar was unstable; where
+    there is no bar, a word says why.
+    """
+    style.apply()
+    table = findings.ablation(training_steps, loop_runs)
+    order = [loop for loop in loops.LOOPS if loop in set(table["loop"])]
+    nets = list(dict.fromkeys(table["net"]))
+    columns = min(3, len(nets))
+    lines = -(-len(nets) // columns)
+    figure, axes = plt.subplots(
+        lines, columns, figsize=(11.5, 1.1 + lines * (0.9 + 0.3 * len(order))), sharey=True,
+        squeeze=False,
+    )  # fmt: skip
+    for axis in axes.flat[len(nets) :]:
+        axis.set_axis_off()
+    best = findings.tuned(table).set_index("net")
+    for axis, net in zip(axes.flat, nets, strict=False):
+        _loops(axis, table[table["net"] == net].set_index("loop").reindex(order))
+        name = f"all {len(nets) - 1} nets" if net == loops.TOTAL else style.net_name(net)
+        words = f": {best['speed_up'][net]:.2g} × tuned" if net in best.index else ""
+        axis.set_title(name + words)
+    axes[0, 0].set_yticks(range(len(order)), [order[0], *(f"+ {loop}" for loop in order[1:])])
+    axes[0, 0].set_ylim(len(order) - 0.5, -0.5)
+    px, loop = int(table["input_px"].iloc[0]), table.dropna(subset=["batch"])
+    batch = f", batch {loop['batch'].iloc[0]}" if len(loop) else ""
+    figure.supxlabel(
+        f"one epoch with validation, {px} px{batch}, extrapolated from steps: median, quartiles; "
+        "hatched: unstable; dark: the tuned loop",
+        fontsize=10,
+    )
+    return figure
+
+
+def _loops(axis: plt.Axes, rows: pd.DataFrame) -> None:
+    size, name = unit(rows["epoch_s"].max())
+    longest = rows["epoch_high_s"].fillna(rows["epoch_s"]).max() / size
+    longest = longest if longest > 0 else 1.0
+    for place, (_, row) in enumerate(rows.iterrows()):
+        if not row["epoch_s"] > 0:
+            words = row["status"] if isinstance(row["status"], str) else "not tried"
+            if words == "incomplete":
+                words = "a net has no time"
+            axis.text(0.02 * longest, place, words, va="center", fontsize=9, style="italic")
+            continue
+        stable = row["stable"] is True or row["stable"] == True  # noqa: E712 - an object column
+        axis.barh(
+            place, row["epoch_s"] / size, hatch="" if stable else "////",
+            **_BAR | {"facecolor": style.PALETTE[0] if row["tuned"] else "#a9c4dc"},
+        )  # fmt: skip
+        ends = row[["epoch_low_s", "epoch_high_s"]].astype(float) / size
+        axis.plot(ends, [place] * 2, color="0.1", linewidth=2)
+        words = seconds(row["epoch_s"])
+        words += "" if place == 0 else f" · {row['speed_up']:.2g} ×"
+        end = np.nanmax([row["epoch_s"] / size, ends.iloc[1]])
+        axis.annotate(
+            words + ("" if stable else " !"), (end, place), (4, 0), textcoords="offset points",
+            va="center", fontsize=9,
+        )  # fmt: skip
+    axis.set_xlim(0, 1.45 * longest)
+    axis.xaxis.set_major_locator(MaxNLocator(5))
+    axis.set_xlabel(name, fontsize=10, labelpad=1)
+    axis.grid(axis="y", visible=False)
