@@ -49,7 +49,8 @@ def epochs(
         per_image = training[f"{phase}_s"].astype(float) / training["images"]
         table[f"{phase}_image_s"] = per_image.groupby([training[k] for k in KEY]).median()
     for name, rows in (("train", training), ("validation", validation)):
-        per_image = (rows["step_s"] / rows["images"]).groupby([rows[k] for k in KEY])
+        per_image = (rows["step_s"] / rows["images"]).astype(float)
+        per_image = per_image.groupby([rows[k] for k in KEY])
         for end, q in (("", 0.5), ("_low", 0.25), ("_high", 0.75)):
             table[f"{name}_image{end}_s"] = per_image.quantile(q)
     for end in ("", "_low", "_high"):
