@@ -222,6 +222,13 @@ def test_a_step_is_a_step_of_sgd():
         assert torch.equal(before.detach() - module.LEARNING_RATE * before.grad, after)
 
 
+@pytest.mark.parametrize("around", [torch.no_grad, torch.inference_mode])
+def test_a_step_has_gradients_wherever_it_is_called_from(around):
+    with around():
+        measure(nn.Linear(2, 2), (2,), 1, "training_step", repetitions=1, calls=1)
+        assert not torch.is_grad_enabled()
+
+
 Heads = namedtuple("Heads", "logits aux2 aux1")
 
 

@@ -140,6 +140,7 @@ def measure(
     return measure_many({"model": case}, **options)["model"]
 
 
+@torch.inference_mode(False)  # wherever it is called from, a step needs gradients
 def measure_many(
     cases: Mapping[str, Case],
     *,
@@ -168,7 +169,8 @@ def measure_many(
     step: clearing the gradients, forward, cross-entropy, backward, SGD with momentum 0.9, on a
     copy of the model in training mode; outputs of auxiliary heads count 0.3 each, as GoogLeNet's.
     All copies, and the gradients of all training cases, are in memory together. Random generators,
-    threads and the model are left as found, also after an exception.
+    threads and the model are left as found, also after an exception. The way on CUDA, by events,
+    has not been tried on a GPU yet.
 
     Refused with `BadInputError`: no cases, a model that is not on `device`, in training outputs
     that are not one number per class, and what `Case` and `interleaved` refuse. What a model

@@ -40,6 +40,7 @@ _PATTERNS = (
 GROUPS = (*(group for group, _ in _PATTERNS), OPTIMISER, OTHER)
 
 
+@torch.inference_mode(False)  # wherever it is called from, a step needs gradients
 def operator_times(
     model: nn.Module,
     input_shape: tuple[int, ...],
