@@ -138,8 +138,6 @@ def test_through_files_it_is_the_same():
     for name, rows in made.items():
         if len(rows):
             run.write(name, rows)
-    full = training_time_tables.tables()["full_epochs"]  # a file needs a row: under no condition
-    run.write("full_epochs", full.assign(loop="plain", input_px=32))
     entries = {e.key: e for e in claims.ledger(notebook="02") if e.key in CLAIMS}
     assert {k: claims.family(e.verdict) for k, e in entries.items()} == {
         key: expected(key) for key in CLAIMS
@@ -245,10 +243,7 @@ def test_a_protocol_that_only_predictions_fit_reproduces_nothing():
 
 # --- thin and missing tables -----------------------------------------------------------------
 
-NEEDED = (
-    "training_steps", "full_epochs", "net_costs", "fashion_accuracies", "pipeline_times",
-    "predicted_steps", "layer_costs",
-)  # fmt: skip
+NEEDED = ("training_steps", "net_costs", "pipeline_times", "layer_costs")
 
 
 @pytest.mark.parametrize("table", NEEDED)
@@ -260,6 +255,29 @@ def test_a_table_that_is_missing_leaves_its_claims_untested(table):
         if verdict == claims.NOT_YET and (key != GPU or table == "layer_costs")
     ]
     assert reasons and all(table in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("table", ["full_epochs", "fashion_accuracies", "predicted_steps"])
+def test_what_a_run_may_lack_costs_no_verdict(table):
+    lacking = {name: rows for name, rows in world().items() if name != table}
+    found = {key: claims.family(verdict) for key, (_, verdict, _) in evaluated(lacking).items()}
+    assert found == {key: expected(key) for key in CLAIMS}
+
+
+def test_full_epochs_of_another_machine_are_left_out(monkeypatch):
+    """They would take the place of the steps: as long as the paper's, all nets alike."""
+    epochs = training_time_tables.tables(full=paper.NETS)["full_epochs"]
+    epochs = epochs.assign(train_s=100.0, validation_s=10.0)
+    for machine, names in {"with-steps": world(), "other": {"full_epochs": epochs}}.items():
+        monkeypatch.setattr(records.machine, "slug", lambda machine=machine: machine)
+        run = records.start_run("02-training-time", "cpu", where="reference")
+        for name, rows in names.items():
+            if len(rows):
+                run.write(name, rows)
+    claim = CLAIMS["cheng2025/time_not_linear_in_flops"]
+    mixed = claims.evaluate(claim, records.Results())
+    assert mixed == claims.evaluate(claim, records.Results(machine="with-steps"))
+    assert "5 of 10 pairs" in mixed[2].partition("the paper's")[0]
 
 
 @pytest.mark.parametrize("without", ["alexnet", "densenet161"])

@@ -764,12 +764,9 @@ def test_every_finding_of_a_run(thin):
                           input_px=None)  # fmt: skip
     assert two["net"].tolist() == list(paper.NETS) and two["epoch_ratio"].notna().all()
     parts = found.why(made["operator_times"], timed, made["machine_peaks"], counted)
-    names = [f"{part}_s" for part in ("pipeline", "at_peak", "below_peak", "no_flops", "optimiser")]
-    assert len(parts) == 5
-    assert parts[[*names, "rest_s"]].sum(axis=1).tolist() == pytest.approx(
-        parts["whole_s"].tolist()
-    )
-    assert (parts[[*names, "rest_s"]] >= 0).all(axis=None)
+    stacked = parts[[f"{part}_s" for part in layers.PARTS]]
+    assert len(parts) == 5 and (stacked >= 0).all(axis=None)
+    assert stacked.sum(axis=1).tolist() == pytest.approx(parts["whole_s"].tolist())
     assert len(found.roofline(made["layer_costs"], made["machine_peaks"])) == 5 * 20
     table = found.ablation(timed, made["loop_runs"])
     assert found.tuned(table)["net"].tolist() == [*paper.NETS, "(all)"]

@@ -9,23 +9,48 @@ import pandas as pd
 from convcost.claims.verdicts import LOGICAL, Check, Finding, Published, Tolerance
 from convcost.findings import training_time as found
 from convcost.findings.training_time import hypotheses, layers, paper
-from convcost.records import REFERENCE, MissingTableError, Results, machines
+from convcost.records import REFERENCE, TABLES, MissingTableError, Results, machines
 
 Compute = Callable[[Results, Published, str], Finding]
 
 PLAIN = "plain"
 
 
+_MAY_LACK = ("full_epochs", "fashion_accuracies", "predicted_steps")
+"""Tables that a run may have no row for, and then does not write."""
+
+
 @lru_cache(maxsize=32)
 def _kept(
     make: Callable[..., pd.DataFrame], results: Results, tables: tuple[tuple[str, str], ...]
 ) -> pd.DataFrame:
-    return make(*(results.table(name) for name, _ in tables))
+    return make(
+        *(
+            results.table(name) if sha256 else pd.DataFrame(columns=list(TABLES[name].columns))
+            for name, sha256 in tables
+        )
+    )
+
+
+def _sha256(results: Results, name: str, first: str) -> str:
+    """That of a table; "" of one that the machine of the table `first` does not have and may lack.
+
+    Times of two machines are not mixed: without a name `results` takes each table from the first
+    machine that has it.
+    """
+    try:
+        same = results.record(name).get("machine") == results.record(first).get("machine")
+    except MissingTableError:
+        if name not in _MAY_LACK:
+            raise
+        same = False
+    return "" if name in _MAY_LACK and not same else results.sha256(name)
 
 
 def _made(results: Results, make: Callable[..., pd.DataFrame], *names: str) -> pd.DataFrame:
     """What a finding makes of tables, once for each content of them: many checks share one."""
-    return _kept(make, results, tuple((name, results.sha256(name)) for name in names))
+    content = tuple((name, _sha256(results, name, names[0])) for name in names)
+    return _kept(make, results, content)
 
 
 _EPOCHS = ("training_steps", "full_epochs", "net_costs", "fashion_accuracies")

@@ -86,7 +86,7 @@ def _on_this_machine(
     beside = beside[~pd.MultiIndex.from_frame(beside[keys]).isin(known)]
     slower = {part: beside[[part, "loader_s"]].max(axis=1, skipna=False) for part in _PARTS}
     frames.append(beside.assign(**slower, basis=COMPOSED, pipeline=True).drop(columns="loader_s"))
-    return pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
+    return pd.concat([frame for frame in frames if len(frame)] or [counted], ignore_index=True)
 
 
 def _predicted(
@@ -128,6 +128,8 @@ def _predicted(
 
 def _lined_up(by_net: pd.DataFrame) -> pd.DataFrame:
     """One row a hypothesis and line-up of five nets: training_<role>, validation_<role>."""
+    if by_net.empty:
+        return by_net
     conditions = [c for c in by_net if c not in ("net", *_PARTS)]
     wide = by_net.pivot(index=conditions, columns="net", values=_PARTS)
     frames = []
