@@ -1,0 +1,675 @@
+"""The experiments of notebook 02: training steps by phase, protocols, layers, batch sizes.
+
+`Study(profile)` has one method a table of `convcost.records.training_time`; each returns its rows.
+What is timed runs in processes of its own, one at a time, and is kept under `data/raw/` as it
+comes: key of the kept results are the plan, the data, the machine and its versions.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache, cached_property
+
+import numpy as np
+import pandas as pd
+
+from convcost import datasets, machine, nets, paths, predict, records, sensors, sweep, timing
+from convcost import training as trainings
+from convcost.count import count
+from convcost.datasets import Dataset
+from convcost.errors import BadInputError
+from convcost.training import Execution, Recipe
+
+PAPER_NETS = ("alexnet", "vgg16", "googlenet", "resnet18", "densenet161")
+"""The five of the paper; densenet161 is the one whose FLOPs its Table 1 prints (notebook 01)."""
+
+TEXTBOOK_NETS = (
+    "alexnet_textbook",
+    "vgg16_textbook",
+    "googlenet_textbook",
+    "resnet18_textbook",
+    "densenet_textbook",
+)
+FAMILIES = {
+    "alexnet": ("alexnet",),
+    "vgg": ("vgg11", "vgg13", "vgg16", "vgg19"),
+    "googlenet": ("googlenet",),
+    "resnet": ("resnet18", "resnet34", "resnet50", "resnet101"),
+    "densenet": ("densenet121", "densenet169", "densenet161"),
+    "regnet_y": ("regnet_y_400mf", "regnet_y_800mf", "regnet_y_1_6gf", "regnet_y_3_2gf"),
+    "mobilenet": ("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"),
+    "squeezenet": ("squeezenet1_0", "squeezenet1_1"),
+}
+"""Nets of one design each, for time against FLOPs within and across families."""
+
+VERSION = 1  # of the measuring functions below: raise it when what they measure changes
+DRIFT_LIMIT = 0.10  # a step that takes 10 % longer at the end than at the beginning: not stable
+LOAD_LIMIT = 0.25  # processor cores that others may keep busy
+
+
+@dataclass(frozen=True)
+class Case:
+    """One training loop over one net's inputs: what a row of `loop_runs` is about."""
+
+    loop: str
+    input_px: int
+    in_channels: int = 3
+    batch: int = 32
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of everything; nothing else differs between the profiles.
+
+    `loops` are timed for the five nets at `input_px`, `batch` images a step, `steps` steps and
+    `validation_steps` after `warmup`; "compiled" for `compiled` only. `protocols` are the cases of
+    the forensics, by net. `full` (net, case) runs whole epochs. `pipelines`: sizes and workers of
+    the data pipelines alone. `accuracy_images` of FashionMNIST at `accuracy_px` train each net for
+    its accuracy. `layer_batch` images go through each layer of the nets, and through a profiled
+    training step. `batches` says which batch sizes are timed, by (what, input_px), over `families`.
+    """
+
+    loops: tuple[str, ...]
+    compiled: tuple[str, ...]
+    input_px: int
+    batch: int
+    steps: int
+    validation_steps: int
+    warmup: int
+    protocols: dict[str, tuple[Case, ...]]
+    protocol_steps: int
+    full: tuple[tuple[str, Case], ...]
+    pipeline_px: tuple[int, ...]
+    pipeline_workers: tuple[int, ...]
+    pipeline_images: int
+    accuracy_images: int
+    accuracy_px: int
+    accuracy_nets: tuple[str, ...]
+    layer_nets: tuple[str, ...]
+    layer_px: int
+    layer_batch: int
+    repetitions: int
+    peak_sizes: tuple[int, ...]
+    copy_sizes: tuple[int, ...]
+    families: dict[str, tuple[str, ...]]
+    batches: dict[tuple[str, int], tuple[int, ...]]
+    device: str = "cpu"
+    threads: int | None = None  # None: as many as there are usable cores
+
+
+def _protocols(px: Sequence[int], batches: Sequence[int]) -> dict[str, tuple[Case, ...]]:
+    """Torchvision's nets and the textbooks', colour and grey, over sizes and batches."""
+    cases: dict[str, list[Case]] = {}
+    for side in px:
+        # large batches where they tell something: at 224 px the arithmetic takes all the time
+        for batch in batches if side < 224 else batches[:1]:
+            for net in (*PAPER_NETS, "densenet121"):
+                cases.setdefault(net, []).append(Case("plain", side, 3, batch))
+            for net in TEXTBOOK_NETS:
+                cases.setdefault(net, []).append(Case("plain", side, 1, batch))
+    return {net: tuple(found) for net, found in cases.items()}
+
+
+_CPU = Scale(
+    loops=("plain", "resident data", "resized on the device", "channels_last", "bf16", "compiled"),
+    compiled=("alexnet", "vgg16", "googlenet", "resnet18"),
+    input_px=224,
+    batch=32,
+    steps=4,
+    validation_steps=2,
+    warmup=1,
+    protocols=_protocols((224, 96, 64, 32), (32, 128)),
+    protocol_steps=2,
+    full=(("alexnet", Case("plain", 224)),),
+    pipeline_px=(224, 96, 64, 32),
+    pipeline_workers=(0, 1, 2, 4),
+    pipeline_images=1024,
+    accuracy_images=20_000,
+    accuracy_px=64,
+    accuracy_nets=PAPER_NETS,
+    layer_nets=PAPER_NETS,
+    layer_px=224,
+    layer_batch=16,
+    repetitions=5,
+    peak_sizes=(256, 512, 1024, 2048),
+    copy_sizes=(2**14, 2**18, 2**22, 2**26),
+    families=FAMILIES,
+    batches={
+        ("inference", 224): (1, 4, 16),
+        ("inference", 64): (1, 8, 64),
+        ("training_step", 64): (2, 8, 32),
+    },
+)
+_EPOCHS = ("plain", "bf16")
+SCALES = {
+    "quick": replace(
+        _CPU,
+        loops=("plain", "bf16"),
+        compiled=(),
+        input_px=64,
+        batch=8,
+        steps=2,
+        validation_steps=1,
+        protocols={
+            net: (Case("plain", 64, 1, 8),) for net in ("alexnet_textbook", "resnet18_textbook")
+        },
+        protocol_steps=1,
+        full=(),
+        pipeline_px=(224, 64),
+        pipeline_workers=(0,),
+        pipeline_images=64,
+        accuracy_images=640,
+        accuracy_nets=("resnet18",),
+        layer_px=64,
+        layer_batch=4,
+        repetitions=2,
+        peak_sizes=(256, 1024),
+        copy_sizes=(2**14, 2**24),
+        families={
+            "resnet": ("resnet18", "resnet34"),
+            "vgg": ("vgg11", "vgg16"),
+            "densenet": ("densenet121",),
+            "googlenet": ("googlenet",),
+        },
+        batches={("inference", 64): (1, 8)},
+    ),
+    "cpu": _CPU,
+    "gpu": replace(
+        _CPU,
+        compiled=PAPER_NETS,
+        batch=64,
+        steps=30,
+        validation_steps=10,
+        warmup=5,
+        protocol_steps=20,
+        full=tuple((net, Case(loop, 224, 3, 64, 4)) for net in PAPER_NETS for loop in _EPOCHS),
+        accuracy_images=60_000,
+        layer_batch=64,
+        repetitions=20,
+        peak_sizes=(1024, 2048, 4096, 8192),
+        copy_sizes=(2**18, 2**22, 2**26, 2**28),
+        batches={
+            ("inference", 224): (1, 4, 16, 64, 256),
+            ("training_step", 224): (2, 8, 32, 128),
+            ("training_step", 64): (2, 8, 32, 128, 512),
+        },
+        device="cuda",
+    ),
+}
+
+
+class Study:
+    """The experiments at the scale of a profile, on the data that this machine has."""
+
+    def __init__(self, profile: str, scale: Scale | None = None):
+        self.profile = profile
+        self.scale = scale or SCALES[profile]
+        self.sets = _sets()
+
+    @property
+    def used(self) -> tuple[Dataset, ...]:
+        """The data set, as it was found."""
+        return self.sets
+
+    @property
+    def threads(self) -> int:
+        """Threads of the arithmetic, in everything that is timed."""
+        return self.scale.threads or machine.usable_cores(None) or 1
+
+    def _sweep(self, function: str, plan: Iterable[dict], **options) -> pd.DataFrame:
+        """What a function of this module says of each configuration, one process at a time."""
+        facts = {package: machine.version(package) for package in machine.PACKAGES}
+        done = sweep.run(
+            f"{__name__}:{function}",
+            list(plan),
+            paths.RAW / "units" / function,
+            version=VERSION,
+            data={part.split: part.sha256 for part in self.sets} | facts
+            | {"machine": machine.slug()},
+            **{"workers": 1, "threads": self.threads, "attempts": 1, "every_s": 60} | options,
+        )  # fmt: skip
+        return done
+
+    # --- training loops ------------------------------------------------------------------------
+
+    def _cases(self) -> dict[str, dict[tuple[Case, int], None]]:
+        """By net: each case once, with its number of steps."""
+        scale, planned = self.scale, {}
+        for net in PAPER_NETS:
+            for loop in scale.loops:
+                if loop != "compiled" or net in scale.compiled:
+                    case = Case(loop, scale.input_px, 3, scale.batch)
+                    planned.setdefault(net, {})[case] = scale.steps
+        for net, cases in scale.protocols.items():
+            for case in cases:
+                if takes(net, case.input_px, case.in_channels):
+                    planned.setdefault(net, {}).setdefault(case, scale.protocol_steps)
+        return planned
+
+    @cached_property
+    def _loops(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """(runs, steps) of every net and case: a process for each net and size."""
+        scale, plan = self.scale, []
+        for net, cases in self._cases().items():
+            for px in dict.fromkeys(case.input_px for case in cases):
+                mine = {case: steps for case, steps in cases.items() if case.input_px == px}
+                plan.append(
+                    {
+                        "net": net,
+                        "cases": [asdict(case) | {"steps": n} for case, n in mine.items()],
+                        "validation_steps": scale.validation_steps,
+                        "warmup": scale.warmup,
+                        "threads": self.threads,
+                        "device": scale.device,
+                    }
+                )
+        done = self._sweep("loops_of", plan, fresh=True, cost=_loops_cost)
+        rows = done.rows if len(done.rows) else pd.DataFrame(columns=["kind"])
+        runs = [_typed(rows[rows["kind"] == "run"], "loop_runs")]
+        # a process that died says nothing: its cases are rows with the reason
+        for unit in done.units[~done.units["status"].isin(["done", "diverged"])].to_dict("records"):
+            runs.append(
+                pd.DataFrame(
+                    [
+                        _no_run(unit["net"], Case(**_without(case, "steps")), unit["threads"])
+                        | {"status": unit["status"], "reason": unit["reason"]}
+                        for case in unit["cases"]
+                    ]
+                )
+            )
+        runs = pd.concat([frame for frame in runs if len(frame)])
+        return runs, _typed(rows[rows["kind"] == "step"], "training_steps")
+
+    def loop_runs(self) -> pd.DataFrame:
+        """One row a net and training loop: how it went."""
+        return self._loops[0]
+
+    def training_steps(self) -> pd.DataFrame:
+        """One row a step of training, and of validation."""
+        return self._loops[1]
+
+    def full_epochs(self) -> pd.DataFrame:
+        """One row an epoch that was run in full."""
+        plan = [
+            {"net": net, "case": asdict(case), "epochs": 1, "threads": self.threads,
+             "device": self.scale.device}
+            for net, case in self.scale.full
+        ]  # fmt: skip
+        if not plan:
+            return _empty("full_epochs")
+        return _typed(self._sweep("full_epoch_of", plan, fresh=True).rows, "full_epochs")
+
+    def fashion_accuracies(self) -> pd.DataFrame:
+        """One row a net trained on a part of the set, for its accuracy."""
+        scale = self.scale
+        plan = [
+            {"net": net, "seed": 0, "train_images": min(scale.accuracy_images, len(self.sets[0])),
+             "input_px": scale.accuracy_px, "device": scale.device}
+            for net in scale.accuracy_nets
+        ]  # fmt: skip
+        workers = 1 if scale.device != "cpu" else None
+        return self._sweep("accuracy_of", plan, workers=workers, threads=1).rows
+
+    def pipeline_times(self) -> pd.DataFrame:
+        """One row a repetition of a data pipeline alone."""
+        scale = self.scale
+        images = min(scale.pipeline_images, len(self.sets[0]))
+        plan = [
+            {"pipeline": pipeline, "input_px": px, "in_channels": 3, "batch": 32,
+             "workers": workers, "images": images, "repetitions": scale.repetitions,
+             "threads": self.threads, "device": scale.device}
+            for pipeline in ("loader", "resident", "device")
+            for px in scale.pipeline_px
+            for workers in (scale.pipeline_workers if pipeline == "loader" else (0,))
+        ]  # fmt: skip
+        return self._sweep("pipeline_of", plan).rows
+
+    # --- why -----------------------------------------------------------------------------------
+
+    def machine_peaks(self) -> pd.DataFrame:
+        """One row a timing of a matrix product or a copy."""
+        scale = self.scale
+        plan = [
+            {"sizes": list(scale.peak_sizes), "copies": list(scale.copy_sizes),
+             "repetitions": scale.repetitions, "threads": threads, "device": scale.device}
+            for threads in sorted({1, self.threads})
+        ]  # fmt: skip
+        return self._sweep("peaks_of", plan).rows
+
+    def _per_net(self, function: str) -> pd.DataFrame:
+        scale = self.scale
+        plan = [
+            {"net": net, "input_px": scale.layer_px, "batch": scale.layer_batch,
+             "repetitions": scale.repetitions, "threads": self.threads, "device": scale.device}
+            for net in scale.layer_nets
+        ]  # fmt: skip
+        return self._sweep(function, plan).rows
+
+    def layer_costs(self) -> pd.DataFrame:
+        """One row a layer and repetition, with its counts."""
+        return self._per_net("layers_of")
+
+    def operator_times(self) -> pd.DataFrame:
+        """One row a kind of operator and repetition of a profiled training step."""
+        return self._per_net("operators_of")
+
+    def batch_times(self) -> pd.DataFrame:
+        """One row a net, batch size and repetition."""
+        scale = self.scale
+        plan = [
+            {"what": what, "input_px": px, "batch": batch,
+             "families": {name: list(members) for name, members in scale.families.items()},
+             "repetitions": scale.repetitions, "threads": self.threads, "device": scale.device}
+            for (what, px), batches in scale.batches.items()
+            for batch in batches
+        ]  # fmt: skip
+        return _typed(self._sweep("batches_of", plan, fresh=True).rows, "batch_times")
+
+    # --- counted -------------------------------------------------------------------------------
+
+    def _protocol_nets(self) -> Iterator[tuple[str, int, int]]:
+        """Net, size and channels of everything that notebook compares; the same in all profiles."""
+        for px in (224, 96, 64, 32):
+            for channels in (3, 1):
+                for net in (*PAPER_NETS, "densenet121", *TEXTBOOK_NETS):
+                    if takes(net, px, channels):
+                        yield net, px, channels
+
+    def net_costs(self) -> Iterator[dict]:
+        """One row a net, size and number of channels: exact counts of one image."""
+        for net, px, channels in self._protocol_nets():
+            counted = _counted(net, px, channels)
+            yield {
+                "net": net,
+                "input_px": px,
+                "in_channels": channels,
+                "macs": counted.macs,
+                "backward_flops": counted.backward_flops,
+                "bytes": counted.bytes,
+                "acts": counted.acts,
+                "params": counted.params,
+                "calls": len(counted.calls),
+            }
+
+    def predicted_steps(self) -> Iterator[dict]:
+        """One row a net, size, batch and part of an epoch on the paper's GPU."""
+        for net, px, channels in self._protocol_nets():
+            for batch in (16, 32, 64, 128, 256):
+                for part in ("training", "validation"):
+                    step = predict.step(
+                        _counted(net, px, channels), batch, predict.device(PAPER_GPU), part=part
+                    )
+                    yield {
+                        "device": PAPER_GPU,
+                        "net": net,
+                        "input_px": px,
+                        "in_channels": channels,
+                        "batch": batch,
+                        "part": part,
+                        **asdict(step),
+                    }
+
+
+PAPER_GPU = "NVIDIA GeForce RTX 4080"
+
+
+def _without(mapping: dict, *names: str) -> dict:
+    return {name: value for name, value in mapping.items() if name not in names}
+
+
+def _empty(table: str) -> pd.DataFrame:
+    return pd.DataFrame(columns=list(records.TABLES[table].columns))
+
+
+def _typed(frame: pd.DataFrame, table: str) -> pd.DataFrame:
+    """The table's columns out of rows of several kinds, whose gaps made floats of integers."""
+    columns = records.TABLES[table].columns
+    frame = frame.reindex(columns=list(columns))
+    whole = [n for n, column in columns.items() if column.dtype == "int" and not column.optional]
+    marks = [name for name, column in columns.items() if column.dtype == "bool"]
+    return frame.astype(dict.fromkeys(whole, "int64") | dict.fromkeys(marks, bool))
+
+
+def _loops_cost(unit: dict) -> float:
+    """In any unit: what the steps of a process multiply."""
+    pixels = sum(
+        case["input_px"] ** 2 * case["batch"] * (case["steps"] + 1) for case in unit["cases"]
+    )
+    heavy = unit["net"].startswith(("vgg", "densenet161"))
+    return pixels * (6 if heavy else 1)
+
+
+# --- in a worker -----------------------------------------------------------------------------
+
+
+@cache
+def _sets() -> tuple[Dataset, Dataset]:
+    return datasets.load("fashionmnist", "train"), datasets.load("fashionmnist", "test")
+
+
+@cache
+def takes(net: str, input_px: int, in_channels: int) -> bool:
+    """Whether a net can be counted, and so trained, at this size."""
+    try:
+        _counted(net, input_px, in_channels)
+    except BadInputError:
+        return False
+    return True
+
+
+@cache
+def _counted(net: str, input_px: int, in_channels: int):
+    model = nets.build(net, num_classes=10, in_channels=in_channels, device="meta")
+    return count(model.eval(), (in_channels, input_px, input_px))
+
+
+def _no_run(net: str, case: Case, threads: int) -> dict:
+    """What is known of a case of which no step was done; the rest is not available."""
+    nothing = dict.fromkeys(records.TABLES["loop_runs"].columns)
+    asked = asdict(case)
+    return nothing | asked | {
+        "net": net, "batch_asked": asked["batch"], "batch": None, "threads": threads,
+        "stable": False, "instability": "no step was done",
+    }  # fmt: skip
+
+
+def loops_of(
+    net: str, cases: list[dict], validation_steps: int, warmup: int, threads: int, device: str
+) -> Iterator[dict]:
+    """Every case of one net, the first one again at the end: its runs, and their steps."""
+    first_s = None
+    found = []
+    for planned in cases:
+        case = Case(**_without(planned, "steps"))
+        run, steps = _timed(net, case, planned["steps"], validation_steps, warmup, threads, device)
+        found.append(run)
+        yield from steps
+        if first_s is None:
+            first_s = _median_step(steps)
+    drift = None
+    if first_s and found[0]["status"] == "done":
+        # the same again after all the others: has the machine changed meanwhile?
+        case = Case(**_without(cases[0], "steps"))
+        _, steps = _timed(net, case, min(2, cases[0]["steps"]), 0, warmup, threads, device)
+        again_s = _median_step(steps)
+        drift = again_s / first_s - 1 if again_s else None
+    for run in found:
+        reasons = [run["instability"]] if run["instability"] else []
+        if drift is not None and abs(drift) > DRIFT_LIMIT:
+            reasons.append(
+                f"the first case took {100 * drift:+.0f} % when repeated at the end, limit "
+                f"{100 * DRIFT_LIMIT:.0f} %"
+            )
+        yield run | {"stable": not reasons, "instability": "; ".join(reasons) or None}
+
+
+def _median_step(steps: list[dict]) -> float | None:
+    timed = [row["step_s"] for row in steps if row["part"] == "training" and not row["warmup"]]
+    return float(np.median(timed)) if timed else None
+
+
+def _timed(net, case, steps, validation_steps, warmup, threads, device) -> tuple[dict, list[dict]]:
+    """(run, steps) of one case; a failure is a run with its reason."""
+    run = _no_run(net, case, threads) | {"kind": "run"}
+    with sensors.watching(device) as watch:
+        try:
+            timed = trainings.timed_steps(
+                net, _sets(), trainings.LOOPS[case.loop], input_px=case.input_px,
+                in_channels=case.in_channels, batch=case.batch, workers=case.workers,
+                threads=threads, steps=steps, validation_steps=validation_steps, warmup=warmup,
+                device=device,
+            )  # fmt: skip
+            run |= timed.record
+        except Exception as error:
+            run |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
+    run |= {
+        "others_load": watch.others_load,
+        "clock_mhz": watch.clock_mhz,
+        "temperature_c": watch.temperature_c,
+        "energy_j": watch.energy_j,
+        "throttled": watch.throttled,
+    }
+    if run["status"] != "done":
+        return run, []
+    loaded = watch.others_load is not None and watch.others_load > LOAD_LIMIT
+    run["instability"] = (
+        f"others kept {watch.others_load:.2f} cores busy, limit {LOAD_LIMIT}" if loaded else None
+    )
+    shared = {name: run[name] for name in ("net", "loop", "input_px", "in_channels", "batch_asked",
+                                           "workers", "threads", "batch")}  # fmt: skip
+    return run, [{"kind": "step"} | row | shared for row in timed.rows]
+
+
+def full_epoch_of(net: str, case: dict, epochs: int, threads: int, device: str) -> list[dict]:
+    """Whole epochs of one net under one loop, from where it was stopped."""
+    case = Case(**case)
+    rows = trainings.full_epoch(
+        net, _sets(), trainings.LOOPS[case.loop], input_px=case.input_px,
+        in_channels=case.in_channels, batch=case.batch, workers=case.workers, threads=threads,
+        epochs=epochs, device=device,
+        folder=paths.RAW / "epochs" / f"{net}-{case.loop.replace(' ', '-')}-{case.input_px}",
+    )  # fmt: skip
+    asked = asdict(case)
+    shared = {"net": net, "batch_asked": asked.pop("batch")} | asked
+    return [row | shared | {"threads": threads} for row in rows]
+
+
+def accuracy_of(net: str, seed: int, train_images: int, input_px: int, device: str) -> list[dict]:
+    """One net trained for one epoch, and kept: its accuracy."""
+    train_set, test_set = _sets()
+    sets = train_set.first(train_images).resized(input_px), test_set.resized(input_px)
+    trained = trainings.kept(
+        paths.RAW / "checkpoints", net, sets, ACCURACY_RECIPE, seed,
+        execution=Execution(device=device, bf16=device != "cpu" or _cpu_has_bf16()),
+    )  # fmt: skip
+    history = trained.record["history"]
+    return [
+        {
+            "status": trained.status,
+            "epochs": len(history["test_correct"]),
+            "test_images": history["test_images"],
+            "test_correct": history["test_correct"][-1],
+        }
+    ]
+
+
+# Without batch normalisation AlexNet and VGG16 want small steps; one recipe for all five.
+ACCURACY_RECIPE = Recipe(lr=3e-4, batch_size=64, epochs=1)
+
+
+def _cpu_has_bf16() -> bool:
+    return "avx512_bf16" in (machine.describe()["cpu_flags"] or ())
+
+
+def pipeline_of(
+    pipeline: str, input_px: int, in_channels: int, batch: int, workers: int, images: int,
+    repetitions: int, threads: int, device: str,
+) -> list[dict]:  # fmt: skip
+    """One data pipeline, without a net: how long its batches take."""
+    table = trainings.pipeline_times(
+        _sets()[0], pipeline, input_px=input_px, in_channels=in_channels, batch=batch,
+        images=images, workers=workers, threads=threads,
+        repetitions=repetitions, device=device,
+    )  # fmt: skip
+    return table.drop(columns="images").to_dict("records")
+
+
+def peaks_of(
+    sizes: list[int], copies: list[int], repetitions: int, threads: int, device: str
+) -> list[dict]:
+    """Matrix products and copies."""
+    table = timing.peaks(
+        threads=threads, product_sizes=sizes, copy_sizes=copies, repetitions=repetitions,
+        device=device,
+    )  # fmt: skip
+    return table.to_dict("records")
+
+
+def _model(net: str, device: str = "cpu"):
+    return nets.build(net, num_classes=10, in_channels=3).to(device)
+
+
+def layers_of(
+    net: str, input_px: int, batch: int, repetitions: int, threads: int, device: str
+) -> list[dict]:
+    """Every layer of one net in inference, with its counts."""
+    import torch
+
+    model = _model(net, device).eval()
+    counted = count(model, (3, input_px, input_px), batch=batch).table
+    by_layer = counted.groupby("path")[["macs", "bytes"]].sum()
+    ops = counted.drop_duplicates("path").set_index("path")["op"]
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(batch, 3, input_px, input_px, generator=generator)
+    table = timing.layer_times(
+        model, images, batch=batch, repetitions=repetitions, threads=threads, warmup=1,
+        device=device,
+    )  # fmt: skip
+    rows = []
+    for row in table.to_dict("records"):
+        whole = row["layer"] == timing.NET
+        path = row["layer"].partition("[")[0]  # a layer that is called twice has path[0], path[1]
+        calls = sum(1 for name in set(table["layer"]) if name.partition("[")[0] == path)
+        known = path in by_layer.index
+        rows.append(
+            row
+            | {
+                "op": "(net)" if whole else ops.get(path, "other"),
+                "macs": int(counted["macs"].sum() if whole else
+                            by_layer["macs"].get(path, 0) // calls),
+                "bytes": int(counted["bytes"].sum() if whole else
+                             by_layer["bytes"].get(path, 0) // calls if known else 0),
+            }
+        )  # fmt: skip
+    return rows
+
+
+def operators_of(
+    net: str, input_px: int, batch: int, repetitions: int, threads: int, device: str
+) -> list[dict]:
+    """One training step, operator by operator."""
+    table = timing.operator_times(
+        _model(net), (3, input_px, input_px), batch, repetitions=max(2, repetitions // 2),
+        warmup=1, threads=threads, device=device,
+    )  # fmt: skip
+    return table.assign(loop="plain").to_dict("records")
+
+
+def batches_of(
+    what: str, input_px: int, batch: int, families: dict, repetitions: int, threads: int,
+    device: str,
+) -> Iterator[dict]:  # fmt: skip
+    """Nets of several families at one batch size, in turns."""
+    cases, facts = {}, {}
+    for family, members in families.items():
+        for net in members:
+            if takes(net, input_px, 3):
+                counted = _counted(net, input_px, 3)
+                cases[net] = timing.Case(_model(net), (3, input_px, input_px), batch, what)
+                facts[net] = {"family": family, "macs": counted.macs, "acts": counted.acts}
+    measured = timing.measure_many(
+        cases, repetitions=repetitions, warmup=1, threads=threads, device=device
+    )
+    for net, found in measured.items():
+        for sample in found.samples.to_dict("records"):
+            yield {"net": net, **facts[net], **sample, "stable": found.stable}
