@@ -28,6 +28,10 @@ from convcost.training.session import (
     with_memory,
 )
 
+# the loader's workers notice after some seconds that their process was killed, and until then hold
+# its lock
+WAIT_S = 15
+
 
 def full_epoch(
     net: str,
@@ -196,8 +200,7 @@ class _Shelf:
     def __enter__(self) -> "_Shelf":
         if self.folder:
             self.folder.mkdir(parents=True, exist_ok=True)
-            # the loader's workers hold it some seconds longer than a killed process that had them
-            self.lock = filelock.FileLock(self.folder / ".lock", timeout=15)
+            self.lock = filelock.FileLock(self.folder / ".lock", timeout=WAIT_S)
             try:
                 self.lock.acquire()
             except filelock.Timeout:

@@ -272,7 +272,7 @@ def with_memory(
         except ConvcostError:
             raise
         except Exception as error:
-            if not memory_refused(error):
+            if not memory_refused(error, batch):
                 raise ConvcostError(
                     f"{chosen.net} under the loop {chosen.loop.name!r}, {batch} images of "
                     f"{chosen.in_channels}×{chosen.input_px}×{chosen.input_px} a step: "
@@ -288,13 +288,19 @@ def with_memory(
         batch //= 2
 
 
-def memory_refused(error: BaseException) -> bool:
-    """Whether an exception says that there is not enough memory, on the CPU or on a GPU."""
+def memory_refused(error: Exception, batch: int) -> bool:
+    """Whether an exception says that there is not enough memory, on the CPU or on a GPU.
+
+    oneDNN does not say why it cannot do something: memory is its usual reason, so that a smaller
+    batch is worth a try, but with a batch of 1 it is not called the reason.
+    """
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(error).lower()
     words = ("defaultcpuallocator", "alloc_cpu", "not enough memory", "out of memory", "bad_alloc",
              "cannot allocate memory")  # fmt: skip
+    if batch > 1:
+        words += ("could not create a primitive", "could not execute a primitive")
     return isinstance(error, RuntimeError | OSError) and any(word in text for word in words)
 
 
