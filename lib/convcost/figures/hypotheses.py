@@ -70,7 +70,7 @@ def _distances(axis: plt.Axes, table: pd.DataFrame) -> None:
     ]
     axis.set_yticks(range(len(names)), names, fontsize=10)
     axis.set_ylim(len(names) - 0.4, -0.6)
-    axis.set_xlim(left=0)
+    axis.set_xlim(0, 1.05 * axis.get_xlim()[1])
     axis.grid(axis="y", visible=False)
     axis.set_xlabel("distance to the paper's times: RMS of ln(ratio), common factor free\n"
                     "marks: the nearest hypothesis; line: to the median of its kind")  # fmt: skip
@@ -84,10 +84,10 @@ def _ratios(axis: plt.Axes, best: pd.DataFrame) -> None:
     published = paper.table_two()
     place = np.arange(len(published))
     for row in best.itertuples():
-        words, colour, marker = _KINDS[row.basis]
+        _, colour, marker = _KINDS[row.basis]
         ratios = [getattr(row, f"{role}_ratio") for role in paper.ROLES]
         axis.plot(place, ratios, marker=marker, markersize=6, color=colour, linewidth=1.6,
-                  label=f"{words}:\n{_assumed(row)}")  # fmt: skip
+                  label=f"{row.basis}: {_assumed(row)}")  # fmt: skip
     axis.plot(place, published["flops"] / published["flops"].iloc[0], ":", color="0.25",
               linewidth=1.6, label="proportional to FLOPs")  # fmt: skip
     axis.plot(place, published["seconds"] / published["seconds"].iloc[0], marker="D", markersize=8,
@@ -97,7 +97,7 @@ def _ratios(axis: plt.Axes, best: pd.DataFrame) -> None:
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} ×"))
     axis.yaxis.set_minor_formatter(NullFormatter())
     names = [style.net_name(net) for net in paper.NETS[:-1]]
-    axis.set_xticks(place, [*names, "DenseNet"], fontsize=10)
+    axis.set_xticks(place, [*names, "DenseNet"], fontsize=9.5)
     axis.set_ylabel("time relative to AlexNet")
     axis.grid(axis="x", visible=False)
     handles, labels = axis.get_legend_handles_labels()
@@ -108,8 +108,10 @@ def _ratios(axis: plt.Axes, best: pd.DataFrame) -> None:
 
 
 def _assumed(row) -> str:
-    """The choices of a hypothesis in a line."""
+    """The choices of a hypothesis in two lines."""
     nets = _LINEUPS[row.family, row.densenet]
     colour = "grey" if row.in_channels == 1 else "colour"
-    words = f"{nets}, {row.input_px} px, {colour}, batch {row.batch}, "
-    return words + (f"{row.workers:.0f} workers" if row.pipeline else "no pipeline")
+    loading = "no pipeline"
+    if row.pipeline:
+        loading = "1 worker" if row.workers == 1 else f"{row.workers:.0f} workers"
+    return f"{nets},\n{row.input_px} px, {colour}, batch {row.batch}, {loading}"

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from convcost.figures import style
 from convcost.findings import training_time as findings
 from convcost.findings.training_time import loops, paper
-from convcost.units import scaled, seconds
+from convcost.units import scaled
 
 _UNITS = ((2.0, 0.001, "ms"), (200.0, 1.0, "s"), (3 * 3600.0, 60.0, "min"))
 _BAR = {"height": 0.66, "edgecolor": "0.25", "linewidth": 0.6}
@@ -26,7 +26,13 @@ def unit(longest_s: float) -> tuple[float, str]:
     for limit, size, name in _UNITS:
         if longest_s < limit:
             return size, name
-    return 3600.0, "hours"
+    return 3600.0, "h"
+
+
+def duration(time_s: float) -> str:
+    """Three digits in the unit that suits them: '184 s', '6.83 min', '10.4 h'."""
+    size, name = unit(time_s)
+    return f"{time_s / size:.3g} {name}"
 
 
 # --- Table 2 and Figure 1 ------------------------------------------------------------------------
@@ -52,19 +58,19 @@ def table2_figure1(
     ours = table.set_index("net").reindex(nets)
     figure, axes = plt.subplot_mosaic(
         [["flops", "seconds", "ratios"], ["our flops", "our seconds", "ratios"]],
-        figsize=(11.5, 6), width_ratios=[1, 1.15, 1.25],
+        figsize=(11.5, 6), width_ratios=[1, 1.2, 1.25],
     )  # fmt: skip
-    flops = scaled(published["flops"].astype(float), "G")
+    flops = scaled(published["flops"].astype(float), "G").rename({nets[-1]: "DenseNet"})
     _bars(axes["flops"], flops, [f"{value:g}" for value in flops], **_PAPERS)
     printed = published["seconds"]
     _bars(axes["seconds"], printed, [f"{value:g} s" for value in printed], **_PAPERS)
     flops = scaled(ours["flops"].astype(float), "G")
-    _bars(axes["our flops"], flops, [f"{value:.3g}" for value in flops], **_OURS)
+    _bars(axes["our flops"], flops, [f"{value:.3f}" for value in flops], **_OURS)
     _our_seconds(axes["our seconds"], ours)
     px = int(table["input_px"].iloc[0])
-    axes["flops"].set(title="the paper: FLOPs of one image", xlabel="GFLOPs")
-    axes["seconds"].set(title="the paper: training and validation", xlabel="s")
-    axes["our flops"].set(title=f"ours: FLOPs of one image, {px} px", xlabel="GFLOPs")
+    axes["flops"].set(title="the paper: FLOPs", xlabel="GFLOPs")
+    axes["seconds"].set(title="the paper: running time", xlabel="s, training and validation")
+    axes["our flops"].set(title="ours: FLOPs", xlabel=f"GFLOPs, {px} px")
     for name in ("seconds", "our seconds"):
         axes[name].tick_params(labelleft=False)
     _ratios(axes["ratios"], ours, published)
@@ -95,7 +101,7 @@ def _our_seconds(axis: plt.Axes, ours: pd.DataFrame) -> None:
         (ours["epoch_s"] - ours["epoch_low_s"]).fillna(0) / size,
         (ours["epoch_high_s"] - ours["epoch_s"]).fillna(0) / size,
     ]
-    words = [seconds(value) for value in ours["epoch_s"]]
+    words = [duration(value) for value in ours["epoch_s"]]
     look = _OURS | {"xerr": spread, "error_kw": _ERROR}
     _bars(axis, ours["epoch_s"] / size, words, **look)
     from_steps = ours["extrapolated"].astype("boolean").fillna(False).to_numpy(dtype=bool)
@@ -103,11 +109,11 @@ def _our_seconds(axis: plt.Axes, ours: pd.DataFrame) -> None:
         if is_extrapolated:
             bar.set(hatch="//", facecolor=(*style.PALETTE[0], 0.55))
     row = ours.dropna(subset=["epoch_s"]).iloc[0]
-    words = {True: ",\nextrapolated from steps", False: ""}[bool(from_steps.all())]
+    words = {True: ", with validation,\nextrapolated from steps", False: ""}[bool(from_steps.all())]
     if from_steps.any() and not words:
-        words = ",\nhatched: extrapolated from steps"
-    axis.set_title("ours: one epoch with validation" + words)
-    axis.set_xlabel(f"{name}; plain loop, {row['input_px']:.0f} px, batch {row['batch']:.0f}")
+        words = ", with validation,\nhatched: from steps"
+    axis.set_title("ours: one epoch" + words)
+    axis.set_xlabel(f"{name}; plain loop, batch {row['batch']:.0f}")
 
 
 def _ratios(axis: plt.Axes, ours: pd.DataFrame, published: pd.DataFrame) -> None:
@@ -162,16 +168,18 @@ def tuned_against_plain(training_steps: pd.DataFrame, loop_runs: pd.DataFrame) -
     for axis, net in zip(axes.flat, nets, strict=False):
         _loops(axis, table[table["net"] == net].set_index("loop").reindex(order))
         name = f"all {len(nets) - 1} nets" if net == loops.TOTAL else style.net_name(net)
-        words = f": {best['speed_up'][net]:.2g} × tuned" if net in best.index else ""
+        words = f": {best['speed_up'][net]:.2f} × tuned" if net in best.index else ""
         axis.set_title(name + words)
     axes[0, 0].set_yticks(range(len(order)), [order[0], *(f"+ {loop}" for loop in order[1:])])
     axes[0, 0].set_ylim(len(order) - 0.5, -0.5)
     px, loop = int(table["input_px"].iloc[0]), table.dropna(subset=["batch"])
     batch = f", batch {loop['batch'].iloc[0]}" if len(loop) else ""
-    figure.supxlabel(
+    figure.suptitle(
         f"one epoch with validation, {px} px{batch}, extrapolated from steps: median, quartiles; "
-        "hatched: unstable; dark: the tuned loop",
+        "hatched, !: unstable; dark: the tuned loop",
         fontsize=10,
+        x=0.005,
+        ha="left",
     )
     return figure
 
@@ -194,14 +202,14 @@ def _loops(axis: plt.Axes, rows: pd.DataFrame) -> None:
         )  # fmt: skip
         ends = row[["epoch_low_s", "epoch_high_s"]].astype(float) / size
         axis.plot(ends, [place] * 2, color="0.1", linewidth=2)
-        words = seconds(row["epoch_s"])
-        words += "" if place == 0 else f" · {row['speed_up']:.2g} ×"
+        words = duration(row["epoch_s"])
+        words += "" if place == 0 else f" · {row['speed_up']:.2f} ×"
         end = np.nanmax([row["epoch_s"] / size, ends.iloc[1]])
         axis.annotate(
             words + ("" if stable else " !"), (end, place), (4, 0), textcoords="offset points",
             va="center", fontsize=9,
         )  # fmt: skip
-    axis.set_xlim(0, 1.45 * longest)
+    axis.set_xlim(0, 1.65 * longest)
     axis.xaxis.set_major_locator(MaxNLocator(5))
     axis.set_xlabel(name, fontsize=10, labelpad=1)
     axis.grid(axis="y", visible=False)

@@ -18,7 +18,7 @@ from convcost.findings.training_time import loops, many_nets, paper, per_epoch
 from convcost.units import readable
 
 _NETS = (*paper.NETS, "densenet121")
-_TIMES = ((0.1, ":"), (1 / 3, ":"), (1.0, "--"), (3.0, ":"), (10.0, ":"))
+_TIMES = ((0.1, ":"), (0.3, ":"), (1.0, "--"), (3.0, ":"), (10.0, ":"))
 
 
 def time_against_flops(training_steps: pd.DataFrame, net_costs: pd.DataFrame) -> plt.Figure:
@@ -51,11 +51,13 @@ def time_against_flops(training_steps: pd.DataFrame, net_costs: pd.DataFrame) ->
     left.margins(0.09)
     rates = plain["epoch_flops"] / plain["train_image_s"]
     fastest = (tuned["epoch_flops"] / tuned["train_image_s"]).max() if len(tuned) else 0
-    _equal_rates(left, _round(rates.min(), max(rates.max(), fastest)))
+    wide = plain["epoch_flops"].max() > 1000 * plain["epoch_flops"].min()
+    marks = (1,) if wide else (1, 3)
+    _equal_rates(left, _round(rates.min(), max(rates.max(), fastest), marks))
     style.durations(left.yaxis)
     _counts(left.xaxis)
     spans = ", ".join(str(size) for size in sorted(set(plain["input_px"])))
-    left.set_title(f"ours: {spans} px", pad=18)
+    left.set_title(f"ours: the plain loop at {spans} px", pad=18)
     _paper(right)
     handles = [
         Line2D([], [], color=style.NET_COLOURS[net], marker=style.NET_MARKERS[net], markersize=7,
@@ -80,11 +82,11 @@ def _each(timed: pd.DataFrame, names: tuple[str, ...], sizes: list[int]) -> pd.D
     return rows.sort_values("train_image_s").drop_duplicates(["net", "input_px"])
 
 
-def _round(low: float, high: float) -> list[float]:
-    """1 and 3 times powers of ten, from just below `low` to just above `high`."""
+def _round(low: float, high: float, marks: tuple[int, ...]) -> list[float]:
+    """`marks` times powers of ten, from just below `low` to just above `high`."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    marks = [m * 10.0**p for p in powers for m in (1, 3)]
-    return [mark for mark in marks if low / 3.4 < mark < 3.4 * high]
+    rates = [m * 10.0**p for p in powers for m in marks]
+    return [rate for rate in rates if low / 3.4 < rate < 3.4 * high]
 
 
 def _equal_rates(axis: plt.Axes, rates: list[float]) -> None:
@@ -121,7 +123,8 @@ def _paper(axis: plt.Axes) -> None:
                   marker=style.NET_MARKERS[row.net], markersize=8)  # fmt: skip
         above = row.net in ("googlenet", "densenet161")
         axis.annotate(
-            style.net_name(row.net), (row.flops, row.seconds), (0, 8 if above else -8),
+            "DenseNet" if row.role == "densenet" else style.net_name(row.net),
+            (row.flops, row.seconds), (0, 8 if above else -8),
             textcoords="offset points", ha="center", va="bottom" if above else "top", fontsize=9,
             color=style.PAPER_COLOUR,
         )  # fmt: skip
@@ -132,7 +135,7 @@ def _paper(axis: plt.Axes) -> None:
     for factor, line in _TIMES:
         rate = factor * flops[0] / time[0]
         axis.plot(across, [x / rate for x in across], line, color="0.45", linewidth=1, zorder=0)
-        words = "AlexNet's FLOP/s" if factor == 1 else f"{factor:.2g} ×"
+        words = "AlexNet's FLOP/s" if factor == 1 else f"{factor:g} ×"
         _name_line(axis, rate, words, across, up)
     axis.set(xlim=across, ylim=up)
     axis.set_xlabel("FLOPs of one image, as printed")
@@ -147,39 +150,40 @@ def _paper(axis: plt.Axes) -> None:
 
 
 def batch_and_family(batch_times: pd.DataFrame) -> plt.Figure:
-    """Many nets, a column a kind of run: time against FLOPs; r and spread over the batch size.
+    """Many nets, a row a kind of run: time against FLOPs; r and spread over the batch size.
 
-    Upper row: time per image against FLOPs at the smallest batch (hollow) and the largest (filled),
-    colours by family, with Pearson's r. Middle: Pearson's r over all nets and within each family of
-    three or more. Lower row: the highest over the lowest time per FLOP, 1 where proportional.
-    Medians of the stable repetitions.
+    Left: time of an image against FLOPs at the smallest batch (hollow) and the largest (filled),
+    medians of the stable repetitions with quartiles, colours by family. Middle: Pearson's r over
+    all nets and within each family of three or more. Right: the highest over the lowest time per
+    FLOP, 1 where proportional.
     """
     style.apply()
     medians, relations = findings.net_medians(batch_times), findings.batches(batch_times)
     cases = list(dict.fromkeys(zip(medians["what"], medians["input_px"], strict=True)))
     figure, axes = plt.subplots(
-        3, len(cases), figsize=(max(7.0, 4 * len(cases)), 8.2), squeeze=False,
-        height_ratios=[2, 1, 1],
+        len(cases), 3, figsize=(11.5, 0.7 + 2.75 * len(cases)), squeeze=False,
+        width_ratios=[1.5, 1, 1],
     )  # fmt: skip
-    for column, (what, px) in zip(axes.T, cases, strict=True):
-        mine = medians[(medians["what"] == what) & (medians["input_px"] == px)]
-        found = relations
-        if len(relations):
-            found = relations[(relations["what"] == what) & (relations["input_px"] == px)]
-        _nets(column[0], mine, found)
-        column[0].set_title(f"{what.replace('_', ' ')}, {px} px")
-        _over_batches(column[1], found, "pearson")
-        _over_batches(column[2], found, "spread")
-        column[1].set_ylim(top=1.02)
-        column[2].set_yscale("log")
-        column[2].yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 3, 5)))
-        column[2].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} ×"))
-        column[2].yaxis.set_minor_formatter(NullFormatter())
-        column[2].set_ylim(bottom=1)
-        column[2].set_xlabel("images in a batch")
-    axes[0, 0].set_ylabel("time of one image")
-    axes[1, 0].set_ylabel("Pearson's r of\ntime and FLOPs")
-    axes[2, 0].set_ylabel("time per FLOP,\nhighest ÷ lowest")
+    for row, (what, px) in zip(axes, cases, strict=True):
+        mine, times, found = (
+            table[(table["what"] == what) & (table["input_px"] == px)] if len(table) else table
+            for table in (medians, batch_times, relations)
+        )
+        _nets(row[0], mine, times, found)
+        row[0].set_title(f"{what.replace('_', ' ')}, {px} px")
+        _over_batches(row[1], found, "pearson")
+        _over_batches(row[2], found, "spread")
+        row[1].set_ylim(min(row[1].get_ylim()[0], 0.89), 1.01)
+        row[2].set_yscale("log")
+        row[2].yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 3, 5)))
+        row[2].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} ×"))
+        row[2].yaxis.set_minor_formatter(NullFormatter())
+        row[2].set_ylim(0.95, max(2.1, 1.1 * row[2].get_ylim()[1]))
+    axes[0, 1].set_title("Pearson's r of time and FLOPs")
+    axes[0, 2].set_title("time per FLOP: highest ÷ lowest")
+    axes[-1, 0].set_xlabel("FLOPs of one image")
+    for axis in axes[-1, 1:]:
+        axis.set_xlabel("images in a batch")
     families = [family for family in style.FAMILIES if family in set(medians["family"])]
     handles = [
         Line2D([], [], color=style.FAMILY_COLOURS[family], marker=style.FAMILY_MARKERS[family],
@@ -188,38 +192,45 @@ def batch_and_family(batch_times: pd.DataFrame) -> plt.Figure:
     ]  # fmt: skip
     handles.append(Line2D([], [], color="black", linewidth=2.4, label="all nets"))
     figure.legend(
-        handles=handles, loc="outside upper left", ncols=min(len(handles), 3 * len(cases)),
-        frameon=False, fontsize=9.5, columnspacing=1.1, handletextpad=0.4,
+        handles=handles, loc="outside upper left", ncols=len(handles), frameon=False,
+        fontsize=9.5, columnspacing=1.1, handletextpad=0.4,
     )  # fmt: skip
     return figure
 
 
-def _nets(axis: plt.Axes, medians: pd.DataFrame, found: pd.DataFrame) -> None:
+def _nets(
+    axis: plt.Axes, medians: pd.DataFrame, batch_times: pd.DataFrame, found: pd.DataFrame
+) -> None:
+    stable = batch_times[batch_times["stable"].astype(bool)]
+    per_image = stable["seconds"] / stable["batch"] / stable["calls"]
+    quartiles = per_image.groupby([stable["batch"], stable["net"]]).quantile([0.25, 0.75]).unstack()
     ends = sorted({medians["batch"].min(), medians["batch"].max()})
     words = []
     for batch in ends:
         rows = medians[medians["batch"] == batch]
         hollow = {"markerfacecolor": "white"} if batch != ends[-1] else {}
         for family, mine in rows.groupby("family", sort=False):
-            axis.plot(
-                mine["flops"], mine["image_s"], linestyle="none", markersize=6,
+            low, high = quartiles.loc[batch].loc[mine["net"]].to_numpy().T
+            axis.errorbar(
+                mine["flops"], mine["image_s"], linestyle="none", markersize=6, elinewidth=1.5,
+                yerr=[mine["image_s"] - low, high - mine["image_s"]],
                 color=style.FAMILY_COLOURS.get(family, "0.5"),
                 marker=style.FAMILY_MARKERS.get(family, "o"), **hollow,
             )  # fmt: skip
         every = found[(found["batch"] == batch) & (found["family"] == many_nets.ALL)]
-        kind = "hollow" if hollow else "filled"
         r = f", r = {every['pearson'].iloc[0]:.3f}" if len(every) else ""
-        words.append(f"{kind}: batch {batch}{r}")
+        left_out = int(every["unstable"].iloc[0]) if len(every) else 0
+        unstable = f", {left_out} unstable left out" if left_out else ""
+        words.append(f"{'hollow' if hollow else 'filled'}: batch {batch}{r}{unstable}")
     axis.text(
-        0.03, 0.97, "\n".join(words), transform=axis.transAxes, va="top", fontsize=9,
+        0.02, 0.97, "\n".join(words), transform=axis.transAxes, va="top", fontsize=9,
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
     )  # fmt: skip
-    axis.set(xscale="log", yscale="log", xlabel="FLOPs of one image")
+    axis.set(xscale="log", yscale="log", ylabel="time of one image")
     low, high = axis.get_ylim()
-    axis.set_ylim(low, high * (high / low) ** 0.2)  # room for the words
+    axis.set_ylim(low, high * (high / low) ** 0.25)  # room for the words
     style.durations(axis.yaxis)
     _counts(axis.xaxis)
-    axis.xaxis.set_major_locator(LogLocator(10, numticks=15))
 
 
 def _over_batches(axis: plt.Axes, found: pd.DataFrame, name: str) -> None:
@@ -233,6 +244,7 @@ def _over_batches(axis: plt.Axes, found: pd.DataFrame, name: str) -> None:
         axis.plot(mine["batch"], mine[name].astype(float), markersize=5, **look)
     axis.set_xscale("log")
     batches = sorted(set(found["batch"])) if len(found) else [1]
+    axis.set_xlim(batches[0] / 1.3, batches[-1] * 1.3)
     axis.xaxis.set_major_locator(FixedLocator(batches))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -14,16 +14,17 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullForma
 from convcost.figures import style
 from convcost.findings import training_time as findings
 from convcost.findings.training_time import paper
-from convcost.units import readable, scaled, seconds
+from convcost.units import SCALES, readable, scaled, seconds
 
 _PARTS = {  # part of `findings.why` -> words, colour, hatch
     "at_peak": ("multiplications, had they run at this machine's peak", "#08519c", ""),
-    "below_peak": ("… what they took beyond that", "#9ecae1", "//"),
+    "below_peak": ("the same, beyond that time", "#9ecae1", "//"),
     "no_flops": ("layers without FLOPs: normalisation, ReLU, pooling, adding", "#de8f05", ".."),
     "optimiser": ("optimiser", "#029e73", "xx"),
     "pipeline": ("data pipeline", "#cc78bc", "\\\\"),
     "rest": ("rest: launching, Python, other operators", "#e0e0e0", ""),
 }
+_PEAK = {"color": "0.1", "linestyle": "--", "linewidth": 1.6, "zorder": 2.5}
 _SHORTEST = 0.045  # of the bar: shorter parts have no number
 
 
@@ -63,14 +64,17 @@ def where_the_time_goes(
     longest = per_flop.sum(axis=1).max()
     scale, name = (1e3, "ms") if longest > 1e-3 else (1e6, "µs")
     _stack(right, scale * per_flop)
+    white = {"facecolor": "white", "edgecolor": "none", "pad": 1}
     for place, end in enumerate(scale * per_flop.sum(axis=1)):
         right.annotate(
-            f"{end:.3g} {name}", (end, place), (4, 0), textcoords="offset points", va="center",
-            fontsize=9,
+            f"{end:.1f} {name}", (end, place), (4, 0), textcoords="offset points", va="center",
+            bbox=white, fontsize=9,
         )  # fmt: skip
-    right.set_xlim(0, 1.17 * scale * longest)
-    right.set(title="time of one GFLOP: linear would be bars of one length",
-              xlabel=f"{name} per GFLOP of training")  # fmt: skip
+    at_peak = scale * SCALES["G"] / table["peak_flops_per_s"].max()
+    right.axvline(at_peak, **_PEAK)
+    right.set_xlim(0, max(1.2 * scale * longest, 1.05 * at_peak))
+    right.set(title="the same parts per GFLOP",
+              xlabel=f"{name} per GFLOP; if linear: bars of one length")  # fmt: skip
     left.set_yticks(
         range(len(table)),
         [
@@ -85,7 +89,9 @@ def where_the_time_goes(
         Patch(facecolor=colour, hatch=hatch, edgecolor="0.2", linewidth=0.5, label=words)
         for words, colour, hatch in _PARTS.values()
     ]
+    handles.append(Line2D([], [], **_PEAK, label="all FLOPs at the peak, nothing else"))
     figure.legend(handles=handles, loc="outside upper left", ncols=2, frameon=False, fontsize=9.5)
+    figure.get_layout_engine().set(wspace=0.06)
     return figure
 
 
@@ -148,20 +154,21 @@ def _area(share):
 def _roofs(axis: plt.Axes, table: pd.DataFrame) -> None:
     row = table.loc[table["threads"].idxmax()]
     flops, moved = row["peak_flops_per_s"], row["peak_bytes_per_s"]
-    low, high = table["intensity"].min() / 2, max(table["intensity"].max(), flops / moved) * 2
+    low, high = table["intensity"].min() / 3, max(table["intensity"].max(), flops / moved) * 2
     ridge = flops / moved
     axis.plot([low, ridge], [low * moved, flops], color="0.1", linewidth=2)
     axis.plot([ridge, high], [flops, flops], color="0.1", linewidth=2)
     bottom = min(table["flops_per_s"].quantile(0.002), low * moved) / 1.7
     axis.set(xscale="log", yscale="log", xlim=(low, high))
-    axis.set_ylim(bottom, 4.5 * max(flops, table["flops_per_s"].max() / 2))
+    highest = max(flops, table["flops_per_s"].max())
+    axis.set_ylim(bottom, 2.2 * highest)
     axis.annotate(
-        f"matrix product: {readable(flops, 0)}FLOP/s", (high, flops), (-6, 5),
+        f"matrix product: {readable(flops, 0)}FLOP/s", (high, highest), (-6, 7),
         textcoords="offset points", ha="right", fontsize=9.5, fontweight="bold",
     )  # fmt: skip
+    middle = (low * ridge) ** 0.5
     axis.annotate(
-        f"copy from memory:\n{scaled(moved, 'G'):.0f} GB/s", (low * 1.15, 1.1 * low * moved),
-        (6, 34),
+        f"copy:\n{scaled(moved, 'G'):,.0f} GB/s", (middle, middle * moved), (-6, 4), ha="right",
         textcoords="offset points", fontsize=9.5, fontweight="bold",
     )  # fmt: skip
     axis.yaxis.set_major_locator(LogLocator(10))

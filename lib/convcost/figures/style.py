@@ -43,13 +43,9 @@ FAMILIES = {
 """Nets of one design: display names; a family has the colour of its member in `NETS`."""
 
 _MEMBERS = ("alexnet", "vgg16", "googlenet", "resnet18", "densenet161")
-_LEFT = range(len(NETS), len(PALETTE))  # no net has these
-FAMILY_COLOURS = dict(
-    zip(FAMILIES, [*map(NET_COLOURS.get, _MEMBERS), *(PALETTE[i] for i in _LEFT)], strict=True)
-)
-FAMILY_MARKERS = dict(
-    zip(FAMILIES, [*map(NET_MARKERS.get, _MEMBERS), *(MARKERS[i] for i in _LEFT)], strict=True)
-)
+_OTHERS = (PALETTE[7], "#6a3d9a", PALETTE[9])  # the palette's yellow is too light for points
+FAMILY_COLOURS = dict(zip(FAMILIES, [*map(NET_COLOURS.get, _MEMBERS), *_OTHERS], strict=True))
+FAMILY_MARKERS = dict(zip(FAMILIES, [*map(NET_MARKERS.get, _MEMBERS), *"*<>"], strict=True))
 
 OPS = {
     "conv": "convolution",
