@@ -389,7 +389,7 @@ run(1)  # everything is loaded, every thread is there
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 150 * 2**20, resource.RLIM_INFINITY))
 run(128)
-run(2, 2000)
+run(2, 8000)
 """
 
 
