@@ -14,7 +14,7 @@ from convcost.findings import training_time as findings
 from convcost.findings.training_time import loops, paper
 from convcost.units import scaled
 
-_UNITS = ((2.0, 0.001, "ms"), (200.0, 1.0, "s"), (3 * 3600.0, 60.0, "min"))
+_UNITS = ((1.0, 0.001, "ms"), (200.0, 1.0, "s"), (3 * 3600.0, 60.0, "min"))
 _BAR = {"height": 0.66, "edgecolor": "0.25", "linewidth": 0.6}
 _OURS = {"facecolor": style.PALETTE[0], **_BAR}
 _PAPERS = {"facecolor": style.PAPER_COLOUR, **_BAR}
@@ -35,6 +35,13 @@ def duration(time_s: float) -> str:
     return f"{time_s / size:.3g} {name}"
 
 
+def _size(training_steps: pd.DataFrame) -> int:
+    """The input size at which the paper's nets went through most loops; the larger of two."""
+    steps = training_steps[training_steps["net"].isin(paper.NETS)]
+    loops_by_px = steps.groupby("input_px")["loop"].nunique()
+    return int(loops_by_px[loops_by_px == loops_by_px.max()].index.max())
+
+
 # --- Table 2 and Figure 1 ------------------------------------------------------------------------
 
 
@@ -46,12 +53,13 @@ def table2_figure1(
 ) -> plt.Figure:
     """The paper's FLOPs and seconds (upper row), ours of an epoch (lower row), and the ratios.
 
-    Our seconds are those of the plain loop at the largest size timed for most of the five nets,
-    with quartiles; hatched where they are extrapolated from steps. A net without a time says so.
+    Our seconds are those of the plain loop at the size that went through most loops, with
+    quartiles; hatched where they are extrapolated from steps. A net without a time says so.
     """
     style.apply()
+    px = _size(training_steps)
     table = findings.table_two(
-        training_steps, full_epochs, net_costs, fashion_accuracies, input_px=None
+        training_steps, full_epochs, net_costs, fashion_accuracies, input_px=px
     )
     nets = list(paper.NETS)
     published = paper.table_two().set_index("net").loc[nets]
@@ -67,7 +75,6 @@ def table2_figure1(
     flops = scaled(ours["flops"].astype(float), "G")
     _bars(axes["our flops"], flops, [f"{value:.3f}" for value in flops], **_OURS)
     _our_seconds(axes["our seconds"], ours)
-    px = int(table["input_px"].iloc[0])
     axes["flops"].set(title="the paper: FLOPs", xlabel="GFLOPs")
     axes["seconds"].set(title="the paper: running time", xlabel="s, training and validation")
     axes["our flops"].set(title="ours: FLOPs", xlabel=f"GFLOPs, {px} px")
@@ -109,10 +116,10 @@ def _our_seconds(axis: plt.Axes, ours: pd.DataFrame) -> None:
         if is_extrapolated:
             bar.set(hatch="//", facecolor=(*style.PALETTE[0], 0.55))
     row = ours.dropna(subset=["epoch_s"]).iloc[0]
-    words = {True: ", with validation,\nextrapolated from steps", False: ""}[bool(from_steps.all())]
-    if from_steps.any() and not words:
-        words = ", with validation,\nhatched: from steps"
-    axis.set_title("ours: one epoch" + words)
+    note = ",\nhatched: extrapolated" if from_steps.any() else ""
+    if from_steps.all():
+        note = ",\nextrapolated from steps"
+    axis.set_title("ours: one epoch, with validation" + note)
     axis.set_xlabel(f"{name}; plain loop, batch {row['batch']:.0f}")
 
 
@@ -153,7 +160,8 @@ def tuned_against_plain(training_steps: pd.DataFrame, loop_runs: pd.DataFrame) -
     there is no bar, a word says why.
     """
     style.apply()
-    table = findings.ablation(training_steps, loop_runs)
+    px = _size(training_steps)
+    table = findings.ablation(training_steps, loop_runs, px)
     order = [loop for loop in loops.LOOPS if loop in set(table["loop"])]
     nets = list(dict.fromkeys(table["net"]))
     columns = min(3, len(nets))
@@ -172,10 +180,9 @@ def tuned_against_plain(training_steps: pd.DataFrame, loop_runs: pd.DataFrame) -
         axis.set_title(name + words)
     axes[0, 0].set_yticks(range(len(order)), [order[0], *(f"+ {loop}" for loop in order[1:])])
     axes[0, 0].set_ylim(len(order) - 0.5, -0.5)
-    px, loop = int(table["input_px"].iloc[0]), table.dropna(subset=["batch"])
-    batch = f", batch {loop['batch'].iloc[0]}" if len(loop) else ""
+    batches = " to ".join(map(str, sorted({*table["batch"].dropna().agg(["min", "max"])})))
     figure.suptitle(
-        f"one epoch with validation, {px} px{batch}, extrapolated from steps: median, quartiles; "
+        f"one epoch with validation, {px} px, batch {batches}, extrapolated from steps: median, quartiles; "
         "hatched, !: unstable; dark: the tuned loop",
         fontsize=10,
         x=0.005,
@@ -195,7 +202,7 @@ def _loops(axis: plt.Axes, rows: pd.DataFrame) -> None:
                 words = "a net has no time"
             axis.text(0.02 * longest, place, words, va="center", fontsize=9, style="italic")
             continue
-        stable = row["stable"] is True or row["stable"] == True  # noqa: E712 - an object column
+        stable = bool(row["stable"])
         axis.barh(
             place, row["epoch_s"] / size, hatch="" if stable else "////",
             **_BAR | {"facecolor": style.PALETTE[0] if row["tuned"] else "#a9c4dc"},
@@ -203,7 +210,8 @@ def _loops(axis: plt.Axes, rows: pd.DataFrame) -> None:
         ends = row[["epoch_low_s", "epoch_high_s"]].astype(float) / size
         axis.plot(ends, [place] * 2, color="0.1", linewidth=2)
         words = duration(row["epoch_s"])
-        words += "" if place == 0 else f" · {row['speed_up']:.2f} ×"
+        if place > 0 and row["speed_up"] > 0:
+            words += f" · {row['speed_up']:.2f} ×"
         end = np.nanmax([row["epoch_s"] / size, ends.iloc[1]])
         axis.annotate(
             words + ("" if stable else " !"), (end, place), (4, 0), textcoords="offset points",

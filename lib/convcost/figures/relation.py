@@ -179,8 +179,8 @@ def batch_and_family(batch_times: pd.DataFrame) -> plt.Figure:
         row[2].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} ×"))
         row[2].yaxis.set_minor_formatter(NullFormatter())
         row[2].set_ylim(0.95, max(2.1, 1.1 * row[2].get_ylim()[1]))
-    axes[0, 1].set_title("Pearson's r of time and FLOPs")
-    axes[0, 2].set_title("time per FLOP: highest ÷ lowest")
+    axes[0, 1].set_title("Pearson's r of time and FLOPs", fontsize=10)
+    axes[0, 2].set_title("time per FLOP: highest ÷ lowest", fontsize=10)
     axes[-1, 0].set_xlabel("FLOPs of one image")
     for axis in axes[-1, 1:]:
         axis.set_xlabel("images in a batch")

@@ -64,15 +64,12 @@ def where_the_time_goes(
     longest = per_flop.sum(axis=1).max()
     scale, name = (1e3, "ms") if longest > 1e-3 else (1e6, "µs")
     _stack(right, scale * per_flop)
-    white = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-    for place, end in enumerate(scale * per_flop.sum(axis=1)):
-        right.annotate(
-            f"{end:.1f} {name}", (end, place), (4, 0), textcoords="offset points", va="center",
-            bbox=white, fontsize=9,
-        )  # fmt: skip
     at_peak = scale * SCALES["G"] / table["peak_flops_per_s"].max()
     right.axvline(at_peak, **_PEAK)
-    right.set_xlim(0, max(1.2 * scale * longest, 1.05 * at_peak))
+    edge = 1.25 * max(scale * longest, at_peak)
+    for place, end in enumerate(scale * per_flop.sum(axis=1)):
+        right.text(0.985 * edge, place, f"{end:.1f} {name}", ha="right", va="center", fontsize=9)
+    right.set_xlim(0, edge)
     right.set(title="the same parts per GFLOP",
               xlabel=f"{name} per GFLOP; if linear: bars of one length")  # fmt: skip
     left.set_yticks(
@@ -154,8 +151,8 @@ def _area(share):
 def _roofs(axis: plt.Axes, table: pd.DataFrame) -> None:
     row = table.loc[table["threads"].idxmax()]
     flops, moved = row["peak_flops_per_s"], row["peak_bytes_per_s"]
-    low, high = table["intensity"].min() / 3, max(table["intensity"].max(), flops / moved) * 2
     ridge = flops / moved
+    low, high = min(table["intensity"].min(), ridge) / 3, max(table["intensity"].max(), ridge) * 2
     axis.plot([low, ridge], [low * moved, flops], color="0.1", linewidth=2)
     axis.plot([ridge, high], [flops, flops], color="0.1", linewidth=2)
     bottom = min(table["flops_per_s"].quantile(0.002), low * moved) / 1.7
