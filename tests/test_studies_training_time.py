@@ -9,6 +9,7 @@ import pytest
 from convcost import datasets, nets, paths, predict, records
 from convcost.studies import training_time
 from convcost.studies.training_time import PAPER_NETS, SCALES, Case, Study, takes
+from convcost.sweep.unit import perform
 from convcost.units import FLOPS_PER_MAC
 
 TINY = replace(
@@ -40,9 +41,11 @@ TINY = replace(
 def here(function, plan, *_, **__):
     """`sweep.run` in this process, as far as a study sees of it."""
     function = getattr(training_time, function.partition(":")[2])
-    units = [unit | {"status": "done", "reason": None} for unit in plan]
-    rows = [unit | row for unit in plan for row in function(**unit)]
-    return SimpleNamespace(rows=pd.DataFrame(rows), units=pd.DataFrame(units))
+    done = [perform(function, unit) for unit in plan]
+    assert [outcome["reason"] for outcome in done] == [None] * len(plan)
+    rows = [unit | row for unit, outcome in zip(plan, done, strict=True) for row in outcome["rows"]]
+    units = pd.DataFrame(plan).assign(status="done", reason=None)
+    return SimpleNamespace(rows=pd.DataFrame(rows), units=units)
 
 
 @pytest.fixture(scope="module")

@@ -110,6 +110,8 @@ def _protocols(px: Sequence[int], batches: Sequence[int]) -> dict[str, tuple[Cas
     return {net: tuple(found) for net, found in cases.items()}
 
 
+# Seconds for a whole epoch, so that every profile can hold an extrapolation against a real one.
+_SMALL = ("lenet_atsumi", Case("plain", 28, 1, 128))
 _CPU = Scale(
     loops=("plain", "resident data", "resized on the device", "channels_last", "bf16", "compiled"),
     compiled=("alexnet", "vgg16", "googlenet", "resnet18"),
@@ -120,7 +122,7 @@ _CPU = Scale(
     warmup=1,
     protocols=_protocols((224, 96, 64, 32), (32, 128)),
     protocol_steps=2,
-    full=(("alexnet", Case("plain", 224)),),
+    full=(("alexnet", Case("plain", 224)), _SMALL),
     pipeline_px=(224, 96, 64, 32),
     pipeline_workers=(0, 1, 2, 4),
     pipeline_images=1024,
@@ -151,10 +153,10 @@ SCALES = {
         steps=2,
         validation_steps=1,
         protocols={
-            net: (Case("plain", 64, 1, 8),) for net in ("alexnet_textbook", "resnet18_textbook")
+            net: (Case("plain", 64, 1, 8),) for net in ("googlenet_textbook", "resnet18_textbook")
         },
         protocol_steps=1,
-        full=(),
+        full=(_SMALL,),
         pipeline_px=(224, 64),
         pipeline_workers=(0,),
         pipeline_images=64,
@@ -182,7 +184,7 @@ SCALES = {
         validation_steps=10,
         warmup=5,
         protocol_steps=20,
-        full=tuple((net, Case(loop, 224, 3, 64, 4)) for net in PAPER_NETS for loop in _EPOCHS),
+        full=tuple((net, Case(loop, 224, 3, 64)) for net in PAPER_NETS for loop in _EPOCHS),
         accuracy_images=60_000,
         layer_batch=64,
         repetitions=20,
@@ -240,7 +242,8 @@ class Study:
                 if loop != "compiled" or net in scale.compiled:
                     case = Case(loop, scale.input_px, 3, scale.batch)
                     planned.setdefault(net, {})[case] = scale.steps
-        for net, cases in scale.protocols.items():
+        also = [(net, (case,)) for net, case in scale.full]
+        for net, cases in [*scale.protocols.items(), *also]:
             for case in cases:
                 if takes(net, case.input_px, case.in_channels):
                     planned.setdefault(net, {}).setdefault(case, scale.protocol_steps)
@@ -258,7 +261,7 @@ class Study:
                         "net": net,
                         "cases": [asdict(case) | {"steps": n} for case, n in mine.items()],
                         "validation_steps": scale.validation_steps,
-                        "warmup": scale.warmup,
+                        "warmup_steps": scale.warmup,
                         "threads": self.threads,
                         "device": scale.device,
                     }
@@ -268,15 +271,12 @@ class Study:
         runs = [_typed(rows[rows["kind"] == "run"], "loop_runs")]
         # a process that died says nothing: its cases are rows with the reason
         for unit in done.units[~done.units["status"].isin(["done", "diverged"])].to_dict("records"):
-            runs.append(
-                pd.DataFrame(
-                    [
-                        _no_run(unit["net"], Case(**_without(case, "steps")), unit["threads"])
-                        | {"status": unit["status"], "reason": unit["reason"]}
-                        for case in unit["cases"]
-                    ]
-                )
-            )
+            lost = [
+                _no_run(unit["net"], Case(**_without(case, "steps")), unit["threads"])
+                | {"status": unit["status"], "reason": unit["reason"]}
+                for case in unit["cases"]
+            ]
+            runs.append(_typed(pd.DataFrame(lost), "loop_runs"))
         runs = pd.concat([frame for frame in runs if len(frame)])
         return runs, _typed(rows[rows["kind"] == "step"], "training_steps")
 
@@ -295,8 +295,6 @@ class Study:
              "device": self.scale.device}
             for net, case in self.scale.full
         ]  # fmt: skip
-        if not plan:
-            return _empty("full_epochs")
         return _typed(self._sweep("full_epoch_of", plan, fresh=True).rows, "full_epochs")
 
     def fashion_accuracies(self) -> pd.DataFrame:
@@ -417,17 +415,15 @@ def _without(mapping: dict, *names: str) -> dict:
     return {name: value for name, value in mapping.items() if name not in names}
 
 
-def _empty(table: str) -> pd.DataFrame:
-    return pd.DataFrame(columns=list(records.TABLES[table].columns))
-
-
 def _typed(frame: pd.DataFrame, table: str) -> pd.DataFrame:
     """The table's columns out of rows of several kinds, whose gaps made floats of integers."""
     columns = records.TABLES[table].columns
     frame = frame.reindex(columns=list(columns))
     whole = [n for n, column in columns.items() if column.dtype == "int" and not column.optional]
     marks = [name for name, column in columns.items() if column.dtype == "bool"]
-    return frame.astype(dict.fromkeys(whole, "int64") | dict.fromkeys(marks, bool))
+    real = [name for name, column in columns.items() if column.dtype == "float"]
+    types = {"int64": whole, bool: marks, float: real}
+    return frame.astype({name: kind for kind, names in types.items() for name in names})
 
 
 def _loops_cost(unit: dict) -> float:
@@ -474,14 +470,16 @@ def _no_run(net: str, case: Case, threads: int) -> dict:
 
 
 def loops_of(
-    net: str, cases: list[dict], validation_steps: int, warmup: int, threads: int, device: str
+    net: str, cases: list[dict], validation_steps: int, warmup_steps: int, threads: int, device: str
 ) -> Iterator[dict]:
     """Every case of one net, the first one again at the end: its runs, and their steps."""
     first_s = None
     found = []
     for planned in cases:
         case = Case(**_without(planned, "steps"))
-        run, steps = _timed(net, case, planned["steps"], validation_steps, warmup, threads, device)
+        run, steps = _timed(
+            net, case, planned["steps"], validation_steps, warmup_steps, threads, device
+        )
         found.append(run)
         yield from steps
         if first_s is None:
@@ -490,7 +488,7 @@ def loops_of(
     if first_s and found[0]["status"] == "done":
         # the same again after all the others: has the machine changed meanwhile?
         case = Case(**_without(cases[0], "steps"))
-        _, steps = _timed(net, case, min(2, cases[0]["steps"]), 0, warmup, threads, device)
+        _, steps = _timed(net, case, min(2, cases[0]["steps"]), 0, warmup_steps, threads, device)
         again_s = _median_step(steps)
         drift = again_s / first_s - 1 if again_s else None
     for run in found:
