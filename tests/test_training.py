@@ -398,7 +398,7 @@ def test_a_net_that_cannot_be_trained_is_a_row(few, tmp_path, monkeypatch):
     assert rows.status.to_dict() == {0: "failed", 2: "trained", 1: "failed"}
     assert rows.reason.dropna().to_dict() == {
         0: "MemoryError: not enough",
-        1: "its process ended with signal 9; tried 1 times",
+        1: "its process ended with signal 9",
     }
     assert (
         rows.test_accuracy.isna().tolist() == rows.checkpoint.isna().tolist() == [True, False, True]
