@@ -5,7 +5,6 @@ import io
 import re
 import warnings
 from html.parser import HTMLParser
-from itertools import combinations
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import figure_checks
 import zero_rate_tables
 from convcost import figures, records, sources
 from convcost.figures import layer_times, lenet, pruning, relu_zero_rates, sparsity, zero_rates
@@ -58,50 +58,18 @@ def closed():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_lies_outside_of_the_picture(drawn, name):
-    figure = drawn[name]
-    needed, size = figure.get_tightbbox(), figure.get_size_inches()
-    assert needed.x0 > -0.05 and needed.y0 > -0.05
-    assert needed.x1 < size[0] + 0.05 and needed.y1 < size[1] + 0.05
+    assert figure_checks.is_inside(drawn[name])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_legends_caption_and_panels_do_not_overlap(drawn, name):
-    figure = drawn[name]
-    renderer = figure.canvas.get_renderer()
-    boxes = [axis.get_tightbbox(renderer) for axis in figure.axes]
-    boxes += [legend.get_window_extent(renderer) for legend in figure.legends]
-    boxes += [text.get_window_extent(renderer) for text in figure.texts]
-    for one, other in combinations(boxes, 2):
-        assert not _overlap(one, other), (one, other)
+    assert figure_checks.colliding_parts(drawn[name]) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_words_do_not_overlap(drawn, name):
-    figure = drawn[name]
-    renderer = figure.canvas.get_renderer()
-    for axis in figure.axes:
-        groups = [_tick_labels(axis.xaxis), _tick_labels(axis.yaxis)]
-        if name != "03-dark-pixels":  # there digits stand in markers, which may touch
-            groups.append([text for text in axis.texts if text.get_text()])
-        for texts in groups:
-            boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in texts]
-            for (word, one), (other_word, other) in combinations(boxes, 2):
-                assert not _overlap(one, other), f"{word!r} on {other_word!r}"
-
-
-def _overlap(one, other) -> bool:
-    width = min(one.x1, other.x1) - max(one.x0, other.x0)
-    height = min(one.y1, other.y1) - max(one.y0, other.y0)
-    return width > 2 and height > 2  # pixels; boxes have an edge of their own
-
-
-def _tick_labels(axis) -> list:
-    low, high = sorted(axis.get_view_interval())
-    return [
-        tick.label1
-        for tick in axis.get_major_ticks()
-        if low <= tick.get_loc() <= high and tick.label1.get_visible() and tick.label1.get_text()
-    ]
+    in_markers = name == "03-dark-pixels"  # there digits stand in markers, which may touch
+    assert figure_checks.colliding_words(drawn[name], texts=not in_markers) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -111,7 +79,7 @@ def test_axes_say_what_they_show(drawn, name):
             shown = axis.get_shared_x_axes().get_siblings(axis)
             assert any(a.get_xlabel() for a in shown) or axis.get_label() == "<colorbar>"
             shown = axis.get_shared_y_axes().get_siblings(axis)
-            assert any(a.get_ylabel() or _tick_labels(a.yaxis) for a in shown)
+            assert any(a.get_ylabel() or figure_checks.tick_labels(a.yaxis) for a in shown)
 
 
 def test_the_same_tables_give_the_same_picture(whole):

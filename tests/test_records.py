@@ -222,6 +222,14 @@ def test_counts_may_be_missing_and_stay_exact(places, counts):
     assert [None if pd.isna(v) else v for v in read] == list(counts)
 
 
+def test_a_table_without_rows_is_read_back(places):
+    columns = list(records.TABLES["full_epochs"].columns)
+    start().write("full_epochs", pd.DataFrame(columns=columns))
+    table = records.read("full_epochs", where="local")
+    assert table.empty and [*table] == [*columns, "run_id"]
+    assert table["epoch"].dtype == "int64" and table["train_s"].dtype == "float64"
+
+
 @pytest.mark.parametrize("wrong", [0.5, "14400", -1])
 def test_a_count_that_is_none_is_refused_where_counts_may_be_missing(places, wrong):
     rows = [_pruned(), _pruned(seed=1, layer_macs=wrong)]

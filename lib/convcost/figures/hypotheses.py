@@ -72,8 +72,11 @@ def _distances(axis: plt.Axes, table: pd.DataFrame) -> None:
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.set_xlim(0, 1.05 * axis.get_xlim()[1])
     axis.grid(axis="y", visible=False)
-    axis.set_xlabel("distance to the paper's times: RMS of ln(ratio), common factor free\n"
-                    "marks: the nearest hypothesis; line: to the median of its kind")  # fmt: skip
+    axis.set_xlabel(
+        "distance to the paper's times: RMS of ln(ratio), common factor free\n"
+        "mark: the nearest hypothesis; line: to the median of its kind",
+        fontsize=10, x=1, ha="right",
+    )  # fmt: skip
     axis.legend(
         loc="lower left", bbox_to_anchor=(-0.45, 1), ncols=2, fontsize=9, frameon=False,
         columnspacing=1.2,

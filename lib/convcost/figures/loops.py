@@ -182,8 +182,8 @@ def tuned_against_plain(training_steps: pd.DataFrame, loop_runs: pd.DataFrame) -
     axes[0, 0].set_ylim(len(order) - 0.5, -0.5)
     batches = " to ".join(map(str, sorted({*table["batch"].dropna().agg(["min", "max"])})))
     figure.suptitle(
-        f"one epoch with validation, {px} px, batch {batches}, extrapolated from steps: median, quartiles; "
-        "hatched, !: unstable; dark: the tuned loop",
+        f"one epoch with validation, {px} px, batch {batches}, extrapolated from steps: median, "
+        "quartiles; hatched, !: unstable; dark: the tuned loop",
         fontsize=10,
         x=0.005,
         ha="left",

@@ -17,8 +17,8 @@ from convcost.findings.training_time import paper
 from convcost.units import SCALES, readable, scaled, seconds
 
 _PARTS = {  # part of `findings.why` -> words, colour, hatch
-    "at_peak": ("multiplications, had they run at this machine's peak", "#08519c", ""),
-    "below_peak": ("the same, beyond that time", "#9ecae1", "//"),
+    "at_peak": ("convolution, linear: up to their time at the measured peak", "#08519c", ""),
+    "below_peak": ("convolution, linear: beyond that time", "#9ecae1", "//"),
     "no_flops": ("layers without FLOPs: normalisation, ReLU, pooling, adding", "#de8f05", ".."),
     "optimiser": ("optimiser", "#029e73", "xx"),
     "pipeline": ("data pipeline", "#cc78bc", "\\\\"),

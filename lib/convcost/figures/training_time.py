@@ -28,8 +28,8 @@ SPECS: dict[str, FigureSpec] = {
         roofline.where_the_time_goes,
         ("operator_times", "training_steps", "machine_peaks", "net_costs"),
         _NOTEBOOK,
-        "A stacked bar a net: which shares of a training step are multiplications at this "
-        "machine's measured peak, multiplications slower than that, layers without FLOPs, the "
+        "A stacked bar a net: which shares of a training step are convolutions and linear "
+        "layers at this machine's measured peak, their time beyond that, layers without FLOPs, the "
         "optimiser, the data pipeline and the rest; beside it the same parts per GFLOP, which "
         "would be bars of one length if time were linear in FLOPs.",
     ),

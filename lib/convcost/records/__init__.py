@@ -79,8 +79,17 @@ def _validate(table: str, frame: pd.DataFrame, where: str) -> pd.DataFrame:
 
 
 def _with_gaps(frame: pd.DataFrame, spec: Table) -> pd.DataFrame:
-    """Counts that may be missing as Int64: of a gap among integers pandas makes floats."""
+    """Counts that may be missing as Int64: of a gap among integers pandas makes floats.
+
+    A table without rows gets all its types: a file does not tell them.
+    """
     types = {}
+    if frame.empty:
+        types = {
+            name: _DTYPES[column.dtype]
+            for name, column in spec.columns.items()
+            if column.dtype != "text" and name in frame
+        }
     for name, column in spec.columns.items():
         if column.dtype == "int" and column.optional and name in frame:
             values = frame[name].dropna()
