@@ -21,27 +21,32 @@ FEW = {"repetitions": 2, "min_s": 0.0005}
 
 def test_operations_and_bytes_of_all_calls():
     threads = torch.get_num_threads()
-    table = peaks(threads=1, product_sizes=[16, 32], copy_sizes=[1000], **FEW)
+    table = peaks(
+        threads=1, product_sizes=[16, 32], convolution_sizes=[5], copy_sizes=[1000], **FEW
+    )
     assert list(table.columns) == list(TABLES["machine_peaks"].columns)
     assert not table.duplicated(list(TABLES["machine_peaks"].key)).any()
     per_call = {
         (row.what, row.dtype, row.size): (row.flops / row.calls, row.bytes / row.calls)
         for row in table.itertuples()
     }
+    moved = (5 + 5) * 8 * 28 * 28 + 5 * 5 * 3 * 3  # elements: images, outputs, weights
     assert per_call == {
         ("matrix product", "float32", 16): (2 * 16 * 16 * 16, 3 * 16 * 16 * 4),
         ("matrix product", "float32", 32): (2 * 32 * 32 * 32, 3 * 32 * 32 * 4),
         ("matrix product", "bfloat16", 16): (2 * 16 * 16 * 16, 3 * 16 * 16 * 2),
         ("matrix product", "bfloat16", 32): (2 * 32 * 32 * 32, 3 * 32 * 32 * 2),
+        ("convolution", "float32", 5): (2 * 8 * 28 * 28 * 3 * 3 * 5 * 5, moved * 4),
+        ("convolution", "bfloat16", 5): (2 * 8 * 28 * 28 * 3 * 3 * 5 * 5, moved * 2),
         ("copy", "float32", 1000): (0, (1000 + 1000) * 4),
     }
-    assert Counter(table.repetition) == {0: 5, 1: 5}
+    assert Counter(table.repetition) == {0: 7, 1: 7}
     assert set(table.threads) == {1} and torch.get_num_threads() == threads
     assert (table.calls > 1).all() and (table.seconds > 0).all()
     assert {str(table[name].dtype) for name in ("calls", "flops", "bytes")} == {"int64"}
 
 
-def test_what_is_timed_is_a_product_and_a_copy():
+def test_what_is_timed_is_a_product_a_convolution_and_a_copy():
     def result(*one):
         return module._function(*one, "cpu")()
 
@@ -51,12 +56,15 @@ def test_what_is_timed_is_a_product_and_a_copy():
     first = torch.rand(6, generator=torch.Generator().manual_seed(6))
     assert torch.equal(result("copy", "float32", 6), first)
     assert result("matrix product", "bfloat16", 4).dtype == torch.bfloat16
+    assert result("convolution", "bfloat16", 4).shape == (8, 4, 28, 28)
 
 
 def test_a_kind_can_be_left_out():
-    table = peaks(product_sizes=[], copy_sizes=[64], **FEW)
+    table = peaks(product_sizes=[], convolution_sizes=[], copy_sizes=[64], **FEW)
     assert set(table.what) == {"copy"}
-    table = peaks(dtypes=["bfloat16"], product_sizes=[8], copy_sizes=[], **FEW)
+    table = peaks(
+        dtypes=["bfloat16"], product_sizes=[8], convolution_sizes=[], copy_sizes=[], **FEW
+    )
     assert set(table.dtype) == {"bfloat16"}
 
 
@@ -66,7 +74,7 @@ def test_a_kind_can_be_left_out():
         ({"dtypes": ["float16"]}, "float16.*float32, bfloat16"),
         ({"product_sizes": [0]}, "size is 0"),
         ({"copy_sizes": [1.5]}, "size is 1.5"),
-        ({"product_sizes": [], "copy_sizes": []}, "nothing to time"),
+        ({"product_sizes": [], "convolution_sizes": [], "copy_sizes": []}, "nothing to time"),
         ({"dtypes": [], "copy_sizes": []}, "nothing to time"),
         ({"repetitions": 0}, "repetitions"),
         ({"threads": 0}, "threads"),

@@ -160,7 +160,7 @@ def _roofs(axis: plt.Axes, table: pd.DataFrame) -> None:
     highest = max(flops, table["flops_per_s"].max())
     axis.set_ylim(bottom, 2.2 * highest)
     axis.annotate(
-        f"matrix product: {readable(flops, 0)}FLOP/s", (high, highest), (-6, 7),
+        f"best product or convolution: {readable(flops, 0)}FLOP/s", (high, highest), (-6, 7),
         textcoords="offset points", ha="right", fontsize=9.5, fontweight="bold",
     )  # fmt: skip
     middle = (low * ridge) ** 0.5

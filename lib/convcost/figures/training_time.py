@@ -38,9 +38,9 @@ SPECS: dict[str, FigureSpec] = {
         ("layer_costs", "machine_peaks"),
         _NOTEBOOK,
         "Achieved FLOPs per second of each layer against its FLOPs per byte on logarithmic axes, "
-        "under the roofs of a measured copy and a measured matrix product, a point a layer, its "
-        "area the share of its net's time; beside it the share of the time in layers without "
-        "FLOPs, net by net.",
+        "under the roofs of a measured copy and of the fastest product or convolution, a point a "
+        "layer, area the share of its net's time; beside it the share of the time in layers "
+        "without FLOPs, net by net.",
     ),
     "02-protocol-distance": FigureSpec(
         hypotheses.protocol_distance,

@@ -126,10 +126,12 @@ TABLES: dict[str, Table] = {
         },
     ),
     "machine_peaks": Table(
-        "a matrix product or a copy on this machine, timed once",
+        "a matrix product, a convolution or a copy on this machine, timed once",
         ("what", "dtype", "threads", "size", "repetition"),
         {
-            "what": text("matrix product (n x n times n x n) or copy (n elements)"),
+            "what": text(
+                "matrix product (n x n times n x n), convolution (n channels) or copy (n)"
+            ),
             "dtype": text("float32 or bfloat16"),
             "threads": _THREADS,
             "size": count("n"),

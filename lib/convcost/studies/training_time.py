@@ -90,6 +90,7 @@ class Scale:
     layer_batch: int
     repetitions: int
     peak_sizes: tuple[int, ...]
+    peak_channels: tuple[int, ...]
     copy_sizes: tuple[int, ...]
     families: dict[str, tuple[str, ...]]
     batches: dict[tuple[str, int], tuple[int, ...]]
@@ -134,6 +135,7 @@ _CPU = Scale(
     layer_batch=16,
     repetitions=5,
     peak_sizes=(256, 512, 1024, 2048),
+    peak_channels=(128, 256, 512),
     copy_sizes=(2**14, 2**18, 2**22, 2**26),
     families=FAMILIES,
     batches={
@@ -166,6 +168,7 @@ SCALES = {
         layer_batch=4,
         repetitions=2,
         peak_sizes=(256, 1024),
+        peak_channels=(256,),
         copy_sizes=(2**14, 2**24),
         families={
             "resnet": ("resnet18", "resnet34"),
@@ -189,6 +192,7 @@ SCALES = {
         layer_batch=64,
         repetitions=20,
         peak_sizes=(1024, 2048, 4096, 8192),
+        peak_channels=(256, 512, 1024),
         copy_sizes=(2**18, 2**22, 2**26, 2**28),
         batches={
             ("inference", 224): (1, 4, 16, 64, 256),
@@ -325,11 +329,12 @@ class Study:
     # --- why -----------------------------------------------------------------------------------
 
     def machine_peaks(self) -> pd.DataFrame:
-        """One row a timing of a matrix product or a copy."""
+        """One row a timing of a matrix product, a convolution or a copy."""
         scale = self.scale
         plan = [
-            {"sizes": list(scale.peak_sizes), "copies": list(scale.copy_sizes),
-             "repetitions": scale.repetitions, "threads": threads, "device": scale.device}
+            {"sizes": list(scale.peak_sizes), "convolutions": list(scale.peak_channels),
+             "copies": list(scale.copy_sizes), "repetitions": scale.repetitions,
+             "threads": threads, "device": scale.device}
             for threads in sorted({1, self.threads})
         ]  # fmt: skip
         return self._sweep("peaks_of", plan).rows
@@ -593,12 +598,13 @@ def pipeline_of(
 
 
 def peaks_of(
-    sizes: list[int], copies: list[int], repetitions: int, threads: int, device: str
-) -> list[dict]:
-    """Matrix products and copies."""
+    sizes: list[int], convolutions: list[int], copies: list[int], repetitions: int, threads: int,
+    device: str,
+) -> list[dict]:  # fmt: skip
+    """Matrix products, convolutions and copies."""
     table = timing.peaks(
-        threads=threads, product_sizes=sizes, copy_sizes=copies, repetitions=repetitions,
-        device=device,
+        threads=threads, product_sizes=sizes, convolution_sizes=convolutions, copy_sizes=copies,
+        repetitions=repetitions, device=device,
     )  # fmt: skip
     return table.to_dict("records")
 

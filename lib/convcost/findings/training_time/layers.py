@@ -20,12 +20,12 @@ _CASE = ["net", "input_px", "batch", "threads"]
 
 
 def peaks(machine_peaks: pd.DataFrame) -> pd.DataFrame:
-    """What this machine reached: matrix products, and copies from memory.
+    """What this machine reached: matrix products, convolutions, and copies from memory.
 
-    One row for each what, dtype and threads. Columns: what ("matrix product" or "copy"), dtype,
-    threads, size, repetitions, flops_per_s (of the fastest size; missing for a copy), bytes_per_s
-    (of the largest size, which no cache holds; missing for a product). A rate is that of the
-    median repetition.
+    One row for each what, dtype and threads. Columns: what ("matrix product", "convolution" or
+    "copy"), dtype, threads, size, repetitions, flops_per_s (of the fastest size; missing for a
+    copy), bytes_per_s (of a copy's largest size, which no cache holds; missing for the others). A
+    rate is that of the median repetition.
     """
     rows = []
     for (what, dtype, threads), group in machine_peaks.groupby(["what", "dtype", "threads"]):
@@ -49,12 +49,10 @@ def peaks(machine_peaks: pd.DataFrame) -> pd.DataFrame:
 
 
 def _rates(machine_peaks: pd.DataFrame) -> pd.DataFrame:
-    """dtype, threads, peak_flops_per_s."""
-    table = peaks(machine_peaks)
-    table = table[table["what"] == "matrix product"]
-    return table[["dtype", "threads", "flops_per_s"]].rename(
-        columns={"flops_per_s": "peak_flops_per_s"}
-    )
+    """dtype, threads, peak_flops_per_s: the fastest of products and convolutions."""
+    table = peaks(machine_peaks).query("what != 'copy'")
+    best = table.groupby(["dtype", "threads"])["flops_per_s"].max()
+    return best.rename("peak_flops_per_s").reset_index()
 
 
 def _bandwidths(machine_peaks: pd.DataFrame) -> pd.DataFrame:
@@ -78,7 +76,7 @@ def why(
 
     * pipeline_s: until the batch was there, as timed;
     * at_peak_s: FLOPs of convolutions and linear layers, forward and backward, at the rate of
-      this machine's best matrix product of the same type and threads (never more than these
+      this machine's fastest product or convolution of that type and threads (never more than these
       layers took: an algorithm may need fewer multiplications than the count says);
     * below_peak_s: what convolutions and linear layers took beyond that;
     * no_flops_s: normalisation, activation, pooling, concatenation, elementwise operators;
