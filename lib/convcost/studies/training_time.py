@@ -5,8 +5,9 @@ What is timed runs in processes of its own, one at a time, and is kept under `da
 comes: key of the kept results are the plan, the data, the machine and its versions.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from functools import cache, cached_property
 
 import numpy as np
@@ -17,191 +18,12 @@ from convcost import training as trainings
 from convcost.count import count
 from convcost.datasets import Dataset
 from convcost.errors import BadInputError
+from convcost.studies.training_scales import PAPER_NETS, SCALES, TEXTBOOK_NETS, Case, Scale
 from convcost.training import Execution, Recipe
-
-PAPER_NETS = ("alexnet", "vgg16", "googlenet", "resnet18", "densenet161")
-"""The five of the paper; densenet161 is the one whose FLOPs its Table 1 prints (notebook 01)."""
-
-TEXTBOOK_NETS = (
-    "alexnet_textbook",
-    "vgg16_textbook",
-    "googlenet_textbook",
-    "resnet18_textbook",
-    "densenet_textbook",
-)
-FAMILIES = {
-    "alexnet": ("alexnet",),
-    "vgg": ("vgg11", "vgg13", "vgg16", "vgg19"),
-    "googlenet": ("googlenet",),
-    "resnet": ("resnet18", "resnet34", "resnet50", "resnet101"),
-    "densenet": ("densenet121", "densenet169", "densenet161"),
-    "regnet_y": ("regnet_y_400mf", "regnet_y_800mf", "regnet_y_1_6gf", "regnet_y_3_2gf"),
-    "mobilenet": ("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"),
-    "squeezenet": ("squeezenet1_0", "squeezenet1_1"),
-}
-"""Nets of one design each, for time against FLOPs within and across families."""
 
 VERSION = 1  # of the measuring functions below: raise it when what they measure changes
 DRIFT_LIMIT = 0.10  # a step that takes 10 % longer at the end than at the beginning: not stable
 LOAD_LIMIT = 0.25  # processor cores that others may keep busy
-
-
-@dataclass(frozen=True)
-class Case:
-    """One training loop over one net's inputs: what a row of `loop_runs` is about."""
-
-    loop: str
-    input_px: int
-    in_channels: int = 3
-    batch: int = 32
-    workers: int = 0
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How much of everything; nothing else differs between the profiles.
-
-    `loops` are timed for the five nets at `input_px`, `batch` images a step, `steps` steps and
-    `validation_steps` after `warmup`; "compiled" for `compiled` only. `protocols` are the cases of
-    the forensics, by net. `full` (net, case) runs whole epochs. `pipelines`: sizes and workers of
-    the data pipelines alone. `accuracy_images` of FashionMNIST at `accuracy_px` train each net for
-    its accuracy. `layer_batch` images go through each layer of the nets, and through a profiled
-    training step. `batches` says which batch sizes are timed, by (what, input_px), over `families`.
-    """
-
-    loops: tuple[str, ...]
-    compiled: tuple[str, ...]
-    input_px: int
-    batch: int
-    steps: int
-    validation_steps: int
-    warmup: int
-    protocols: dict[str, tuple[Case, ...]]
-    protocol_steps: int
-    full: tuple[tuple[str, Case], ...]
-    pipeline_px: tuple[int, ...]
-    pipeline_workers: tuple[int, ...]
-    pipeline_images: int
-    accuracy_images: int
-    accuracy_px: int
-    accuracy_nets: tuple[str, ...]
-    layer_nets: tuple[str, ...]
-    layer_px: int
-    layer_batch: int
-    repetitions: int
-    peak_sizes: tuple[int, ...]
-    peak_channels: tuple[int, ...]
-    copy_sizes: tuple[int, ...]
-    families: dict[str, tuple[str, ...]]
-    batches: dict[tuple[str, int], tuple[int, ...]]
-    device: str = "cpu"
-    threads: int | None = None  # None: as many as there are usable cores
-
-
-def _protocols(px: Sequence[int], batches: Sequence[int]) -> dict[str, tuple[Case, ...]]:
-    """Torchvision's nets and the textbooks', colour and grey, over sizes and batches."""
-    cases: dict[str, list[Case]] = {}
-    for side in px:
-        # large batches where they tell something: at 224 px the arithmetic takes all the time
-        for batch in batches if side < 224 else batches[:1]:
-            for net in (*PAPER_NETS, "densenet121"):
-                cases.setdefault(net, []).append(Case("plain", side, 3, batch))
-            for net in TEXTBOOK_NETS:
-                cases.setdefault(net, []).append(Case("plain", side, 1, batch))
-    return {net: tuple(found) for net, found in cases.items()}
-
-
-# Seconds for a whole epoch, so that every profile can hold an extrapolation against a real one.
-_SMALL = ("lenet_atsumi", Case("plain", 28, 1, 128))
-_CPU = Scale(
-    loops=("plain", "resident data", "resized on the device", "channels_last", "bf16", "compiled"),
-    compiled=("alexnet", "vgg16", "googlenet", "resnet18"),
-    input_px=224,
-    batch=32,
-    steps=4,
-    validation_steps=2,
-    warmup=1,
-    protocols=_protocols((224, 96, 64, 32), (32, 128)),
-    protocol_steps=2,
-    full=(("alexnet", Case("plain", 224)), _SMALL),
-    pipeline_px=(224, 96, 64, 32),
-    pipeline_workers=(0, 1, 2, 4),
-    pipeline_images=1024,
-    accuracy_images=20_000,
-    accuracy_px=64,
-    accuracy_nets=PAPER_NETS,
-    layer_nets=PAPER_NETS,
-    layer_px=224,
-    layer_batch=16,
-    repetitions=5,
-    peak_sizes=(256, 512, 1024, 2048),
-    peak_channels=(128, 256, 512),
-    copy_sizes=(2**14, 2**18, 2**22, 2**26),
-    families=FAMILIES,
-    batches={
-        ("inference", 224): (1, 4, 16),
-        ("inference", 64): (1, 8, 64),
-        ("training_step", 64): (2, 8, 32),
-    },
-)
-_EPOCHS = ("plain", "bf16")
-SCALES = {
-    "quick": replace(
-        _CPU,
-        loops=("plain", "bf16"),
-        compiled=(),
-        input_px=64,
-        batch=8,
-        steps=2,
-        validation_steps=1,
-        protocols={
-            net: (Case("plain", 64, 1, 8),) for net in ("googlenet_textbook", "resnet18_textbook")
-        },
-        protocol_steps=1,
-        full=(_SMALL,),
-        pipeline_px=(224, 64),
-        pipeline_workers=(0,),
-        pipeline_images=64,
-        accuracy_images=640,
-        accuracy_nets=("resnet18",),
-        layer_px=64,
-        layer_batch=4,
-        repetitions=2,
-        peak_sizes=(256, 1024),
-        peak_channels=(256,),
-        copy_sizes=(2**14, 2**24),
-        families={
-            "resnet": ("resnet18", "resnet34"),
-            "vgg": ("vgg11", "vgg16"),
-            "densenet": ("densenet121",),
-            "googlenet": ("googlenet",),
-        },
-        batches={("inference", 64): (1, 8)},
-    ),
-    "cpu": _CPU,
-    "gpu": replace(
-        _CPU,
-        compiled=PAPER_NETS,
-        batch=64,
-        steps=30,
-        validation_steps=10,
-        warmup=5,
-        protocol_steps=20,
-        full=tuple((net, Case(loop, 224, 3, 64)) for net in PAPER_NETS for loop in _EPOCHS),
-        accuracy_images=60_000,
-        layer_batch=64,
-        repetitions=20,
-        peak_sizes=(1024, 2048, 4096, 8192),
-        peak_channels=(256, 512, 1024),
-        copy_sizes=(2**18, 2**22, 2**26, 2**28),
-        batches={
-            ("inference", 224): (1, 4, 16, 64, 256),
-            ("training_step", 224): (2, 8, 32, 128),
-            ("training_step", 64): (2, 8, 32, 128, 512),
-        },
-        device="cuda",
-    ),
-}
 
 
 class Study:
@@ -220,7 +42,7 @@ class Study:
     @property
     def threads(self) -> int:
         """Threads of the arithmetic, in everything that is timed."""
-        return self.scale.threads or machine.usable_cores(None) or 1
+        return self.scale.threads or machine.usable_cores(os.cpu_count()) or 1
 
     def _sweep(self, function: str, plan: Iterable[dict], **options) -> pd.DataFrame:
         """What a function of this module says of each configuration, one process at a time."""
@@ -609,8 +431,13 @@ def peaks_of(
     return table.to_dict("records")
 
 
-def _model(net: str, device: str = "cpu"):
-    return nets.build(net, num_classes=10, in_channels=3).to(device)
+def _model(net: str, device: str):
+    """A new net; what weights it has does not matter to its time, but is the same each time."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nets.build(net, num_classes=10, in_channels=3).to(device)
 
 
 def layers_of(
@@ -653,7 +480,7 @@ def operators_of(
 ) -> list[dict]:
     """One training step, operator by operator."""
     table = timing.operator_times(
-        _model(net), (3, input_px, input_px), batch, repetitions=max(2, repetitions // 2),
+        _model(net, device), (3, input_px, input_px), batch, repetitions=max(2, repetitions // 2),
         warmup=1, threads=threads, device=device,
     )  # fmt: skip
     return table.assign(loop="plain").to_dict("records")
@@ -669,7 +496,7 @@ def batches_of(
         for net in members:
             if takes(net, input_px, 3):
                 counted = _counted(net, input_px, 3)
-                cases[net] = timing.Case(_model(net), (3, input_px, input_px), batch, what)
+                cases[net] = timing.Case(_model(net, device), (3, input_px, input_px), batch, what)
                 facts[net] = {"family": family, "macs": counted.macs, "acts": counted.acts}
     # one pass of a large batch is long enough to be timed by itself
     calls = 1 if batch * input_px**2 > 32 * 64**2 and device == "cpu" else None
