@@ -11,7 +11,7 @@ from scipy import stats
 
 import training_time_tables
 from convcost.findings import training_time as found
-from convcost.findings.training_time import hypotheses, layers, paper
+from convcost.findings.training_time import hypotheses, layers, paper, per_epoch
 
 MODULES = ("paper", "correlation", "hypotheses")
 PAPER_SECONDS = dict(zip(paper.NETS, (230.77, 454.72, 587.38, 522.82, 571.19), strict=True))
@@ -322,6 +322,19 @@ def test_relations_side_by_side():
     assert ours["pearson"] == pytest.approx(1) and ours["slope"] == pytest.approx(1)
     exact = found.relation(list(PAPER_SECONDS.values()), [1, 2, 3, 4, 5])
     assert table.iloc[1]["pearson"] == pytest.approx(exact["pearson"])
+
+
+def test_what_was_timed_on_an_unstable_machine_is_not_fitted():
+    macs = {net: i + 1 for i, net in enumerate(paper.NETS)}
+    # the first net took ten times as long, because something else was running
+    seconds = {net: float(n) for net, n in macs.items()} | {paper.NETS[0]: 10.0}
+    timed = steps({net: same(seconds[net]) for net in paper.NETS})
+    runs = timed[per_epoch.KEY].drop_duplicates()
+    runs = runs.assign(stable=runs["net"] != paper.NETS[0])
+    every = found.relations(timed, full_epochs(), costs(macs)).iloc[2]
+    fair = found.relations(timed, full_epochs(), costs(macs), runs).iloc[2]
+    assert (every["nets"], fair["nets"], fair["unstable"]) == (5, 4, 1)
+    assert every["spread"] == pytest.approx(10 / 1) and fair["spread"] == pytest.approx(1)
 
 
 # --- forensics -------------------------------------------------------------------------------

@@ -121,14 +121,18 @@ OURS = "this machine"
 
 
 def relations(
-    training_steps: pd.DataFrame, full_epochs: pd.DataFrame, net_costs: pd.DataFrame
+    training_steps: pd.DataFrame,
+    full_epochs: pd.DataFrame,
+    net_costs: pd.DataFrame,
+    loop_runs: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """`relation` of the paper's own tables, and of ours by loop and size, one row each.
 
     Columns: data ("paper"; "paper's seconds, exact FLOPs": at 224 px and three channels; "this
     machine"), loop, input_px (missing for the paper), and the entries of `relation`. Ours are the
     epoch seconds of the paper's five nets, as many as were timed under one condition (see
-    `of_one_condition`); a loop and size with fewer than three has no row.
+    `of_one_condition`); a loop and size with fewer than three has no row. With `loop_runs`, nets
+    whose run was not stable are left out; `unstable` says how many.
     """
     published = paper.table_two()
     rows = [{"data": PAPER} | relation(published["seconds"], published["flops"]).to_dict()]
@@ -146,12 +150,17 @@ def relations(
             on=["net", "input_px", "in_channels"],
         )
         nets = nets.dropna(subset=["epoch_s"])
+        timed = len(nets)
+        if loop_runs is not None:
+            stable = loop_runs.loc[loop_runs["stable"].astype(bool), per_epoch.KEY]
+            nets = nets.merge(stable, on=per_epoch.KEY)
         if len(nets) >= 3:
             found = relation(nets["epoch_s"], nets["flops"]).to_dict()
-            rows.append({"data": OURS, "loop": loop, "input_px": px} | found)
+            case = {"data": OURS, "loop": loop, "input_px": px, "unstable": timed - len(nets)}
+            rows.append(case | found)
     table = pd.DataFrame(rows)
-    first = ["data", "loop", "input_px"]
+    first = ["data", "loop", "input_px", "unstable"]
     table = table.reindex(columns=[*first, *(c for c in table if c not in first)])
-    whole = ["input_px", "nets", "in_order", "pairs"]
+    whole = ["input_px", "unstable", "nets", "in_order", "pairs"]
     numbers = [c for c in table if c not in (*first, *whole)]
     return table.astype(dict.fromkeys(whole, "Int64") | dict.fromkeys(numbers, float))
