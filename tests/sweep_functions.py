@@ -1,6 +1,7 @@
 """What tests/test_sweep.py sweeps. Every call leaves files in $TRACES, where they are counted."""
 
 import math
+import multiprocessing
 import os
 import time
 from pathlib import Path
@@ -89,3 +90,13 @@ def limited(n):
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + 2**26, resource.RLIM_INFINITY))
     return [{"bytes": len(bytes(2**30)), "limit": resource.getrlimit(resource.RLIMIT_AS)[0]}]
+
+
+def forked(n):
+    """What a DataLoader does: a process made by fork, which closes its copy of standard input."""
+    child = multiprocessing.get_context("fork").Process(target=trace, args=(f"child {n}",))
+    child.start()
+    child.join(20)
+    child.kill()
+    child.join()
+    return [{"exitcode": child.exitcode}]

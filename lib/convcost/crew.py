@@ -256,11 +256,15 @@ def serve(prepare: Callable[[BinaryIO], Callable[[object, Callable], dict | None
         except BrokenPipeError:
             os._exit(0)
 
-    do = prepare(sys.stdin.buffer)
+    # A process that forks closes its copy of sys.stdin, and for that waits for whoever reads from
+    # it: `listen` always does. So it has a pipe of its own, and sys.stdin is empty.
+    requests = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
+    sys.stdin = open(os.devnull)  # noqa: SIM115 - for the length of the process
+    do = prepare(requests)
     tasks: queue.SimpleQueue = queue.SimpleQueue()
 
     def listen() -> None:
-        for line in sys.stdin.buffer:
+        for line in requests:
             tasks.put(json.loads(line))
         os._exit(0)
 
