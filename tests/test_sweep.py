@@ -247,13 +247,14 @@ def test_a_unit_that_takes_too_long_is_stopped(tmp_path, traces):
     assert calls(traces) == {"sleeps": 1, "woke": 1}
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing forks there")
 def test_a_unit_may_fork(tmp_path, traces):
     """The worker's thread that waits for the next task must not hold what the child closes."""
     done = swept(numbers(2), tmp_path, "sweep_functions:forked", workers=1)
     assert done.rows.exitcode.tolist() == [0, 0]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
 @pytest.mark.parametrize("fresh", [True, False])
 def test_a_process_of_its_own_for_each_unit(tmp_path, traces, fresh):
     """Memory refused to one unit, another killed: with `fresh` the others do not notice."""

@@ -184,7 +184,8 @@ class Study:
         plan = [
             {"what": what, "input_px": px, "batch": batch,
              "families": {name: list(members) for name, members in scale.families.items()},
-             "repetitions": max(2, scale.repetitions // 2 + 1), "threads": self.threads, "device": scale.device}
+             "repetitions": max(2, scale.repetitions // 2 + 1), "threads": self.threads,
+             "device": scale.device}
             for (what, px), batches in scale.batches.items()
             for batch in batches
         ]  # fmt: skip
