@@ -220,7 +220,7 @@ class Study:
     def predicted_steps(self) -> Iterator[dict]:
         """One row a net, size, batch and part of an epoch on the paper's GPU."""
         for net, px, channels in self._protocol_nets():
-            for batch in (16, 32, 64, 128, 256):
+            for batch in (8, 16, 32, 64, 128, 256):
                 for part in ("training", "validation"):
                     step = predict.step(
                         _counted(net, px, channels), batch, predict.device(PAPER_GPU), part=part

@@ -7,9 +7,9 @@ import pandas as pd
 
 from convcost.findings.training_time import paper, per_epoch
 
-LAUNCH_S = (5e-6, 10e-6, 20e-6, 40e-6)
+LAUNCH_S = (5e-6, 10e-6, 20e-6, 40e-6, 80e-6)
 EFFICIENCIES = (1.0, 0.5, 0.25)
-PIPELINE_FACTORS = (1.0, 0.5, 0.25)
+PIPELINE_FACTORS = (2.0, 1.0, 0.5, 0.25)
 WORKERS = (0, 1, 2, 4)
 SPLITS = ((60_000, 10_000), (48_000, 12_000))
 """(training, validation) images: the set's own split, and a fifth of its training images."""
