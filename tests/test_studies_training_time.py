@@ -26,6 +26,7 @@ TINY = replace(
     accuracy_images=64,
     accuracy_px=32,
     accuracy_nets=("squeezenet1_1",),
+    accuracy_tested=None,
     layer_nets=("squeezenet1_1",),
     layer_px=32,
     layer_batch=2,

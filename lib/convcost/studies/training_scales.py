@@ -45,8 +45,10 @@ class Scale:
     `validation_steps` after `warmup`; "compiled" for `compiled` only. `protocols` are the cases of
     the forensics, by net. `full` (net, case) runs whole epochs. `pipelines`: sizes and workers of
     the data pipelines alone. `accuracy_images` of FashionMNIST at `accuracy_px` train each net for
-    its accuracy. `layer_batch` images go through each layer of the nets, and through a profiled
-    training step. `batches` says which batch sizes are timed, by (what, input_px), over `families`.
+    its accuracy, on `accuracy_tested` of the test split (None: all). `layer_batch` images go
+    through each layer of the nets, and through a profiled training step. `batches` says which batch
+    sizes are timed, by (what, input_px), over `families`. `fresh`: each net's loops and each batch
+    size in a process of its own.
     """
 
     loops: tuple[str, ...]
@@ -65,6 +67,7 @@ class Scale:
     accuracy_images: int
     accuracy_px: int
     accuracy_nets: tuple[str, ...]
+    accuracy_tested: int | None
     layer_nets: tuple[str, ...]
     layer_px: int
     layer_batch: int
@@ -74,6 +77,7 @@ class Scale:
     copy_sizes: tuple[int, ...]
     families: dict[str, tuple[str, ...]]
     batches: dict[tuple[str, int], tuple[int, ...]]
+    fresh: bool = True
     device: str = "cpu"
     threads: int | None = None  # None: as many as there are usable cores
 
@@ -110,6 +114,7 @@ _CPU = Scale(
     accuracy_images=20_000,
     accuracy_px=64,
     accuracy_nets=PAPER_NETS,
+    accuracy_tested=None,
     layer_nets=PAPER_NETS,
     layer_px=224,
     layer_batch=16,
@@ -144,6 +149,8 @@ SCALES = {
         pipeline_images=64,
         accuracy_images=640,
         accuracy_nets=("resnet18",),
+        accuracy_tested=1000,
+        fresh=False,
         layer_px=64,
         layer_batch=4,
         repetitions=2,

@@ -92,7 +92,7 @@ class Study:
                         "device": scale.device,
                     }
                 )
-        done = self._sweep("loops_of", plan, fresh=True, cost=_loops_cost)
+        done = self._sweep("loops_of", plan, fresh=scale.fresh, cost=_loops_cost)
         rows = done.rows if len(done.rows) else pd.DataFrame(columns=["kind"])
         runs = [_typed(rows[rows["kind"] == "run"], "loop_runs")]
         # a process that died says nothing: its cases are rows with the reason
@@ -121,14 +121,16 @@ class Study:
              "device": self.scale.device}
             for net, case in self.scale.full
         ]  # fmt: skip
-        return _typed(self._sweep("full_epoch_of", plan, fresh=True).rows, "full_epochs")
+        return _typed(
+            self._sweep("full_epoch_of", plan, fresh=self.scale.fresh).rows, "full_epochs"
+        )
 
     def fashion_accuracies(self) -> pd.DataFrame:
         """One row a net trained on a part of the set, for its accuracy."""
         scale = self.scale
         plan = [
             {"net": net, "seed": 0, "train_images": min(scale.accuracy_images, len(self.sets[0])),
-             "input_px": scale.accuracy_px, "device": scale.device}
+             "tested": scale.accuracy_tested, "input_px": scale.accuracy_px, "device": scale.device}
             for net in scale.accuracy_nets
         ]  # fmt: skip
         workers = 1 if scale.device != "cpu" else None
@@ -189,7 +191,7 @@ class Study:
             for (what, px), batches in scale.batches.items()
             for batch in batches
         ]  # fmt: skip
-        return _typed(self._sweep("batches_of", plan, fresh=True).rows, "batch_times")
+        return _typed(self._sweep("batches_of", plan, fresh=self.scale.fresh).rows, "batch_times")
 
     # --- counted -------------------------------------------------------------------------------
 
@@ -380,9 +382,12 @@ def full_epoch_of(net: str, case: dict, epochs: int, threads: int, device: str) 
     return [row | shared | {"threads": threads} for row in rows]
 
 
-def accuracy_of(net: str, seed: int, train_images: int, input_px: int, device: str) -> list[dict]:
+def accuracy_of(
+    net: str, seed: int, train_images: int, tested: int | None, input_px: int, device: str
+) -> list[dict]:
     """One net trained for one epoch, and kept: its accuracy."""
     train_set, test_set = _sets()
+    test_set = test_set if tested is None else test_set.first(min(tested, len(test_set)))
     sets = train_set.first(train_images).resized(input_px), test_set.resized(input_px)
     trained = trainings.kept(
         paths.RAW / "checkpoints", net, sets, ACCURACY_RECIPE, seed,
