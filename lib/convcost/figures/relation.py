@@ -155,7 +155,7 @@ def batch_and_family(batch_times: pd.DataFrame) -> plt.Figure:
     Left: time of an image against FLOPs at the smallest batch (hollow) and the largest (filled),
     medians of the stable repetitions with quartiles, colours by family. Middle: Pearson's r over
     all nets and within each family of three or more. Right: the highest over the lowest time per
-    FLOP, 1 where proportional.
+    FLOP, 1 where proportional; hollow there where not one timing of the batch was stable.
     """
     style.apply()
     medians, relations = findings.net_medians(batch_times), findings.batches(batch_times)
@@ -201,7 +201,7 @@ def batch_and_family(batch_times: pd.DataFrame) -> plt.Figure:
 def _nets(
     axis: plt.Axes, medians: pd.DataFrame, batch_times: pd.DataFrame, found: pd.DataFrame
 ) -> None:
-    stable = batch_times[batch_times["stable"].astype(bool)]
+    stable = many_nets.usable(batch_times)
     per_image = stable["seconds"] / stable["batch"] / stable["calls"]
     quartiles = per_image.groupby([stable["batch"], stable["net"]]).quantile([0.25, 0.75]).unstack()
     ends = sorted({medians["batch"].min(), medians["batch"].max()})
@@ -221,6 +221,8 @@ def _nets(
         r = f", r = {every['pearson'].iloc[0]:.3f}" if len(every) else ""
         left_out = int(every["unstable"].iloc[0]) if len(every) else 0
         unstable = f", {left_out} unstable left out" if left_out else ""
+        if not rows["steady"].all():
+            unstable = ", unstable"
         words.append(f"{'hollow' if hollow else 'filled'}: batch {batch}{r}{unstable}")
     axis.text(
         0.02, 0.97, "\n".join(words), transform=axis.transAxes, va="top", fontsize=9,
@@ -242,6 +244,10 @@ def _over_batches(axis: plt.Axes, found: pd.DataFrame, name: str) -> None:
             look = {"color": style.FAMILY_COLOURS.get(family, "0.5"), "linewidth": 1.3}
             look["marker"] = style.FAMILY_MARKERS.get(family, "o")
         axis.plot(mine["batch"], mine[name].astype(float), markersize=5, **look)
+        shaky = mine[~mine["steady"].astype(bool)]
+        look |= {"linestyle": "none", "markerfacecolor": "white", "zorder": 4}
+        if len(shaky):
+            axis.plot(shaky["batch"], shaky[name].astype(float), markersize=5, **look)
     axis.set_xscale("log")
     batches = sorted(set(found["batch"])) if len(found) else [1]
     axis.set_xlim(batches[0] / 1.3, batches[-1] * 1.3)

@@ -11,17 +11,30 @@ ALL = "all"
 _CASE = ["what", "input_px", "batch", "threads"]
 
 
+def usable(batch_times: pd.DataFrame) -> pd.DataFrame:
+    """The stable rows; and all rows of a case in which none was stable, with `steady` False there.
+
+    A case is what, input_px, batch and threads: its nets were timed in turns, so that what
+    disturbed one of them disturbed all alike, and they can be compared with each other, if not with
+    another case.
+    """
+    stable = batch_times["stable"].astype(bool)
+    steady = stable.groupby([batch_times[name] for name in _CASE]).transform("any")
+    return batch_times.assign(steady=steady)[stable | ~steady]
+
+
 def net_medians(batch_times: pd.DataFrame) -> pd.DataFrame:
-    """Seconds per image of each net and batch, median of the repetitions that were stable.
+    """Seconds per image of each net and batch, median of the repetitions that are `usable`.
 
     Columns: what, input_px, batch, threads, net, family, macs, acts (per image), flops (of a
-    forward pass), repetitions, image_s. A net without a stable repetition has no row.
+    forward pass), repetitions, steady (as `usable` has it), image_s. A net without a usable
+    repetition has no row.
     """
-    stable = batch_times[batch_times["stable"].astype(bool)]
+    stable = usable(batch_times)
     images = stable["batch"] * stable["calls"]
     stable = stable.assign(image_s=stable["seconds"] / images)
     groups = stable.groupby([*_CASE, "net"], sort=False)
-    table = groups[["family", "macs", "acts"]].first()
+    table = groups[["family", "macs", "acts", "steady"]].first()
     table = table.assign(flops=FLOPS_PER_MAC * table["macs"], repetitions=groups.size())
     return table.assign(image_s=groups["image_s"].median()).reset_index()
 
@@ -30,15 +43,17 @@ def batches(batch_times: pd.DataFrame) -> pd.DataFrame:
     """Time against FLOPs at each batch size: over all nets, and within each family of three.
 
     One row for each what, input_px, batch, threads and family ("all" first; a family with fewer
-    than three stable nets has none). Columns: these; unstable (rows of `batch_times` of that
-    family left out), and the entries of `relation`, of which nets, pearson, spearman, slope, cv
-    and spread are the ones that tell: proportional is slope 1 and cv 0.
+    than three usable nets has none). Columns: these; unstable (rows of `batch_times` of that
+    family left out), steady (false: not one row of the case was stable, and all are used) and the
+    entries of `relation`, of which nets, pearson, spearman, slope, cv and spread are the ones that
+    tell: proportional is slope 1 and cv 0.
     """
     medians = net_medians(batch_times)
     rows = []
     for case, every in medians.groupby(_CASE, sort=False):
         here = batch_times[(batch_times[_CASE] == list(case)).all(axis=1)]
-        left_out = here[~here["stable"].astype(bool)]
+        steady = bool(every["steady"].all())
+        left_out = here[~here["stable"].astype(bool)] if steady else here.iloc[:0]
         for family in (ALL, *dict.fromkeys(every["family"])):
             nets = every if family == ALL else every[every["family"] == family]
             if len(nets) < 3:
@@ -47,7 +62,7 @@ def batches(batch_times: pd.DataFrame) -> pd.DataFrame:
             found = relation(nets["image_s"], nets["flops"]).to_dict()
             rows.append(
                 dict(zip(_CASE, case, strict=True))
-                | {"family": family, "unstable": len(unstable)}
+                | {"family": family, "unstable": len(unstable), "steady": steady}
                 | found
             )
     table = pd.DataFrame(rows)
