@@ -118,7 +118,8 @@ def test_a_process_that_dies_leaves_a_row_for_each_of_its_cases(study, monkeypat
     monkeypatch.setattr(training_time.sweep, "run", dead)
     monkeypatch.setattr(training_time, "PAPER_NETS", ("squeezenet1_1",))
     runs, steps = Study("quick", TINY)._loops
-    assert list(runs["loop"]) == ["plain", "resized on the device", "plain"]
+    # two loops of the one net, a protocol of another, and the steps beside a whole epoch
+    assert list(runs["loop"]) == ["plain", "resized on the device", "plain", "plain"]
     assert set(runs["reason"]) == {"signal 9"} and not runs["stable"].any() and steps.empty
 
 

@@ -250,7 +250,7 @@ def test_a_unit_that_takes_too_long_is_stopped(tmp_path, traces):
 @pytest.mark.skipif(sys.platform == "win32", reason="nothing forks there")
 def test_a_unit_may_fork(tmp_path, traces):
     """The worker's thread that waits for the next task must not hold what the child closes."""
-    done = swept(numbers(2), tmp_path, "sweep_functions:forked", workers=1)
+    done = swept(numbers(1, 2), tmp_path, "sweep_functions:forked", workers=1)
     assert done.rows.exitcode.tolist() == [0, 0]
 
 
