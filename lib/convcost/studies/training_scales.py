@@ -151,6 +151,7 @@ SCALES = {
         accuracy_nets=("resnet18",),
         accuracy_tested=1000,
         fresh=False,
+        layer_nets=("alexnet", "googlenet", "resnet18"),
         layer_px=64,
         layer_batch=4,
         repetitions=2,
@@ -163,7 +164,7 @@ SCALES = {
             "densenet": ("densenet121",),
             "googlenet": ("googlenet",),
         },
-        batches={("inference", 64): (1, 8)},
+        batches={("inference", 64): (8,)},
     ),
     "cpu": _CPU,
     "gpu": replace(
