@@ -315,8 +315,9 @@ def loops_of(
         if first_s is None:
             first_s = _median_step(steps)
     drift = None
-    if first_s and found[0]["status"] == "done":
-        # the same again after all the others: has the machine changed meanwhile?
+    if first_s and found[0]["status"] == "done" and cases[0]["steps"] > 1:
+        # the same again after all the others: has the machine changed meanwhile? A single step,
+        # as `quick` takes it, could not tell
         case = Case(**_without(cases[0], "steps"))
         _, steps = _timed(net, case, min(2, cases[0]["steps"]), 0, warmup_steps, threads, device)
         again_s = _median_step(steps)
