@@ -172,6 +172,14 @@ def test_another_ratio_differs_and_only_for_its_net(name, factors):
     assert "distance" in of(name, world(training_steps=steps(seconds)))[2]
 
 
+def test_a_protocol_worse_than_five_equal_times_reproduces_no_row():
+    """DenseNet's own ratio is right; VGG16's is eight times too high, and the table is missed."""
+    seconds = SECONDS | {"vgg16": 8 * SECONDS["vgg16"]}
+    ours, verdict, reason = of("table2_densenet_seconds", world(training_steps=steps(seconds)))
+    assert ours == pytest.approx(571.19, rel=0.01) and verdict == "differs"
+    assert "five equal times: 0.35" in reason
+
+
 @pytest.mark.parametrize("name", ["abstract_time_not_linear", "time_not_linear_in_flops"])
 def test_times_proportional_to_flops_overturn_that_they_are_not(name):
     ours, verdict, reason = of(name, world(training_steps=steps(proportional())))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+PAPER_GPU = "NVIDIA GeForce RTX 4080"
 PAPER_NETS = ("alexnet", "vgg16", "googlenet", "resnet18", "densenet161")
 """The five of the paper; densenet161 is the one whose FLOPs its Table 1 prints (notebook 01)."""
 

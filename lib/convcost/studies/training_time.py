@@ -18,7 +18,14 @@ from convcost import training as trainings
 from convcost.count import count
 from convcost.datasets import Dataset
 from convcost.errors import BadInputError
-from convcost.studies.training_scales import PAPER_NETS, SCALES, TEXTBOOK_NETS, Case, Scale
+from convcost.studies.training_scales import (
+    PAPER_GPU,
+    PAPER_NETS,
+    SCALES,
+    TEXTBOOK_NETS,
+    Case,
+    Scale,
+)
 from convcost.training import Execution, Recipe
 
 VERSION = 1  # of the measuring functions below: raise it when what they measure changes
@@ -44,10 +51,10 @@ class Study:
         """Threads of the arithmetic, in everything that is timed."""
         return self.scale.threads or machine.usable_cores(os.cpu_count()) or 1
 
-    def _sweep(self, function: str, plan: Iterable[dict], **options) -> pd.DataFrame:
+    def _sweep(self, function: str, plan: Iterable[dict], **options) -> sweep.Sweep:
         """What a function of this module says of each configuration, one process at a time."""
         facts = {package: machine.version(package) for package in machine.PACKAGES}
-        done = sweep.run(
+        return sweep.run(
             f"{__name__}:{function}",
             list(plan),
             paths.RAW / "units" / function,
@@ -56,11 +63,10 @@ class Study:
             | {"machine": machine.slug()},
             **{"workers": 1, "threads": self.threads, "attempts": 1, "every_s": 60} | options,
         )  # fmt: skip
-        return done
 
     # --- training loops ------------------------------------------------------------------------
 
-    def _cases(self) -> dict[str, dict[tuple[Case, int], None]]:
+    def _cases(self) -> dict[str, dict[Case, int]]:
         """By net: each case once, with its number of steps."""
         scale, planned = self.scale, {}
         for net in PAPER_NETS:
@@ -196,7 +202,7 @@ class Study:
     # --- counted -------------------------------------------------------------------------------
 
     def _protocol_nets(self) -> Iterator[tuple[str, int, int]]:
-        """Net, size and channels of everything that notebook compares; the same in all profiles."""
+        """Net, size and channels of all that the notebook compares; the same in all profiles."""
         for px in (224, 96, 64, 32):
             for channels in (3, 1):
                 for net in (*PAPER_NETS, "densenet121", *TEXTBOOK_NETS):
@@ -236,9 +242,6 @@ class Study:
                         "part": part,
                         **asdict(step),
                     }
-
-
-PAPER_GPU = "NVIDIA GeForce RTX 4080"
 
 
 def _without(mapping: dict, *names: str) -> dict:
