@@ -20,7 +20,7 @@ import pandas as pd
 
 from convcost import machine, paths
 from convcost.errors import BadInputError, ConvcostError, DamagedFileError
-from convcost.records import counting, training_time, zero_rates
+from convcost.records import complexity, counting, training_time, zero_rates
 from convcost.records.schema import Column, Table
 
 REFERENCE, LOCAL = "reference", "local"
@@ -34,7 +34,9 @@ class MissingTableError(ConvcostError, LookupError):
 # --- schemas ---------------------------------------------------------------------------------
 
 
-TABLES: dict[str, Table] = counting.TABLES | training_time.TABLES | zero_rates.TABLES
+TABLES: dict[str, Table] = (
+    counting.TABLES | training_time.TABLES | zero_rates.TABLES | complexity.TABLES
+)
 
 _DTYPES = {"int": "int64", "float": "float64", "text": "str", "bool": "bool"}
 

@@ -1,0 +1,118 @@
+"""Tables of notebook 04: the faces, nets of one family trained and timed, and the chosen ones."""
+
+from convcost.records.schema import MACS, PARAMS, Column, Table, count, text
+
+CONFIGURATION = ("filters", "input_px", "kernel_px", "layers")
+_CONFIGURATION = {
+    "filters": count("filters of each convolution: f"),
+    "input_px": count("side of the square input: s"),
+    "kernel_px": count("side of the square kernels: k"),
+    "layers": count("convolution layers: l"),
+}
+_SEED = count("what initialisation and order of the images were drawn from")
+
+
+def _seconds(meaning: str, optional: bool = False) -> Column:
+    return Column("float", f"wall-clock seconds {meaning}", 0, optional)
+
+
+def _counts(split: str) -> dict[str, Column]:
+    """What the net said of a split, by true class: enough for every measure of precision."""
+    return {
+        f"{split}_{label}_{what}": count(
+            f"{label} images of the {split} split"
+            + ("" if what == "images" else ", named rightly"),
+            optional=True,
+        )
+        for label in ("female", "male")
+        for what in ("images", "correct")
+    }
+
+
+_TRAINING = {
+    "status": text("done, diverged, failed or timed out"),
+    "reason": text("why, of any other status than done", optional=True),
+    "train_images": count("images trained on", optional=True),
+    "epochs": count("epochs of the recipe", optional=True),
+    **_counts("validation"),
+    **_counts("test"),
+    "train_s": _seconds("of the training, without the trials on held-out images", optional=True),
+}
+
+TABLES: dict[str, Table] = {
+    "face_splits": Table(
+        "the images of one label in one split of LFW; a person is in one split only",
+        ("split", "label"),
+        {
+            "split": text("train, validation or test"),
+            "label": text("the word that the data set's makers put on the face"),
+            "images": count("images"),
+            "people": count("people, by name"),
+        },
+    ),
+    "recipe_trials": Table(
+        "the baseline trained by one recipe, for the choice of the recipe on the validation split",
+        ("recipe", "seed"),
+        {
+            "recipe": text("what the recipe does, in words"),
+            "seed": _SEED,
+            "optimiser": text("adam or sgd"),
+            "lr": Column("float", "highest learning rate", 0),
+            "batch_size": count("images in one step"),
+            "chosen": Column("bool", "whether this is the recipe of all other trainings"),
+            **{name: _TRAINING[name] for name in ("status", "reason", "train_images", "epochs")},
+            **_counts("validation"),
+            "train_s": _TRAINING["train_s"],
+        },
+    ),
+    "configuration_costs": Table(
+        "what one image costs in one configuration, counted; nothing is measured",
+        CONFIGURATION,
+        _CONFIGURATION
+        | {
+            "conv_macs": count("the sum of eq. (1): multiply-adds of the convolutions"),
+            "macs": MACS,
+            "acts": count("output elements of the convolutions and of the linear layer"),
+            "params": PARAMS,
+        },
+    ),
+    "configuration_trainings": Table(
+        "one configuration trained once, and what it said of the held-out people",
+        (*CONFIGURATION, "seed"),
+        _CONFIGURATION
+        | {
+            "seed": _SEED,
+            "role": text("1-D, 2-D, held out (in no fit) or optimum (chosen by a model)"),
+            **_TRAINING,
+        },
+    ),
+    "forward_times": Table(
+        "the forward pass of one configuration, timed once: one batch of images",
+        (*CONFIGURATION, "repetition"),
+        _CONFIGURATION
+        | {
+            "batch": count("images in one pass"),
+            "threads": count("threads of the arithmetic"),
+            "repetition": count("number of the repetition, from 0"),
+            "seconds": _seconds("of one pass"),
+            "stable": Column("bool", "whether drift and load of others stayed below their limits"),
+        },
+    ),
+    "chosen_optima": Table(
+        "the cheapest configuration that a model says is precise enough",
+        ("drop_points", "model", "grid"),
+        {
+            "drop_points": Column("float", "percentage points given up from the baseline", 0),
+            "target_accuracy": Column("float", "the accuracy asked for: P_T", 0),
+            "model": text("name of the model of precision, as in `convcost.fits`"),
+            "grid": text("shares (0.05 to 1 of the baseline) or integers"),
+            "status": text("found, or none: no configuration of the grid is precise enough"),
+            **{
+                name: count(column.meaning, optional=True)
+                for name, column in _CONFIGURATION.items()
+            },
+            "predicted_accuracy": Column("float", "by the model", None, True),
+            "predicted_complexity": Column("float", "forward time, baseline 1", None, True),
+        },
+    ),
+}
