@@ -17,14 +17,16 @@ def _seconds(meaning: str, optional: bool = False) -> Column:
 
 
 def _counts(split: str) -> dict[str, Column]:
-    """What the net said of a split, by true class: enough for every measure of precision."""
+    """What the net said of a split, by true class: enough for every measure of precision.
+
+    Class 0 and class 1 are the set's own, in its order: female and male for LFW gender.
+    """
     return {
-        f"{split}_{label}_{what}": count(
-            f"{label} images of the {split} split"
-            + ("" if what == "images" else ", named rightly"),
+        f"{split}_class{number}_{what}": count(
+            f"{split} images of class {number}" + (", named rightly" * (what == "correct")),
             optional=True,
         )
-        for label in ("female", "male")
+        for number in (0, 1)
         for what in ("images", "correct")
     }
 
@@ -41,13 +43,13 @@ _TRAINING = {
 
 TABLES: dict[str, Table] = {
     "face_splits": Table(
-        "the images of one label in one split of LFW; a person is in one split only",
+        "the images of one class in one split; a person of LFW is in one split only",
         ("split", "label"),
         {
             "split": text("train, validation or test"),
-            "label": text("the word that the data set's makers put on the face"),
+            "label": text("the class, in the data set's own word"),
             "images": count("images"),
-            "people": count("people, by name"),
+            "people": count("people, by name; empty where the set has none", optional=True),
         },
     ),
     "recipe_trials": Table(
