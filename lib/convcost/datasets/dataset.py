@@ -112,7 +112,22 @@ class Dataset:
                 f"{count} {what} of {self.name}, {self.split}, were asked for; there are "
                 f"{min(map(len, places)):,}"
             )
-        chosen = np.sort(np.concatenate([place[:count] for place in places]))
+        return self._only(np.sort(np.concatenate([place[:count] for place in places])))
+
+    def spread(self, count: int) -> "Dataset":
+        """`count` images, evenly over the order of the set: of a set sorted by class some of each.
+
+        Of 10 images `spread(4)` takes those at 0, 3, 6, 9. Raises BadInputError where there are
+        not so many, and for fewer than 1.
+        """
+        if not 1 <= count <= len(self):
+            raise BadInputError(
+                f"{count} images of {self.name}, {self.split}, were asked for; there are "
+                f"{len(self):,}"
+            )
+        return self._only(np.linspace(0, len(self) - 1, count).round().astype(int))
+
+    def _only(self, chosen: np.ndarray) -> "Dataset":
         people = None if self.people is None else self.people[chosen]
         return replace(self, images=self.images[chosen], labels=self.labels[chosen], people=people)
 
@@ -155,6 +170,10 @@ class Dataset:
         From exact integer sums over all pixels of the split; the deviation is that of the
         population (divided by n).
         """
+        return self._channel_statistics
+
+    @cached_property
+    def _channel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         means, deviations = [], []
         for channel in range(self.images.shape[1]):
             counts = np.bincount(self.images[:, channel].ravel(), minlength=256)

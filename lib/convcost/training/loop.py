@@ -135,13 +135,17 @@ def train(
     recipe: Recipe | None = None,
     seed: int = 0,
     *,
+    options: Mapping | None = None,
     execution: Execution | None = None,
+    tests: bool = True,
     on_epoch: Callable[[int], None] | None = None,
 ) -> Trained:
     """One net of `convcost.nets`, trained from scratch.
 
     `dataset`: a name ("mnist": its train and test splits are loaded), or the two `Dataset`s. The
-    net gets as many outputs as there are classes and as many input channels as the images have.
+    net gets as many outputs as there are classes and as many input channels as the images have,
+    and `options`, further arguments of its constructor. `tests`: whether the test split is tried
+    after each epoch; where not, `test_accuracy` is empty (`named` tries a net afterwards).
     Everything drawn comes from `seed` (an integer from 0 on): twice the same call on one machine
     gives the same weights, bit for bit. `on_epoch(number)` is called after each epoch, from 1.
     The number of threads and the state of torch's generators are as before afterwards.
@@ -151,17 +155,17 @@ def train(
     """
     recipe, execution = recipe or Recipe(), execution or Execution()
     sets = pair(dataset)
-    build = arguments(net, sets)
+    build = arguments(net, sets, options=options)
     seeds = drawn_seeds(seed)
     begin = time.perf_counter()
     with _guest(execution, seeds["initialisation"]):
         model = nets.build(net, **build)
         recipe.initialise(model)
-    history = fit(model, sets, recipe, seed, execution=execution, on_epoch=on_epoch)
+    history = fit(model, sets, recipe, seed, execution=execution, tests=tests, on_epoch=on_epoch)
     seconds = time.perf_counter() - begin
     train_set, test_set = sets
     record = {
-        "key": key(net, train_set, test_set, recipe, seed),
+        "key": key(net, train_set, test_set, recipe, seed, options),
         "net": net,
         "build": build,
         "recipe": asdict(recipe),
@@ -199,7 +203,10 @@ def pair(dataset: Sets) -> tuple[Dataset, Dataset]:
 
 
 def arguments(
-    net: str, sets: tuple[Dataset, Dataset], image: tuple[int, int, int] | None = None
+    net: str,
+    sets: tuple[Dataset, Dataset],
+    image: tuple[int, int, int] | None = None,
+    options: Mapping | None = None,
 ) -> dict:
     """The arguments of `nets.build` for these images and classes; refuses what does not fit.
 
@@ -207,7 +214,7 @@ def arguments(
     """
     train_set = sets[0]
     image = image or train_set.images.shape[1:]
-    build = {"num_classes": len(train_set.classes), "in_channels": image[0]}
+    build = {"num_classes": len(train_set.classes), "in_channels": image[0], **(options or {})}
     # in training mode a batch of one image has no variance to normalise by: two show as much
     shape = (2, *image)
     model = nets.build(net, device="meta", **build)
@@ -250,6 +257,7 @@ def fit(
     seed: int,
     *,
     execution: Execution | None = None,
+    tests: bool = True,
     on_epoch: Callable[[int], None] | None = None,
 ) -> History:
     """Train any module that is there, in place: (N, C, H, W) to (N, classes).
@@ -266,7 +274,7 @@ def fit(
     was_training = model.training
     with _guest(execution, seeds["dropout"]):
         data = _Resident(train_set, scaling, execution)
-        held_out = _Resident(test_set, scaling, execution)
+        held_out = _Resident(test_set, scaling, execution) if tests else None
         model.to(execution.device)
         if execution.channels_last:
             model.to(memory_format=torch.channels_last)
@@ -292,9 +300,10 @@ def fit(
             history.train_loss.append(loss.item() / len(train_set))
             history.train_correct.append(int(correct))
             history.epoch_s.append(time.perf_counter() - begin)
-            begin = time.perf_counter()
-            history.test_correct.append(_hits(model, held_out, execution))
-            history.test_s.append(time.perf_counter() - begin)
+            if tests:
+                begin = time.perf_counter()
+                history.test_correct.append(_hits(model, held_out, execution))
+                history.test_s.append(time.perf_counter() - begin)
             if on_epoch:
                 on_epoch(epoch + 1)
             if not _finite(history.train_loss[-1], model):
@@ -323,15 +332,44 @@ def _finite(loss: float, model: nn.Module) -> bool:
     return np.isfinite(loss) and all(bool(p.isfinite().all()) for p in model.parameters())
 
 
+def named(trained: Trained, dataset: Dataset, *, execution: Execution | None = None) -> np.ndarray:
+    """The class that a trained net gives each image of a set: (N,) int64, numbers of its classes.
+
+    Raises BadInputError for images the net cannot take.
+    """
+    execution = execution or Execution()
+    if dataset.images.shape[1] != len(trained.scaling.scale):
+        raise BadInputError(
+            f"{trained.record['net']} was trained on {len(trained.scaling.scale)} channels, these "
+            f"images have {dataset.images.shape[1]}"
+        )
+    with _guest(execution, 0):
+        model = trained.net().to(execution.device)
+        if execution.channels_last:
+            model.to(memory_format=torch.channels_last)
+        data = _Resident(dataset, trained.scaling, execution)
+        return (
+            torch.cat([outputs.argmax(1) for outputs, _ in _tried(model, data, execution)])
+            .cpu()
+            .numpy()
+        )
+
+
 def _hits(model: nn.Module, data: "_Resident", execution: Execution) -> int:
     """How many images of a split the model names rightly, in evaluation mode."""
     model.eval()
     correct = torch.zeros((), dtype=torch.int64, device=execution.device)
+    for outputs, labels in _tried(model, data, execution):
+        correct += (outputs.argmax(1) == labels).sum()
+    return int(correct)
+
+
+def _tried(model: nn.Module, data: "_Resident", execution: Execution):
+    """(outputs, labels) of a split, batch by batch."""
     with torch.inference_mode(), execution_autocast(execution):
         for first in range(0, len(data), EVALUATION_BATCH):
             images, labels = data.batch(slice(first, first + EVALUATION_BATCH))
-            correct += (model(images).argmax(1) == labels).sum()
-    return int(correct)
+            yield model(images), labels
 
 
 def execution_autocast(execution: Execution):

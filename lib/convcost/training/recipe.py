@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -162,13 +163,21 @@ class Scaling:
         return images.to(torch.float32).mul_(scale).add_(shift)
 
 
-def key(net: str, train: Dataset, test: Dataset, recipe: Recipe, seed: int | None = None) -> str:
-    """What a training is known by: sha256 over net, both data fingerprints, recipe, seed, version.
+def key(
+    net: str,
+    train: Dataset,
+    test: Dataset,
+    recipe: Recipe,
+    seed: int | None = None,
+    options: Mapping | None = None,
+) -> str:
+    """What a training is known by: sha256 over net, data fingerprints, recipe, seed, version.
 
     Two trainings with the same key give the same numbers on one machine with one torch. Without a
     seed: what all seeds of one family share.
     """
-    parts = {
+    built = {"options": dict(options)} if options else {}  # a key of before has none
+    parts = built | {
         "net": net,
         "train": train.sha256,
         "test": test.sha256,
