@@ -8,6 +8,10 @@ VENV     ?= .venv
 DISK_GB  ?= 10
 PROFILE  ?= auto
 NOTEBOOK ?=
+# of `make sweep`: where a cluster is, and how many units at a time (empty: this machine's cores)
+SCHEDULER ?=
+RESOURCES ?=
+WORKERS   ?=
 
 PY    := $(VENV)/bin/python
 STAMP := $(VENV)/.convcost-stamp
@@ -23,7 +27,7 @@ SELF := $(MAKE) --no-print-directory
 # MPLBACKEND is set only where no notebook runs: in a notebook it would take the figures away.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data reproduce test figures lab lint doctor bench lock clean distclean
+.PHONY: help setup data reproduce sweep test figures lab lint doctor bench lock clean distclean
 
 help: ## list the commands
 	@echo "make COMMAND, with COMMAND one of:"
@@ -77,6 +81,13 @@ reproduce: ## the main job: run the notebooks (PROFILE=auto|quick|cpu|gpu NOTEBO
 	@$(MAKE) --no-print-directory setup
 	@"$(PY)" -m convcost reproduce --profile "$(PROFILE)" --notebook "$(NOTEBOOK)"
 
+sweep: ## the trainings of notebook 04 alone, on a cluster too (SCHEDULER=tcp://... PROFILE=...)
+	@case "$(PROFILE)" in auto|quick|cpu|gpu) ;; \
+	*) echo 'make sweep: unknown PROFILE "$(PROFILE)": choose one of auto, quick, cpu, gpu' >&2; exit 2;; esac
+	@$(MAKE) --no-print-directory setup
+	@"$(PY)" -m convcost sweep --profile "$(PROFILE)" $(if $(SCHEDULER),--scheduler "$(SCHEDULER)") \
+		$(if $(RESOURCES),--resources "$(RESOURCES)") $(if $(WORKERS),--workers "$(WORKERS)")
+
 # All parts run, whatever the first ones say; one closing line names those that failed. `lib` is
 # there for the examples in its docstrings. The notebooks' own results go to build/, and start from
 # nothing, so that they measure again.
@@ -123,7 +134,7 @@ bench: setup ## speed and scale, each beside a baseline in the same run
 lock: ## resolve requirements.lock anew from pyproject.toml and requirements.in (needs uv)
 	@uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
-		--extra counters --extra dev pyproject.toml requirements.in -o requirements.lock
+		--extra cluster --extra counters --extra dev pyproject.toml requirements.in -o requirements.lock
 
 clean: ## remove what can be made again; never data/ or results
 	@rm -rf build .pytest_cache .ruff_cache .hypothesis notebooks/.ipynb_checkpoints

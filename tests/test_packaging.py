@@ -20,8 +20,8 @@ PROJECT = PYPROJECT["project"]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = (
-    *("help", "setup", "data", "reproduce", "test", "figures", "lab", "lint", "doctor", "bench"),
-    *("lock", "clean", "distclean"),
+    *("help", "setup", "data", "reproduce", "sweep", "test", "figures", "lab", "lint", "doctor"),
+    *("bench", "lock", "clean", "distclean"),
 )
 
 
@@ -76,7 +76,7 @@ def test_the_lock_has_what_reproduce_and_test_need(python, platform):
             )
     assert [name for name, found in versions.items() if len(found) != 1] == []
     extras = PROJECT["optional-dependencies"]
-    for line in [*PROJECT["dependencies"], *extras["counters"], *extras["dev"]]:
+    for line in [*PROJECT["dependencies"], *extras["cluster"], *extras["counters"], *extras["dev"]]:
         wanted = Requirement(line)
         (found,) = versions[canonicalize_name(wanted.name)]
         assert wanted.specifier.contains(found), f"{wanted} but {found} is locked"
@@ -177,7 +177,9 @@ def test_every_command_can_be_planned(target):
     assert re.search(rf"^\.PHONY:.*\b{target}\b", MAKEFILE, re.MULTILINE)
 
 
-@pytest.mark.parametrize("target", ["data", "reproduce", "test", "figures", "lab", "lint", "bench"])
+@pytest.mark.parametrize(
+    "target", ["data", "reproduce", "sweep", "test", "figures", "lab", "lint", "bench"]
+)
 def test_every_command_sets_up_first(target):
     plan = make("-n", target).stdout
     needed = plan.index("--require-hashes -r requirements.lock")
@@ -192,8 +194,19 @@ def test_reproduce_passes_profile_and_notebook():
     assert 'reproduce --profile "auto" --notebook ""' in make("-n", "reproduce").stdout
 
 
-def test_a_wrong_profile_is_told_before_anything_is_installed(tmp_path):
-    done = make("reproduce", "PROFILE=fast", f"VENV={tmp_path}/venv")
+def test_sweep_passes_what_it_is_given():
+    given = {"SCHEDULER": "tcp://10.0.0.5:8786", "RESOURCES": "GPU=1", "WORKERS": "4"}
+    plan = make("-n", "sweep", "PROFILE=gpu", *(f"{k}={v}" for k, v in given.items())).stdout
+    words = plan.replace("\\\n", "").split("-m convcost sweep ")[1].split()
+    expected = '--profile "gpu" --scheduler "tcp://10.0.0.5:8786" --resources "GPU=1" --workers "4"'
+    assert words[:8] == expected.split()
+    assert 'convcost sweep --profile "auto"' in make("-n", "sweep").stdout
+    assert "--scheduler" not in make("-n", "sweep").stdout
+
+
+@pytest.mark.parametrize("command", ["reproduce", "sweep"])
+def test_a_wrong_profile_is_told_before_anything_is_installed(tmp_path, command):
+    done = make(command, "PROFILE=fast", f"VENV={tmp_path}/venv")
     assert done.returncode != 0
     assert 'unknown PROFILE "fast": choose one of auto, quick, cpu, gpu' in done.stderr
     assert not (tmp_path / "venv").exists()

@@ -3,6 +3,7 @@
 import heapq
 import math
 import os
+import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from convcost import machine
 from convcost.crew import Progress
 from convcost.errors import BadInputError, DamagedFileError
+from convcost.sweep.cluster import DaskCluster
 from convcost.sweep.executors import Executor, LocalProcesses
 from convcost.sweep.store import Store
 from convcost.sweep.unit import Unit, units
@@ -52,6 +54,8 @@ def run(
     timeout_s: float | None = None,
     attempts: int = 3,
     fresh: bool = False,
+    scheduler: str | None = None,
+    resources: Mapping[str, float] | None = None,
     cost: Callable[[dict], float] | None = None,
     progress: Callable[[str], None] | None = print,
     every_s: float = 10.0,
@@ -69,6 +73,10 @@ def run(
     `workers`: processes of `threads` threads each; None is as many as the usable cores hold.
     `fresh`: each unit has a process of its own, so that memory, limits and settings of one never
     reach the next.
+    `scheduler`: the address of a Dask scheduler, such as "tcp://10.0.0.5:8786"; its workers do the
+    units then, `workers` of them at most at a time, always `fresh`. `resources`: what a unit takes
+    of a Dask worker that was started with `--resources`, such as {"GPU": 1}. Results are written
+    here. See docs/sweeps.md.
     `cost(configuration)`, in any unit, puts the dear ones first and tells how long it will take.
     `progress` gets a line every `every_s` seconds.
 
@@ -80,7 +88,8 @@ def run(
 
     Raises BadInputError, before anything starts, for a function that is not there or does not take
     a configuration, for the same unit twice, and for numbers that make no sense; ConvcostError
-    where a result cannot be written and where no worker can be started.
+    where a result cannot be written, where no worker can be started, where Dask is not installed,
+    where no scheduler answers or it is lost, and where a Dask worker has other versions.
 
     With a module `shop` that says `def power(base, exponent): return [{"value": base**exponent}]`,
 
@@ -91,6 +100,7 @@ def run(
     _check(workers=workers, threads=threads, attempts=attempts)
     if timeout_s is not None and not timeout_s > 0:
         raise BadInputError(f"timeout_s is {timeout_s!r}; more than 0, or None")
+    _check_cluster(scheduler, resources)
     todo = units(function, plan, version, data)
     if taken := set().union(*(unit.configuration for unit in todo)) & set(COLUMNS):
         raise BadInputError(f"the plan has {', '.join(sorted(taken))}, a name of ours: rename it")
@@ -98,10 +108,15 @@ def run(
     with Store(folder) as store:
         ledger = _Ledger(store, todo, timeout_s)
         if left := sorted(ledger.left(), key=lambda unit: -costs[unit]):
-            cores = machine.usable_cores(os.cpu_count()) or 1
-            count = min(workers or max(1, cores // threads), len(left))
-            limits = {"attempts": attempts, "timeout_s": timeout_s, "fresh": fresh}
-            with LocalProcesses(function, count, threads=threads, **limits) as executor:
+            limits = {"threads": threads, "attempts": attempts, "timeout_s": timeout_s}
+            if scheduler is None:
+                cores = machine.usable_cores(os.cpu_count()) or 1
+                count = min(workers or max(1, cores // threads), len(left))
+                chosen = LocalProcesses(function, count, fresh=fresh, **limits)
+            else:
+                most = min(workers or len(left), len(left))
+                chosen = DaskCluster(function, scheduler, most, resources=resources, **limits)
+            with chosen as executor:
                 name = function.partition(":")[2]
                 say = _Progress(progress, every_s, name, ledger, costs, executor)
                 for unit, outcome in executor.outcomes(ledger.offered(left, say.line), say):
@@ -114,6 +129,16 @@ def _check(**numbers: int | None) -> None:
     for name, number in numbers.items():
         if number is not None and (type(number) is not int or number < 1):
             raise BadInputError(f"{name} is {number!r}; a whole number from 1 on")
+
+
+def _check_cluster(scheduler: str | None, resources: Mapping[str, float] | None) -> None:
+    if scheduler is not None and not re.fullmatch(r"\w+://.+:\d+", str(scheduler)):
+        raise BadInputError(f"scheduler is {scheduler!r}; an address such as tcp://10.0.0.5:8786")
+    if resources and scheduler is None:
+        raise BadInputError("resources are those of a cluster's workers: give a scheduler, too")
+    for name, amount in (resources or {}).items():
+        if not (isinstance(amount, int | float) and 0 < amount < math.inf):
+            raise BadInputError(f"resources has {name} = {amount!r}; a number above 0 is wanted")
 
 
 def _cost(cost: Callable[[dict], float] | None, unit: Unit) -> float:
@@ -245,12 +270,13 @@ class _Progress(Progress):
         results, costs = self.ledger.results, self.costs
         known = [u for u in results if u not in self.ledger.reused]
         known = [u for u in known if results[u]["status"] != "failed"]
-        if len(known) < self.executor.count:  # the first to end are the short ones
+        count = max(1, self.executor.count)  # a cluster may have lost all of its workers
+        if len(known) < count:  # the first to end are the short ones
             return None
         pace = sum(results[u]["seconds"] for u in known) / sum(costs[u] for u in known)
         in_hand = dict(self.executor.in_hand())
         free = [max(0.0, pace * costs[u] - seconds) for u, seconds in in_hand.items()]
-        free += [0.0] * (self.executor.count - len(free))
+        free += [0.0] * (count - len(free))
         heapq.heapify(free)
         waiting = [costs[u] for u in costs if u not in results and u not in in_hand]
         for cost in sorted(waiting, reverse=True):

@@ -1,7 +1,7 @@
 """Who does the units: worker processes on this machine, behind an interface others may have."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, Protocol
 
 from convcost.crew import Crew, Progress
@@ -11,8 +11,8 @@ from convcost.sweep.unit import Unit, home, provenance
 class Executor(Protocol):
     """What `driver.run` asks of whoever does the units, for the length of a `with` block.
 
-    `count` units are worked on at a time; `began` is the monotonic time at which the first could
-    be (None before). At the end of the block nothing of it is left running.
+    `count` units are worked on at a time, which may change; `began` is the monotonic time at which
+    the first could be (None before). At the end of the block nothing of it is left running.
     """
 
     count: int
@@ -35,6 +35,20 @@ class Executor(Protocol):
         """
 
 
+WORKER = "convcost.sweep.worker"  # the module of a process that does units
+
+
+def greeting(function: str, home: str | None, threads: int) -> Callable[[BinaryIO], None]:
+    """What such a process is told first."""
+    told = {"function": function, "home": home, "threads": threads}
+
+    def greet(pipe: BinaryIO) -> None:
+        pipe.write(json.dumps(told).encode() + b"\n")
+        pipe.flush()
+
+    return greet
+
+
 class LocalProcesses(Crew):
     """`count` processes here (`convcost.crew`), of `threads` threads each.
 
@@ -42,13 +56,9 @@ class LocalProcesses(Crew):
     """
 
     def __init__(self, function: str, count: int, *, threads: int, **limits):
-        told = {"function": function, "home": home(function), "threads": threads}
-
-        def greet(pipe: BinaryIO) -> None:
-            pipe.write(json.dumps(told).encode() + b"\n")
-            pipe.flush()
-
-        super().__init__("convcost.sweep.worker", count, greet, threads=threads, **limits)
+        super().__init__(
+            WORKER, count, greeting(function, home(function), threads), threads=threads, **limits
+        )
 
     def outcomes(self, units: Iterable[Unit | None], say: Progress) -> Iterator[tuple[Unit, dict]]:
         tasks = (unit and (unit, unit.configuration) for unit in units)

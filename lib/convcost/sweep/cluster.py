@@ -1,0 +1,382 @@
+"""Units on the workers of a Dask cluster, for more than one machine.
+
+Dask finds and watches the machines; which unit goes where, and when, is decided here, so that a
+unit is claimed only when it can begin, and a lost one is counted. Each is done in a process of its
+own at a Dask worker (`convcost.crew`): time limits, memory and crashes are those of one unit.
+"""
+
+import asyncio
+import concurrent.futures
+import hashlib
+import importlib.util
+import itertools
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import convcost
+from convcost import machine
+from convcost.crew import POLL_S, Crew, Progress
+from convcost.errors import ConvcostError
+from convcost.sweep.executors import WORKER, greeting
+from convcost.sweep.unit import Unit, home, provenance
+
+if TYPE_CHECKING:  # Dask is an extra
+    import distributed
+
+LOOK_S = 1.0  # how late a worker that came or went may be noticed
+ANSWER_S = 30.0  # how long the cluster may take over a question
+OWN_PACKAGES = ("dask", "distributed")
+# what Dask raises where nobody is there; a time limit is an OSError, too
+NO_ANSWER = (OSError, asyncio.CancelledError, concurrent.futures.CancelledError)
+
+
+@dataclass(eq=False)
+class _Task:
+    """A unit at a worker."""
+
+    unit: Unit
+    address: str
+    where: dict  # `unit.provenance` of the worker
+    future: "distributed.Future"
+    since: float = field(default_factory=time.monotonic)
+
+
+class DaskCluster:
+    """The workers of the scheduler at `address`: up to `most` units at a time, for a `with` block.
+
+    A worker takes as many units at a time as it has threads, and as `resources`, where given, go
+    into what it offers. Workers may come and go. One that has other versions than the driver ends
+    the sweep before its start; one that joins later is not used, and a line says so. `attempts`:
+    how often a unit is begun before it is given up, where its process or its worker dies under it.
+    What runs at the end of the block is stopped by its worker within a second; so it is when the
+    driver dies.
+
+    Raises ConvcostError where Dask is not installed, where no scheduler answers, when it is gone,
+    and where no worker can start a unit.
+    """
+
+    def __init__(
+        self,
+        function: str,
+        address: str,
+        most: int,
+        *,
+        threads: int,
+        attempts: int,
+        timeout_s: float | None,
+        resources: Mapping[str, float] | None = None,
+    ):
+        self.address, self.most, self.attempts = address, most, attempts
+        self.resources = dict(resources or {})
+        self.began: float | None = None
+        self._module, self._home = function.partition(":")[0], home(function)
+        self._told = (function, self._home, threads, timeout_s)
+        self._client: distributed.Client | None = None
+        self._known: dict[str, dict] = {}  # worker -> what it said of itself
+        self._slots: dict[str, int] = {}  # worker -> units at a time; those that may be used
+        self._tasks: list[_Task] = []
+        self._again: list[Unit] = []
+        self._deaths: Counter[Unit] = Counter()
+        self._numbers = itertools.count()
+        self._looked = -math.inf
+        self._waiting = False  # whether it was said that there is no worker
+        self._broken: str | None = None  # why the last worker that was given up could do nothing
+
+    # --- with ----------------------------------------------------------------------------------
+
+    def __enter__(self) -> "DaskCluster":
+        try:
+            from distributed import Client
+        except ImportError as error:
+            raise ConvcostError(
+                f"a scheduler needs Dask, which cannot be imported ({error}): install the extra "
+                '"cluster" (pip install "convcost[cluster]"; make setup has it)'
+            ) from None
+        try:
+            self._client = Client(self.address, timeout=10, set_as_default=False)
+        except (OSError, ValueError) as error:  # ValueError: of an address that is none
+            raise ConvcostError(
+                f"no scheduler answers at {self.address} ({error}): start one with `dask "
+                "scheduler`, and give the address that it prints"
+            ) from None
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._tasks.clear()
+        self._client.close(timeout=2)  # the scheduler forgets what only we wanted
+
+    # --- what the driver asks ------------------------------------------------------------------
+
+    @property
+    def count(self) -> int:
+        return min(self.most, sum(self._slots.values()))
+
+    def in_hand(self) -> list[tuple[Unit, float]]:
+        """The units being worked on, each with its seconds so far."""
+        now = time.monotonic()
+        return [(task.unit, now - task.since) for task in self._tasks]
+
+    def outcomes(self, units: Iterable[Unit | None], say: Progress) -> Iterator[tuple[Unit, dict]]:
+        """As `executors.Executor` says."""
+        self._check_scheduler()
+        self._look(say, before_the_start=True)
+        source = iter(units)
+        while self._hand_out(source):
+            say.tick()
+            time.sleep(POLL_S)
+            if time.monotonic() - self._looked >= LOOK_S:
+                self._look(say)
+            self._must_run()
+            for task in [task for task in self._tasks if self._has_ended(task)]:
+                self._tasks.remove(task)
+                if (outcome := self._judged(task, say)) is not None:
+                    yield task.unit, outcome
+
+    # --- the workers ---------------------------------------------------------------------------
+
+    def _must_run(self) -> None:
+        if self._client.status != "running":
+            self._lost("the connection is closed")
+
+    def _lost(self, how: object):
+        raise ConvcostError(
+            f"the scheduler at {self.address} is lost ({how or 'no answer'}): start it and its "
+            "workers again, and then this; what is stored is not done again"
+        )
+
+    def _ask(self, question, *words, **more):
+        """What the cluster answers, within `ANSWER_S`."""
+        self._must_run()
+        try:
+            return question(*words, **more, callback_timeout=ANSWER_S)
+        except NO_ANSWER as error:
+            self._lost(error)
+
+    def _check_scheduler(self) -> None:
+        """Units pass through the scheduler, which must know the code that they speak of."""
+        names = ("python", *OWN_PACKAGES, "convcost", "convcost's source")
+        try:
+            there = self._ask(self._client.run_on_scheduler, _versions, self._module, self._home)
+        except ConvcostError:
+            raise
+        except Exception as error:
+            there = {name: f"unknown ({type(error).__name__}: {error})" for name in names}
+        self._refuse({"the scheduler": self._differences(there, names)})
+
+    def _differences(self, there: Mapping, names: Iterable[str] | None = None) -> list[str]:
+        here = _versions(self._module, self._home)
+        return [
+            f"{name} {there.get(name)}, here {here[name]}"
+            for name in names or here
+            if there.get(name) != here[name]
+        ]
+
+    def _refuse(self, differences: Mapping[str, list[str]]) -> None:
+        if wrong := {who: found for who, found in differences.items() if found}:
+            lines = "".join(f"\n  {who}: {'; '.join(found)}" for who, found in wrong.items())
+            raise ConvcostError(
+                "the cluster must have what this driver has; bring these to the same commit, "
+                f"`make setup` there, and start them again, or stop them:{lines}"
+            )
+
+    def _look(self, say: Progress, before_the_start: bool = False) -> None:
+        """Who is there? New workers are asked what they are, and used if they fit."""
+        present = self._ask(self._client.nthreads)
+        self._known = {name: found for name, found in self._known.items() if name in present}
+        self._slots = {name: slots for name, slots in self._slots.items() if name in present}
+        differences = {}
+        if new := [address for address in present if address not in self._known]:
+            told = (self._module, self._home)
+            answers = self._ask(self._client.run, _describe, *told, workers=new, on_error="return")
+            for address, answer in answers.items():
+                if isinstance(answer, OSError):  # gone, or too busy: asked again at the next look
+                    continue
+                self._known[address] = answer
+                if isinstance(answer, Exception):
+                    found = [f"it cannot say what it has ({type(answer).__name__}: {answer})"]
+                else:
+                    found = self._differences(answer["versions"])
+                if found:
+                    differences[address] = found
+                elif slots := _slots(answer, self.resources):
+                    self._slots[address] = slots
+        if before_the_start:
+            self._refuse(differences)
+        for address, found in differences.items():
+            say.line(f"{address} joined, and is not used: {'; '.join(found)}")
+        if self._slots:
+            self.began = self.began or time.monotonic()
+        elif self._broken and not self._tasks:
+            raise ConvcostError(f"no worker of {self.address} can do a unit: {self._broken}")
+        elif not self._waiting:
+            offer = " ".join(f"{name}={amount:g}" for name, amount in self.resources.items())
+            option = f' --resources "{offer}"' if offer else ""
+            say.line(
+                f"{self.address} has no worker that can be used: waiting for one (dask worker "
+                f"{self.address}{option})"
+            )
+        self._waiting = not self._slots
+        self._looked = time.monotonic()
+
+    # --- the units -----------------------------------------------------------------------------
+
+    def _hand_out(self, source: Iterator[Unit | None]) -> bool:
+        """Give what there is to workers with room; False when all is done."""
+        while address := self._room():
+            try:
+                unit = self._again.pop(0) if self._again else next(source)
+            except StopIteration:
+                return bool(self._tasks)
+            if unit is None:
+                return True
+            self._begin(unit, address)
+        return True
+
+    def _room(self) -> str | None:
+        """The worker with the most room, None where none has any."""
+        taken = Counter(task.address for task in self._tasks)
+        room = {address: slots - taken[address] for address, slots in self._slots.items()}
+        best = max(room, key=room.get, default=None)
+        return best if best and room[best] > 0 and len(self._tasks) < self.most else None
+
+    def _begin(self, unit: Unit, address: str) -> None:
+        self._must_run()
+        future = self._client.submit(
+            _perform,
+            *self._told,
+            unit.configuration,
+            key=f"convcost-{unit.key[:8]}-{next(self._numbers)}-{self._client.id}",
+            workers=[address],
+            resources=self.resources,
+            pure=False,
+        )
+        self._tasks.append(_Task(unit, address, self._known[address]["provenance"], future))
+
+    def _has_ended(self, task: _Task) -> bool:
+        return task.future.done() or task.address not in self._known
+
+    def _judged(self, task: _Task, say: Progress) -> dict | None:
+        """The outcome of a unit; None where it is to be done again."""
+        from distributed import KilledWorker
+
+        gone = f"its worker {task.address} is gone"
+        try:
+            if task.future.status == "error":
+                error = task.future.exception(timeout=ANSWER_S)
+                if isinstance(error, KilledWorker | _Stopped):
+                    return self._died(task, gone, say)
+                return self._give_up_worker(task, error, say)
+            if task.future.status != "finished":
+                return self._died(task, gone, say)
+            outcome = task.future.result(timeout=ANSWER_S)
+        except NO_ANSWER:  # it went between its last word and our question
+            return self._died(task, gone, say)
+        died = outcome.pop("died")
+        return self._died(task, outcome["reason"], say, outcome) if died else outcome
+
+    def _died(
+        self, task: _Task, reason: str, say: Progress, outcome: Mapping | None = None
+    ) -> dict | None:
+        """Its process or its worker died under the unit, which may be its own doing."""
+        unit, seconds = task.unit, time.monotonic() - task.since
+        self._deaths[unit] += 1
+        if (deaths := self._deaths[unit]) < self.attempts:
+            self._again.append(unit)
+            say.line(f"{unit}: {reason}; done again")
+            return None
+        reason += f"; tried {deaths} times" if deaths > 1 else ""
+        now = {**task.where, "date": provenance()["date"]}
+        plain = {"status": "failed", "rows": [], "seconds": seconds, **now}
+        return {**plain, **(outcome or {}), "reason": reason}
+
+    def _give_up_worker(self, task: _Task, error: BaseException, say: Progress) -> None:
+        """The unit could not even begin there, which is the worker's fault."""
+        self._broken = f"{task.address}: {type(error).__name__}: {error}"
+        self._slots.pop(task.address, None)
+        self._again.append(task.unit)
+        say.line(f"{task.unit}: done elsewhere; {self._broken}; this worker is not used any more")
+
+
+# --- at a worker -----------------------------------------------------------------------------
+
+
+class _Stopped(ConvcostError):
+    """Nobody waits for the unit any more, or the worker is leaving."""
+
+
+def _perform(
+    function: str, home: str | None, threads: int, timeout_s: float | None, configuration: dict
+) -> dict:
+    """One unit in a process of its own: its outcome, and under `died` whether its process did.
+
+    A task of Dask's cannot be interrupted; so it looks now and then whether it is still wanted.
+    """
+    from distributed import get_worker
+
+    worker = get_worker()
+    key = worker.get_current_task()
+
+    def stop_where_not_wanted() -> None:
+        task = worker.state.tasks.get(key)
+        if task is None or task.state == "cancelled" or worker.status.name.startswith("clos"):
+            raise _Stopped("the unit is not wanted any more")
+
+    limits = {"threads": threads, "attempts": 1, "timeout_s": timeout_s}
+    with Crew(WORKER, 1, greeting(function, home, threads), **limits) as crew:
+        for _, event in crew.work([("unit", configuration)], stop_where_not_wanted):
+            kind = event.pop("event")
+            if kind == "done":
+                return {"died": False, **event}
+            return {"died": kind == "failed", "status": kind, "rows": [], **event, **provenance()}
+
+
+def _describe(module: str, home: str | None, dask_worker: "distributed.Worker") -> dict:
+    """What a worker says of itself; Dask puts itself in the place of `dask_worker`."""
+    return {
+        "versions": _versions(module, home),
+        "provenance": provenance(),
+        "threads": dask_worker.state.nthreads,
+        "resources": dict(dask_worker.state.total_resources),
+    }
+
+
+def _slots(described: Mapping, asked: Mapping[str, float]) -> int:
+    """Units at a time: as many as it has threads, and as go into what it offers."""
+    offered = described["resources"]
+    fits = [math.floor(offered.get(name, 0) / amount) for name, amount in asked.items()]
+    return min([described["threads"], *fits])
+
+
+def _versions(module: str, home: str | None) -> dict[str, str | None]:
+    """What a result may depend on, by name: releases, and the sources of ours and of the function.
+
+    Without the part of a version that says for which kind of processor it was built: a laptop
+    without a GPU may drive machines with one.
+    """
+    python = ".".join(map(str, sys.version_info[:2]))
+    packages = {name: machine.version(name) for name in (*machine.PACKAGES, *OWN_PACKAGES)}
+    releases = {name: found and found.partition("+")[0] for name, found in packages.items()}
+    sources = {
+        f"{name}'s source": _source(name, home) for name in ("convcost", module.partition(".")[0])
+    }
+    return {"python": python, **releases, "convcost": convcost.__version__, **sources}
+
+
+def _source(name: str, home: str | None) -> str | None:
+    """A hash over the Python files of a package or module; None where there is none here."""
+    spec = importlib.util.find_spec(name) or PathFinder.find_spec(name, [home] if home else [])
+    if spec is None or not spec.has_location:
+        return spec and spec.origin
+    file = Path(spec.origin)
+    files = sorted(file.parent.rglob("*.py")) if spec.submodule_search_locations else [file]
+    content = hashlib.sha256()
+    for one in files:
+        content.update(f"{one.relative_to(file.parent).as_posix()}\n".encode() + one.read_bytes())
+    return content.hexdigest()[:12]
