@@ -470,3 +470,15 @@ def test_the_archive_of_faces_is_scikit_learns():
     archive = datasets.SETS["lfw_gender"].archive
     assert archive.urls[0] == lfw_module.FUNNELED_ARCHIVE.url
     assert archive.known_hash == f"sha256:{lfw_module.FUNNELED_ARCHIVE.checksum}"
+
+
+def test_spread_takes_images_evenly_over_the_order_of_the_set():
+    whole = datasets.load("digits", "test")
+    few = whole.spread(4)
+    last = len(whole) - 1
+    chosen = [0, round(last / 3), round(2 * last / 3), last]
+    assert (few.images == whole.images[chosen]).all() and (few.labels == whole.labels[chosen]).all()
+    assert len(whole.spread(len(whole))) == len(whole)
+    for count in (0, len(whole) + 1):
+        with pytest.raises(BadInputError, match=f"{count} images"):
+            whole.spread(count)

@@ -19,7 +19,17 @@ from torch.nn import functional
 
 from convcost import datasets, machine, nets
 from convcost.errors import BadInputError, ConvcostError
-from convcost.training import Execution, Recipe, Scaling, fit, kept, shelf, train, train_many
+from convcost.training import (
+    Execution,
+    Recipe,
+    Scaling,
+    fit,
+    kept,
+    named,
+    shelf,
+    train,
+    train_many,
+)
 from convcost.training.loop import batch_bounds, drawn_seeds
 from convcost.training.recipe import key
 
@@ -458,3 +468,26 @@ def test_one_net_is_kept_and_trained_again_where_it_was_damaged(few, tmp_path):
     third = kept(tmp_path, NET, few, recipe, 3)
     assert same(third.state, first.state) and third.record["seconds"] != first.seconds
     assert path.with_name(path.name + ".damaged-1").read_bytes() == bytes(content)
+
+
+def test_options_reach_the_constructor_and_the_key_and_no_trial_is_made_unless_asked_for():
+    sets = tuple(datasets.load("lfw_gender", part, download=False) for part in ("train", "test"))
+    sets = tuple(part.spread(40).resized(8) for part in sets)
+    recipe = Recipe(epochs=1, batch_size=20)
+    options = {"f": 2, "s": 8, "k": 3, "l": 1}
+    net = train("ke_cnn", sets, recipe, 5, options=options, tests=False)
+    assert net.test_accuracy == [] and len(net.train_accuracy) == 1
+    assert net.state["conv1.weight"].shape == (2, 3, 3, 3)
+    assert (
+        net.record["key"]
+        != train("ke_cnn", sets, recipe, 5, options=options | {"f": 4}).record["key"]
+    )
+    tried = train("ke_cnn", sets, recipe, 5, options=options)
+    assert all(torch.equal(net.state[name], tried.state[name]) for name in net.state)
+    said = named(net, sets[1])
+    with torch.inference_mode():
+        outputs = net.net()(net.scaling(sets[1].images))
+    assert said.tolist() == outputs.argmax(1).tolist()
+    assert (said == sets[1].labels).sum() == tried.record["history"]["test_correct"][0]
+    with pytest.raises(BadInputError, match="3 channels, these images have 1"):
+        named(net, datasets.load("digits", "test"))
