@@ -30,6 +30,7 @@ from convcost.sweep.unit import Unit, home, provenance
 if TYPE_CHECKING:  # Dask is an extra
     import distributed
 
+CONNECT_S = 10.0  # how long a scheduler may take to be reached
 LOOK_S = 1.0  # how late a worker that came or went may be noticed
 ANSWER_S = 30.0  # how long the cluster may take over a question
 OWN_PACKAGES = ("dask", "distributed")
@@ -69,6 +70,7 @@ class DaskCluster:
         most: int,
         *,
         threads: int,
+        data: dict | None,
         attempts: int,
         timeout_s: float | None,
         resources: Mapping[str, float] | None = None,
@@ -77,7 +79,7 @@ class DaskCluster:
         self.resources = dict(resources or {})
         self.began: float | None = None
         self._module, self._home = function.partition(":")[0], home(function)
-        self._told = (function, self._home, threads, timeout_s)
+        self._told = (function, self._home, threads, data, timeout_s)
         self._client: distributed.Client | None = None
         self._known: dict[str, dict] = {}  # worker -> what it said of itself
         self._slots: dict[str, int] = {}  # worker -> units at a time; those that may be used
@@ -100,7 +102,7 @@ class DaskCluster:
                 '"cluster" (pip install "convcost[cluster]"; make setup has it)'
             ) from None
         try:
-            self._client = Client(self.address, timeout=10, set_as_default=False)
+            self._client = Client(self.address, timeout=CONNECT_S, set_as_default=False)
         except (OSError, ValueError) as error:  # ValueError: of an address that is none
             raise ConvcostError(
                 f"no scheduler answers at {self.address} ({error}): start one with `dask "
@@ -312,7 +314,12 @@ class _Stopped(ConvcostError):
 
 
 def _perform(
-    function: str, home: str | None, threads: int, timeout_s: float | None, configuration: dict
+    function: str,
+    home: str | None,
+    threads: int,
+    data: dict | None,
+    timeout_s: float | None,
+    configuration: dict,
 ) -> dict:
     """One unit in a process of its own: its outcome, and under `died` whether its process did.
 
@@ -328,8 +335,9 @@ def _perform(
         if task is None or task.state == "cancelled" or worker.status.name.startswith("clos"):
             raise _Stopped("the unit is not wanted any more")
 
+    greet = greeting(function, home, threads, data)
     limits = {"threads": threads, "attempts": 1, "timeout_s": timeout_s}
-    with Crew(WORKER, 1, greeting(function, home, threads), **limits) as crew:
+    with Crew(WORKER, 1, greet, **limits) as crew:
         for _, event in crew.work([("unit", configuration)], stop_where_not_wanted):
             kind = event.pop("event")
             if kind == "done":

@@ -65,10 +65,10 @@ def run(
     `function` is "package.module:function". It is called with a configuration as keyword arguments,
     in a process that does many units, and returns a list of dicts of plain values; whatever it
     draws must come from a seed in its configuration. It may raise `Diverged`. `plan` is dicts of
-    plain values and lists, of which 1 and 1.0 are two. `folder` receives one file per unit, named
-    by a hash of function, `version`, configuration and `data` (a fingerprint: plain values that
-    tell one data set from another); other files in it do no harm, and other drivers may be at work
-    in it.
+    plain values and lists, of which 1 and 1.0 are two. `data` is a fingerprint: plain values that
+    tell one data set from another; the function can ask for it with `expected_data`. `folder`
+    receives one file per unit, named by a hash of function, `version`, configuration and `data`;
+    other files in it do no harm, and other drivers may be at work in it.
 
     `workers`: processes of `threads` threads each; None is as many as the usable cores hold.
     `fresh`: each unit has a process of its own, so that memory, limits and settings of one never
@@ -108,14 +108,16 @@ def run(
     with Store(folder) as store:
         ledger = _Ledger(store, todo, timeout_s)
         if left := sorted(ledger.left(), key=lambda unit: -costs[unit]):
-            limits = {"threads": threads, "attempts": attempts, "timeout_s": timeout_s}
+            shared = {"threads": threads, "data": left[0].data}
+            limits = {"attempts": attempts, "timeout_s": timeout_s}
             if scheduler is None:
                 cores = machine.usable_cores(os.cpu_count()) or 1
                 count = min(workers or max(1, cores // threads), len(left))
-                chosen = LocalProcesses(function, count, fresh=fresh, **limits)
+                chosen = LocalProcesses(function, count, fresh=fresh, **shared, **limits)
             else:
                 most = min(workers or len(left), len(left))
-                chosen = DaskCluster(function, scheduler, most, resources=resources, **limits)
+                limits["resources"] = resources
+                chosen = DaskCluster(function, scheduler, most, **shared, **limits)
             with chosen as executor:
                 name = function.partition(":")[2]
                 say = _Progress(progress, every_s, name, ledger, costs, executor)

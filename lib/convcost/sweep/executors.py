@@ -38,9 +38,11 @@ class Executor(Protocol):
 WORKER = "convcost.sweep.worker"  # the module of a process that does units
 
 
-def greeting(function: str, home: str | None, threads: int) -> Callable[[BinaryIO], None]:
+def greeting(
+    function: str, home: str | None, threads: int, data: dict | None
+) -> Callable[[BinaryIO], None]:
     """What such a process is told first."""
-    told = {"function": function, "home": home, "threads": threads}
+    told = {"function": function, "home": home, "threads": threads, "data": data}
 
     def greet(pipe: BinaryIO) -> None:
         pipe.write(json.dumps(told).encode() + b"\n")
@@ -52,13 +54,13 @@ def greeting(function: str, home: str | None, threads: int) -> Callable[[BinaryI
 class LocalProcesses(Crew):
     """`count` processes here (`convcost.crew`), of `threads` threads each.
 
-    `limits`: `attempts`, `timeout_s` and `fresh` of `crew.Crew`.
+    `data`: the fingerprint that all units share. `limits`: `attempts`, `timeout_s` and `fresh` of
+    `crew.Crew`.
     """
 
-    def __init__(self, function: str, count: int, *, threads: int, **limits):
-        super().__init__(
-            WORKER, count, greeting(function, home(function), threads), threads=threads, **limits
-        )
+    def __init__(self, function: str, count: int, *, threads: int, data: dict | None, **limits):
+        greet = greeting(function, home(function), threads, data)
+        super().__init__(WORKER, count, greet, threads=threads, **limits)
 
     def outcomes(self, units: Iterable[Unit | None], say: Progress) -> Iterator[tuple[Unit, dict]]:
         tasks = (unit and (unit, unit.configuration) for unit in units)

@@ -150,6 +150,26 @@ def home(name: str) -> str | None:
     return str(Path(os.path.abspath(file)).parents[inner]) if file else None
 
 
+# --- the data --------------------------------------------------------------------------------
+
+_expected: dict | None = None
+
+
+def expect(data: dict | None) -> None:
+    """Remember the fingerprint of the sweep that this process works for."""
+    global _expected
+    _expected = data
+
+
+def expected_data() -> dict | None:
+    """For a unit's function: the `data` of the sweep that it is called by; None outside of one.
+
+    A worker on another machine has data of its own: the function that loads them should compare,
+    and raise where they differ, or results of other data stand under this fingerprint.
+    """
+    return _expected
+
+
 # --- doing it --------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ import json
 import sys
 
 from convcost import crew
-from convcost.sweep.unit import perform, provenance, resolve
+from convcost.sweep.unit import expect, perform, provenance, resolve
 
 
 def prepare(pipe):
@@ -19,6 +19,7 @@ def prepare(pipe):
     function = resolve(told["function"])
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(told["threads"])
+    expect(told["data"])
     provenance()  # found out once, and not in the time of the first unit
     return lambda configuration, tell: perform(function, configuration)
 
