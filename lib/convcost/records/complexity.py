@@ -90,9 +90,13 @@ TABLES: dict[str, Table] = {
     ),
     "forward_times": Table(
         "the forward pass of one configuration, timed once: one batch of images",
-        (*CONFIGURATION, "repetition"),
-        _CONFIGURATION
-        | {
+        ("session", *CONFIGURATION, "repetition"),
+        {
+            "session": text(
+                "plan or optima: nets timed in turns, to be compared within a session, through "
+                "the baseline across"
+            ),
+            **_CONFIGURATION,
             "batch": count("images in one pass"),
             "threads": count("threads of the arithmetic"),
             "repetition": count("number of the repetition, from 0"),

@@ -5,19 +5,30 @@
 that it can be stopped, resumed, and done by several machines.
 """
 
+import itertools
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from functools import cache, cached_property
 from itertools import product
 
 import numpy as np
 import pandas as pd
 
-from convcost import datasets, machine, nets, paths, sweep, training
+from convcost import datasets, machine, nets, paths, records, sweep, timing, training
 from convcost.count import count
 from convcost.datasets import Dataset
-from convcost.fits.configurations import BASELINE, NAMES, Configuration, costs, possible
+from convcost.fits import complexity, optimum, precision, rows
+from convcost.fits.configurations import (
+    BASELINE,
+    NAMES,
+    Configuration,
+    costs,
+    integer_grid,
+    possible,
+    rounded_share_grid,
+)
 from convcost.studies.complexity_scales import CHOSEN, RECIPES, SCALES, Scale
 from convcost.training import TRAINING_VERSION, Execution, Recipe
 
@@ -49,13 +60,18 @@ class Study:
                 row = {"split": split, "label": label, "images": int(mine.sum())}
                 yield row | {"people": people}
 
+    @property
+    def _values(self) -> dict[str, tuple[int, ...]]:
+        """The candidate values of each parameter."""
+        return {name: getattr(self.scale, name) for name in NAMES}
+
     # --- what is trained -----------------------------------------------------------------------
 
     @cached_property
     def roles(self) -> dict[Configuration, str]:
         """Every configuration that does not depend on a result, and what it is for."""
         scale = self.scale
-        values = {name: getattr(scale, name) for name in NAMES}
+        values = self._values
         base = asdict(BASELINE)
 
         def built(names: Iterable[str]) -> list[Configuration]:
@@ -148,37 +164,124 @@ class Study:
         ]
         return pd.concat([pd.DataFrame(told), done.drop(columns=list(NAMES))], axis=1)
 
+    @cached_property
+    def _planned(self) -> pd.DataFrame:
+        """The trainings of the plan, with their roles."""
+        rows = _with_failures(self.train())
+        return rows.assign(
+            role=[self.roles[_configuration(row)] for row in rows.to_dict("records")]
+        )
+
     def configuration_trainings(self) -> pd.DataFrame:
         """One row a training: the plan's, and those of the optima that were chosen from them."""
-        planned = _with_failures(self.train())
-        planned["role"] = [self.roles[_configuration(row)] for row in planned.to_dict("records")]
-        chosen = self._chosen_configurations()
-        roles = {c: self.roles.get(c, "optimum") for c in chosen}
+        scale, chosen = self.scale, self._chosen_configurations
         plan = [
-            self._unit(configuration, seed, self.scale.recipe)
-            for configuration in chosen
-            for seed in range(self.scale.optimum_seeds)
+            self._unit(one, seed, scale.recipe)
+            for one in chosen
+            for seed in range(scale.optimum_seeds)
         ]
         if not plan:
-            return planned
-        optima = _with_failures(self._sweep(plan))
-        optima["role"] = [roles[_configuration(row)] for row in optima.to_dict("records")]
-        both = pd.concat([planned, optima], ignore_index=True)
+            return self._planned
+        # further seeds of a net of the plan are no part of the plan: no fit has seen them
+        optima = _with_failures(self._sweep(plan)).assign(role="optimum")
+        both = pd.concat([self._planned, optima])
         return both.drop_duplicates([*NAMES, "seed"], ignore_index=True)
+
+    # --- what it costs -------------------------------------------------------------------------
 
     def configuration_costs(self) -> Iterator[dict]:
         """One row a configuration: counted from its shapes by `convcost.count`."""
-        for configuration in dict.fromkeys([*self.roles, *self._chosen_configurations()]):
+        for configuration in dict.fromkeys([*self.roles, *self._chosen_configurations]):
             net = nets.build("ke_cnn", **letters(configuration), device="meta")
             size = configuration.input_px
             whole = count(net, (3, size, size))
-            convolutions = [call for call in whole.calls if call.op == "conv"]
             yield asdict(configuration) | {
-                "conv_macs": sum(call.macs for call in convolutions),
+                "conv_macs": sum(call.macs for call in whole.calls if call.op == "conv"),
                 "macs": whole.macs,
                 "acts": whole.acts,
                 "params": sum(parameter.numel() for parameter in net.parameters()),
             }
+
+    def _timed(self, session: str, configurations: Iterable[Configuration]) -> pd.DataFrame:
+        scale = self.scale
+        facts = {package: machine.version(package) for package in machine.PACKAGES}
+        unit = {
+            "session": session,
+            "configurations": [list(astuple(one)) for one in configurations],
+            "batch": scale.timed_batch,
+            "threads": machine.usable_cores(os.cpu_count()) or 1,
+            "repetitions": scale.repetitions,
+            "min_s": scale.min_s,
+            "device": scale.device,
+        }
+        folder = paths.RAW / "units" / "timed"
+        return sweep.run(
+            f"{__name__}:timed",
+            [unit],
+            folder,
+            version=VERSION,
+            data=facts | {"machine": machine.slug()},
+            workers=1,
+            threads=unit["threads"],
+            attempts=1,
+            every_s=60,
+        ).rows[list(TIMES)]
+
+    @cached_property
+    def _planned_times(self) -> pd.DataFrame:
+        return self._timed("plan", self.roles)
+
+    def forward_times(self) -> pd.DataFrame:
+        """One row a configuration and repetition: those of the plan, then the chosen ones."""
+        chosen = [one for one in self._chosen_configurations if one != BASELINE]
+        if not chosen:
+            return self._planned_times
+        return pd.concat([self._planned_times, self._timed("optima", [BASELINE, *chosen])])
+
+    # --- the cheapest that is precise enough ---------------------------------------------------
+
+    @cached_property
+    def _choices(self) -> list[dict]:
+        """Eq. (7) by two models of precision on two grids, for each number of points given up."""
+        precise = rows.precision_rows(self._planned)
+        timed = rows.complexity_rows(self._planned_times)
+        cost_of = complexity.model(complexity.DEFAULT).fit(timed.merge(precise[list(NAMES)]))
+        accuracy = float(precise.loc[rows.is_baseline(precise), "precision"].iloc[0])
+        values = {name: range(min(v), max(v) + 1) for name, v in self._values.items()}
+        grids = {"integers": integer_grid(**values), "shares": rounded_share_grid()}
+        found = []
+        for model in (precision.EQ6, precision.DEFAULT):
+            fitted = precision.model(model).fit(precise)
+            for grid, points in grids.items():
+                ahead = optimum.evaluate(cost_of, fitted, points)
+                for drop in self.scale.drops:
+                    target = accuracy - drop / 100
+                    row = {"drop_points": float(drop), "target_accuracy": target}
+                    row |= {"model": model, "grid": grid}
+                    try:
+                        choice = optimum.choose(ahead, target)
+                    except optimum.UnattainableError:
+                        found.append(row | {"status": "none"})
+                        continue
+                    row |= {"status": "found", **asdict(choice.configuration)}
+                    row |= {"predicted_accuracy": choice.precision}
+                    found.append(row | {"predicted_complexity": choice.complexity})
+        return found
+
+    def chosen_optima(self) -> pd.DataFrame:
+        """One row a number of points given up, model and grid."""
+        frame = pd.DataFrame(self._choices, columns=list(records.TABLES["chosen_optima"].columns))
+        return frame.astype(dict.fromkeys(NAMES, "Int64"))
+
+    @cached_property
+    def _chosen_configurations(self) -> list[Configuration]:
+        """The optima that are trained: of the integer grid, each once."""
+        built = [
+            _configuration(choice)
+            for choice in self._choices
+            if choice["status"] == "found" and choice["grid"] == "integers"
+        ]
+        return list(dict.fromkeys(built))
 
 
 # --- one unit --------------------------------------------------------------------------------
@@ -224,6 +327,42 @@ def trained(
             row[f"{split}_class{number}_images"] = int(mine.sum())
             row[f"{split}_class{number}_correct"] = int((said[mine] == number).sum())
     return [row]
+
+
+TIMES = ("session", *NAMES, "batch", "threads", "repetition", "seconds", "stable")
+
+
+def timed(
+    session: str,
+    configurations: list[list[int]],
+    batch: int,
+    threads: int,
+    repetitions: int,
+    min_s: float,
+    device: str,
+) -> list[dict]:
+    """The forward pass of nets of the family, in turns: rows of `forward_times`.
+
+    32-bit floats, weights as they are drawn; not a method, as `trained`.
+    """
+    cases = {}
+    for one in itertools.starmap(Configuration, configurations):
+        net = nets.build("ke_cnn", **letters(one)).to(device)
+        cases[one] = timing.Case(net, (3, one.input_px, one.input_px), batch)
+    options = {"repetitions": repetitions, "min_s": min_s, "threads": threads, "device": device}
+    done = timing.measure_many({str(one): case for one, case in cases.items()}, **options)
+    return [
+        {
+            **asdict(one),
+            "threads": measured.threads,
+            "repetition": number,
+            "seconds": float(seconds),
+            "stable": measured.stable,
+        }
+        for one in cases
+        for measured in [done[str(one)]]
+        for number, seconds in enumerate(measured.per_call_s)
+    ]
 
 
 def letters(configuration: Configuration) -> dict[str, int]:
