@@ -18,9 +18,9 @@ LAYERS = {
     0: "errors paths units machine tables",
     1: "sources ops equations records profiles probe crew sensors",
     2: "nets datasets shapes conventions checkpoints",
-    3: "count zeros sparse timing training sweep predict",
-    4: "fits compress protocols findings",
-    5: "claims figures studies",
+    3: "count zeros sparse timing training sweep predict fits",
+    4: "compress protocols findings",
+    5: "claims figures studies optimum",
     6: "notebooks",
     7: "runner hygiene doctor guide",
     8: "reproduce",
@@ -33,7 +33,7 @@ LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names.spl
 WITHOUT_TORCH = {
     *("errors", "paths", "units", "machine", "tables"),
     *("sources", "ops", "equations", "records", "profiles", "crew", "sensors", "conventions"),
-    "sweep",
+    *("sweep", "fits", "optimum"),
     *("predict", "findings", "claims", "figures", "notebooks", "hygiene", "doctor", "cli"),
 }
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "tools", "stuff"}

@@ -7,6 +7,7 @@ Importing the package does not load torch; `count` loads it when it is called.
 """
 
 from convcost.count import Count, count
+from convcost.optimum import optimize
 
 __version__ = "0.1.0"
-__all__ = ["Count", "__version__", "count"]
+__all__ = ["Count", "__version__", "count", "optimize"]
