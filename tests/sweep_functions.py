@@ -100,3 +100,11 @@ def forked(n):
     child.kill()
     child.join()
     return [{"exitcode": child.exitcode}]
+
+
+def told(n):
+    """What a unit knows of its sweep and of its process."""
+    here = {"omp": os.environ["OMP_NUM_THREADS"], "pid": os.getpid(), "parent": os.getppid()}
+    began = time.time()
+    time.sleep(0.2)
+    return [{**here, "images": sweep.expected_data()["images"], "began": began, "end": time.time()}]

@@ -20,6 +20,7 @@ from convcost.sweep.unit import Unit, provenance, units
 
 POWERS = "sweep_functions:powers"
 TESTS = str(Path(__file__).parent)
+HELD = "sweep_functions:held"
 WAYWARD = "sweep_functions:wayward"
 
 

@@ -46,10 +46,11 @@ def _resources(text: str | None) -> dict[str, float] | None:
     """ "GPU=1 memory=2" as {"GPU": 1.0, "memory": 2.0}."""
     from convcost.errors import BadInputError
 
-    pairs = [word.partition("=") for word in (text or "").split()]
     try:
-        return {name: float(amount) for name, _, amount in pairs} or None
+        pairs = [word.split("=") for word in (text or "").split()]
+        found = {name: float(amount) for name, amount in pairs}
     except ValueError:
-        raise BadInputError(
-            f'--resources {text!r}: NAME=AMOUNT is expected, such as "GPU=1"'
-        ) from None
+        found = {"": 0.0}
+    if "" in found:
+        raise BadInputError(f'--resources {text!r}: NAME=AMOUNT is expected, such as "GPU=1"')
+    return found or None

@@ -231,15 +231,17 @@ class DaskCluster:
 
     def _hand_out(self, source: Iterator[Unit | None]) -> bool:
         """Give what there is to workers with room; False when all is done."""
-        while address := self._room():
-            try:
+        while True:
+            address = self._room()
+            if address is None and (self._slots or self._tasks or self._again):
+                return True
+            try:  # without any worker this tells only whether all is done
                 unit = self._again.pop(0) if self._again else next(source)
             except StopIteration:
                 return bool(self._tasks)
             if unit is None:
                 return True
             self._begin(unit, address)
-        return True
 
     def _room(self) -> str | None:
         """The worker with the most room, None where none has any."""

@@ -121,7 +121,9 @@ def run(
             with chosen as executor:
                 name = function.partition(":")[2]
                 say = _Progress(progress, every_s, name, ledger, costs, executor)
-                for unit, outcome in executor.outcomes(ledger.offered(left, say.line), say):
+                for unit, outcome in executor.outcomes(
+                    ledger.offered(left, say.line, executor), say
+                ):
                     ledger.enter(unit, outcome | {"threads": threads, "timeout_s": timeout_s})
                 say.line(say.text())
         return ledger.sweep()
@@ -171,13 +173,19 @@ class _Ledger:
     def left(self) -> list[Unit]:
         return [unit for unit in self.plan if unit not in self.results]
 
-    def offered(self, left: list[Unit], say: Callable[[str], None]) -> Iterator[Unit | None]:
-        """The units to be done, each when it is asked for; None while other drivers have the rest.
+    def offered(
+        self, left: list[Unit], say: Callable[[str], None], executor: Executor
+    ) -> Iterator[Unit | None]:
+        """The units to be done, each when it is asked for; None while other drivers have the rest,
+        and while the executor has no room for any.
 
         What another driver has stored since we looked is taken as it is.
         """
         waiting = deque(left)
         while waiting:
+            if not executor.count:
+                yield None
+                continue
             for _ in range(len(waiting)):
                 unit = waiting.popleft()
                 if not self.store.claim(unit):

@@ -28,10 +28,10 @@ class Executor(Protocol):
     def outcomes(self, units: Iterable[Unit | None], say: Progress) -> Iterator[tuple[Unit, dict]]:
         """Have the units done; yields each with its outcome, as `unit.perform` returns it.
 
-        `units` is asked for the next one when it can be begun; None: there is none just now. What
-        happens meanwhile goes to `say.line`, and `say.tick` is called several times a second. A
-        unit that is lost with its worker is repeated, and "failed" in the end; one that takes too
-        long is "timed out".
+        `units` is asked for the next one when it can be begun; None: there is none just now, and
+        always where `count` is 0. What happens meanwhile goes to `say.line`, and `say.tick` is
+        called several times a second. A unit that is lost with its worker is repeated, and "failed"
+        in the end; one that takes too long is "timed out".
         """
 
 
