@@ -19,6 +19,7 @@ import pandas as pd
 from convcost import datasets, machine, nets, paths, records, sweep, timing, training
 from convcost.count import count
 from convcost.datasets import Dataset
+from convcost.errors import DamagedFileError
 from convcost.fits import complexity, optimum, precision, rows
 from convcost.fits.configurations import (
     BASELINE,
@@ -122,6 +123,7 @@ class Study:
     def _sweep(self, plan: list[dict], **cluster) -> sweep.Sweep:
         # the same nets wherever they are trained: neither machine nor versions are in the key
         data = {split: part.sha256 for split, part in self.sets.items()}
+        workers = None if "scheduler" in cluster else self.scale.workers
         return sweep.run(
             f"{__name__}:trained",
             plan,
@@ -130,7 +132,7 @@ class Study:
             data=data,
             cost=cost,
             every_s=60,
-            **{"workers": self.scale.workers, "threads": 1} | cluster,
+            **{"workers": workers, "threads": 1} | cluster,
         )
 
     def train(self, **cluster) -> sweep.Sweep:
@@ -386,8 +388,17 @@ def cost(unit: Mapping) -> float:
 
 @cache
 def _faces(split: str, px: int, images: int | None) -> Dataset:
-    """A split at a size: all of it, or `images` of it, spread evenly over the set's order."""
+    """A split at a size: all of it, or `images` of it, spread evenly over the set's order.
+
+    Raises DamagedFileError where this machine has other images than the driver of the sweep.
+    """
     part = datasets.load(SET, split)
+    expected = (sweep.expected_data() or {}).get(split, part.sha256)
+    if part.sha256 != expected:
+        raise DamagedFileError(
+            f"{SET}, {split}: this machine has {part.sha256[:12]} ({part.origin}), the sweep was "
+            f"started for {expected[:12]}: run `make data` here, or set CONVCOST_DATA"
+        )
     if images is not None:
         part = part.spread(min(images, len(part)))
     return part if part.images.shape[-1] == px else part.resized(px)
