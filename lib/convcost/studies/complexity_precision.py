@@ -52,6 +52,13 @@ class Study:
         """The splits of the data set, as they were found."""
         return tuple(self.sets.values())
 
+    @property
+    def seeds(self) -> list[int]:
+        """All seeds of the trainings."""
+        scale = self.scale
+        return list(range(max(scale.line_seeds, scale.grid_seeds, scale.held_out_seeds,
+                              scale.optimum_seeds, scale.trial_seeds)))  # fmt: skip
+
     def face_splits(self) -> Iterator[dict]:
         """One row a class and split: how many images, of how many people."""
         for split, part in self.sets.items():
