@@ -9,7 +9,7 @@ that T0 is (1, 1, 1, 1); see `in_raw_values` for the coefficients over the value
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import lmfit
 import numpy as np
@@ -145,9 +145,12 @@ class Parametric:
         inputs = self.inputs(rows)
         root = np.sqrt(weights)
 
-        def residual(parameters: lmfit.Parameters) -> np.ndarray:
-            off = measured - self.value(inputs, parameters.valuesdict())
+        def off_by(values: dict[str, float]) -> np.ndarray:
+            off = measured - self.value(inputs, values)
             return root * np.nan_to_num(off, nan=1e3, posinf=1e3, neginf=-1e3)
+
+        def residual(parameters: lmfit.Parameters) -> np.ndarray:
+            return off_by(parameters.valuesdict())
 
         if warm is None:
             firsts = self._starts(inputs, measured, root, bounds, seed, starts)
@@ -164,7 +167,7 @@ class Parametric:
             if best is None or found.chisqr < best.chisqr:
                 best, kept = found, minimiser
         values = best.params.valuesdict()
-        table = self._judged(rows, kept, best, residual, bounds, intervals)
+        table = self._judged(rows, kept, best, off_by, bounds, intervals)
         left = measured - self.value(inputs, values)
         return FittedPrecision(
             self.name, self.equation, table, aic(left, weights, len(bounds)), len(rows), left,
@@ -185,8 +188,8 @@ class Parametric:
             found.append((float(off @ off), first))
         return [first for _, first in sorted(found, key=lambda pair: pair[0])[:starts]]
 
-    def _judged(self, rows, minimiser, best, residual, bounds, intervals) -> pd.DataFrame:
-        reasons = self._reasons(rows, best.params, residual, bounds)
+    def _judged(self, rows, minimiser, best, off_by, bounds, intervals) -> pd.DataFrame:
+        reasons = self._reasons(rows, best.params, off_by, bounds)
         limits = {}
         if intervals and not all(reasons.values()):
             limits = _profiles(minimiser, best, [name for name, why in reasons.items() if why])
@@ -200,7 +203,7 @@ class Parametric:
             table.append(entry | {"low": low, "high": high, "identified": not why, "why_not": why})
         return pd.DataFrame(table)
 
-    def _reasons(self, rows, parameters, residual, bounds) -> dict[str, str]:
+    def _reasons(self, rows, parameters, off_by, bounds) -> dict[str, str]:
         """For each coefficient why it is not identified, "" if it is as far as derivatives tell."""
         for name in self.names:
             tied = [p for p in bounds if p.endswith(f"_{name}")]
@@ -210,7 +213,7 @@ class Parametric:
             few = f"{len(rows)} configurations for {len(bounds)} coefficients"
             return dict.fromkeys(bounds, few)
         at = np.array([parameters[name].value for name in bounds])
-        jacobian = _jacobian(lambda v: residual(_parameters(dict(zip(bounds, v, strict=True)))), at)
+        jacobian = _jacobian(lambda v: off_by(dict(zip(bounds, v, strict=True))), at)
         norms = np.linalg.norm(jacobian, axis=0)
         flat = norms < 1e-10
         reasons = dict.fromkeys(bounds, "")
@@ -332,7 +335,7 @@ class ExponentialLine(Parametric):
         power = (1 / gamma) @ np.array([exponents[name] for name in self.exponents])
         return np.column_stack([np.exp(np.minimum(power, 50)), gamma, np.ones(len(gamma))])
 
-    def _reasons(self, rows, parameters, residual, bounds) -> dict[str, str]:
+    def _reasons(self, rows, parameters, off_by, bounds) -> dict[str, str]:
         for name in self.names:
             values = rows[name].nunique()
             if len(self.names) == 1 and values < 4:
@@ -341,7 +344,7 @@ class ExponentialLine(Parametric):
                 )
             if values < 2:
                 return dict.fromkeys(bounds, f"{name} has one value only")
-        return super()._reasons(rows, parameters, residual, bounds)
+        return super()._reasons(rows, parameters, off_by, bounds)
 
 
 def in_raw_values(fitted: FittedPrecision, names: Sequence[str] = NAMES) -> pd.DataFrame:
@@ -529,8 +532,3 @@ def model(name: str):
 def fit(name: str, rows: pd.DataFrame, **options) -> FittedPrecision:
     """`model(name).fit(rows, ...)`; options: seed, starts, intervals, warm."""
     return model(name).fit(rows, **options)
-
-
-def renamed(fitted: FittedPrecision, name: str) -> FittedPrecision:
-    """The same fit under another name."""
-    return replace(fitted, model=name)

@@ -28,7 +28,7 @@ def _male_precision(female, female_right, male, male_right):
 MEASURES = {
     "accuracy": _accuracy,  # the paper's "precision"
     "balanced_accuracy": _balanced,
-    "male_precision": _male_precision,  # of those called male, the share that is
+    "male_precision": _male_precision,  # of those called male (class 1), the share that is
 }
 
 
@@ -101,11 +101,11 @@ def averaged(rows: pd.DataFrame) -> pd.DataFrame:
 def complexity_rows(forward_times: pd.DataFrame) -> pd.DataFrame:
     """One row a timed configuration: median seconds per image, and the paper's C.
 
-    Columns: the four parameters, seconds (of one image in a batch, median), seconds_low and
-    seconds_high (quartiles), repetitions, complexity (seconds over the baseline's, whose own is
-    1). Repetitions that were not stable are left out where the configuration has stable ones.
-    Raises BadInputError where the baseline was not timed, and where batches or threads differ:
-    such times cannot be compared.
+    Columns: the four parameters, complexity (median over the baseline's of the same session, whose
+    own is 1), seconds (complexity times the baseline's median of the first session, per image of a
+    batch), seconds_low and seconds_high (quartiles), repetitions. Repetitions that were not stable
+    are left out where the configuration has stable ones. Raises BadInputError where the baseline
+    was not timed in a session, and where batches or threads differ: such times cannot be compared.
     """
     for name in ("batch", "threads"):
         if forward_times[name].nunique() > 1:
@@ -113,20 +113,30 @@ def complexity_rows(forward_times: pd.DataFrame) -> pd.DataFrame:
                 f"forward passes with different {name} ({sorted(forward_times[name].unique())}) "
                 "cannot be compared: choose one"
             )
-    steady = forward_times["stable"].astype(bool)
-    has_steady = steady.groupby([forward_times[name] for name in KEY]).transform("any")
-    times = forward_times[steady | ~has_steady]
-    per_image = (times["seconds"] / times["batch"]).rename("seconds")
-    groups = per_image.groupby([times[name] for name in KEY])
-    table = groups.quantile([0.25, 0.5, 0.75]).unstack().set_axis(
-        ["seconds_low", "seconds", "seconds_high"], axis=1
-    )  # fmt: skip
-    table["repetitions"] = groups.size()
-    table = table.reset_index()
-    baseline = table.loc[is_baseline(table), "seconds"]
-    if len(baseline) != 1:
-        raise BadInputError(f"the baseline ({BASELINE}) was not timed: C is relative to it")
-    return table.assign(complexity=table["seconds"] / baseline.iloc[0])
+    table = forward_times.reset_index(drop=True)
+    if "session" not in table:
+        table["session"] = "only"
+    steady = table["stable"].astype(bool)
+    has_steady = steady.groupby([table[name] for name in ("session", *KEY)]).transform("any")
+    times = table[steady | ~has_steady]
+    per_image = times["seconds"] / times["batch"]
+    own = is_baseline(times)
+    baselines = per_image[own].groupby(times.loc[own, "session"]).median()
+    without = [name for name in table["session"].unique() if name not in baselines]
+    if without or table.empty:
+        raise BadInputError(
+            f"the baseline ({BASELINE}) was not timed in session {', '.join(without) or 'any'}: "
+            "C is relative to it"
+        )
+    relative = per_image / times["session"].map(baselines)
+    groups = relative.groupby([times[name] for name in KEY])
+    found = groups.quantile([0.25, 0.5, 0.75]).unstack()
+    found.columns = ["seconds_low", "seconds", "seconds_high"]
+    found["complexity"] = found["seconds"]
+    found["repetitions"] = groups.size()
+    first = float(baselines[table["session"].iloc[0]])
+    found[["seconds_low", "seconds", "seconds_high"]] *= first
+    return found.reset_index()
 
 
 def is_baseline(rows: pd.DataFrame) -> np.ndarray:
