@@ -9,7 +9,7 @@ that T0 is (1, 1, 1, 1); see `in_raw_values` for the coefficients over the value
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import lmfit
 import numpy as np
@@ -532,3 +532,8 @@ def model(name: str):
 def fit(name: str, rows: pd.DataFrame, **options) -> FittedPrecision:
     """`model(name).fit(rows, ...)`; options: seed, starts, intervals, warm."""
     return model(name).fit(rows, **options)
+
+
+def renamed(fitted: FittedPrecision, name: str) -> FittedPrecision:
+    """The same fit under another name."""
+    return replace(fitted, model=name)
