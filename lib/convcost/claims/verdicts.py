@@ -52,12 +52,15 @@ class Finding:
     `agrees` says whether it matches; None leaves it to the tolerance. `protocol` names what the
     source does not say and we had to assume. `contradiction` is the arithmetic by which the
     source contradicts itself; where it is set, the verdict is "inconsistent in the source".
+    `undecidable` says why no measurement of this kind can tell; where it is set, and no
+    contradiction, the verdict is "not testable here".
     """
 
     value: object
     agrees: bool | None = None
     protocol: str | None = None
     contradiction: str | None = None
+    undecidable: str | None = None
     reason: str = ""
 
 
@@ -254,6 +257,8 @@ def evaluate(claim: Claim, results: Results) -> tuple[object, str, str]:
 def _verdict(claim: Claim, finding: Finding) -> tuple[str, str]:
     if finding.contradiction:
         return INCONSISTENT, finding.contradiction
+    if finding.undecidable:
+        return NOT_TESTABLE, finding.undecidable
     agrees = finding.agrees
     if agrees is None:
         agrees = claim.check.tolerance.agrees(float(claim.published), float(finding.value))
