@@ -8,7 +8,7 @@ import pytest
 
 import convcost
 import fit_tables
-from convcost import paths, records
+from convcost import optimum, paths, records
 from convcost.errors import BadInputError
 from convcost.fits import BASELINE, complexity, configurations, precision
 from convcost.fits.optimum import UnattainableError
@@ -155,3 +155,23 @@ def test_importing_it_is_light():
     code = f"import sys, convcost; convcost.optimize; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_several_targets_are_rows(results):
+    targets = [0.93, 0.9999]
+    table = optimum.answers(targets, results="local", complexity_model=complexity.COSTS)
+    one = optimize(0.93, complexity_model=complexity.COSTS)
+    first, last = table.to_dict("records")
+    assert table["target_precision"].tolist() == targets
+    assert tuple(first[name] for name in configurations.NAMES) == (
+        one.configuration.filters,
+        one.configuration.input_px,
+        one.configuration.kernel_px,
+        one.configuration.layers,
+    )
+    assert first["times_cheaper"] == one.times_cheaper
+    assert first["predicted_precision"] == one.precision.value
+    assert pd.isna(first["best_attainable"]) and pd.isna(last["filters"])
+    with pytest.raises(UnattainableError) as refused:
+        optimize(0.9999, complexity_model=complexity.COSTS)
+    assert last["best_attainable"] == refused.value.best < 0.9999

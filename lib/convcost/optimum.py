@@ -13,11 +13,19 @@ from convcost.errors import BadInputError
 from convcost.units import readable, seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pandas as pd
+
     from convcost.fits import Configuration
 
 GRIDS = ("trained", "integers", "shares")
 MEASURES = ("accuracy", "balanced_accuracy", "male_precision")
 _ANY_ROLE = None
+_ANSWER = (
+    "filters", "input_px", "kernel_px", "layers", "predicted_precision", "predicted_complexity",
+    "times_cheaper", "times_fewer_macs", "measured_precision", "best_attainable",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -202,6 +210,36 @@ def optimize(
         there.record("forward_times").get("machine", "an unnamed machine"),
         precision_model, cost_model, grid,
     )  # fmt: skip
+
+
+def answers(targets: "Iterable[float]", **options) -> "pd.DataFrame":
+    """`optimize` for several targets, one row each, for a reader who moves the target.
+
+    Columns: target_precision, the four parameters, predicted_precision, predicted_complexity,
+    times_cheaper, times_fewer_macs, measured_precision (of the very configuration; missing where
+    it was not trained), best_attainable (missing where the target is attained; then the rest is
+    missing). `options` are those of `optimize`; without intervals unless `bootstraps` asks.
+    """
+    import pandas as pd
+
+    from convcost.fits.optimum import UnattainableError
+
+    table = []
+    for target in targets:
+        row = {"target_precision": target, **dict.fromkeys(_ANSWER)}
+        try:
+            found = optimize(target, **{"bootstraps": 0} | options)
+        except UnattainableError as error:
+            table.append(row | {"best_attainable": error.best})
+            continue
+        row |= asdict(found.configuration)
+        row["predicted_precision"] = found.precision.value
+        row["predicted_complexity"] = found.complexity.value
+        row["times_cheaper"], row["times_fewer_macs"] = found.times_cheaper, found.times_fewer_macs
+        row["measured_precision"] = found.same and found.same.precision
+        table.append(row)
+    whole = dict.fromkeys(_ANSWER[:4], "Int64")
+    return pd.DataFrame(table).astype(whole | dict.fromkeys(_ANSWER[4:], float))
 
 
 def _one_of(what: str, value: str, names: tuple[str, ...]) -> None:
