@@ -12,10 +12,19 @@ import matplotlib
 
 from convcost import paths, records
 from convcost.errors import BadInputError
-from convcost.figures import flop_counting, lenet, relu_zero_rates, style, training_time
+from convcost.figures import (
+    complexity_precision,
+    flop_counting,
+    lenet,
+    relu_zero_rates,
+    style,
+    training_time,
+)
 from convcost.figures.spec import FigureSpec
 
-FIGURES: dict[str, FigureSpec] = flop_counting.SPECS | training_time.SPECS | relu_zero_rates.SPECS
+FIGURES: dict[str, FigureSpec] = (
+    flop_counting.SPECS | training_time.SPECS | relu_zero_rates.SPECS | complexity_precision.SPECS
+)
 
 
 def draw(name: str, results: records.Results | None = None):
