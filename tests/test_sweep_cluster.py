@@ -32,10 +32,13 @@ class Cluster:
         self.traces = folder / "traces"
         self.traces.mkdir()
         self.processes: list[subprocess.Popen] = []
-        told = folder / "scheduler.json"
+
+    def __enter__(self) -> "Cluster":
+        told = self.folder / "scheduler.json"
         self.scheduler = self.started("scheduler", "--port", "0", "--scheduler-file", told)
         sweep_functions.wait_for(lambda: told.exists() and told.read_text().endswith("}"))
         self.address = json.loads(told.read_text())["address"]
+        return self
 
     def started(self, *words, path: Path | None = None) -> subprocess.Popen:
         shared = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
@@ -57,7 +60,7 @@ class Cluster:
         words = ("--nthreads", "1", "--no-nanny", "--local-directory", self.folder, *words)
         return self.started("worker", self.address, *words, path=path)
 
-    def stop(self) -> None:
+    def __exit__(self, *_) -> None:
         for process in self.processes:
             process.kill()
             process.wait()
@@ -66,20 +69,18 @@ class Cluster:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
     """A scheduler and two workers, which the tests leave as they are."""
-    running = Cluster(tmp_path_factory.mktemp("cluster"))
-    for _ in range(2):
-        running.worker()
-    yield running
-    running.stop()
+    with Cluster(tmp_path_factory.mktemp("cluster")) as running:
+        for _ in range(2):
+            running.worker()
+        yield running
 
 
 @pytest.fixture
 def own(tmp_path):
     """A scheduler to be killed."""
     (tmp_path / "cluster").mkdir()
-    running = Cluster(tmp_path / "cluster")
-    yield running
-    running.stop()
+    with Cluster(tmp_path / "cluster") as running:
+        yield running
 
 
 @pytest.fixture
@@ -106,13 +107,15 @@ def unit_process(traces: Path, n: int) -> psutil.Process:
 def test_a_cluster_gives_what_this_machine_gives(tmp_path, shared, traces):
     plan, data = [{"n": n} for n in (3, 2, 5)], {"images": "ab12"}
     local = sweep.run(TOLD, plan, tmp_path / "local", data=data, threads=3, progress=None)
-    remote = swept(plan, tmp_path / "remote", shared, TOLD, data=data, threads=3)
+    remote = swept(plan, tmp_path / "remote", shared, TOLD, data=data, threads=3, fresh=True)
     stable = ["n", "omp", "images"]
     pd.testing.assert_frame_equal(remote.rows[stable], local.rows[stable])
     assert set(remote.rows.images) == {"ab12"} and set(remote.rows.omp) == {"3"}
     # a process for each unit, at the two workers
     workers = {process.pid for process in shared.processes[1:3]}
     assert remote.rows.pid.nunique() == 3 and set(remote.rows.parent) <= workers
+    kept = swept(plan, tmp_path / "kept", shared, TOLD, data=data)  # one waits for the next unit
+    assert kept.rows.pid.nunique() == 2 and not any(map(psutil.pid_exists, kept.rows.pid))
     again = swept(plan, tmp_path / "local", shared, TOLD, data=data)  # the executor is in no key
     assert again.units.reused.all()
     names = sorted(path.name for path in (tmp_path / "remote").iterdir())
@@ -166,6 +169,29 @@ def test_a_resource_is_a_limit_and_a_unit_is_claimed_when_it_can_begin(tmp_path,
         rows = sweep.run(TOLD, numbers(1, 2, 3), tmp_path / "out", **more).rows
     assert (rows.began.sort_values().values[1:] > rows.end.sort_values().values[:-1]).all()
     assert max(claimed) == 1
+
+
+def test_a_process_waits_for_the_next_unit_and_not_for_ever(monkeypatch):
+    """Each time it waits anew: what is left of an earlier wait does not end it."""
+    ended = []
+
+    class Process:
+        def __exit__(self, *_):
+            ended.append(self)
+
+    monkeypatch.setattr(cluster, "IDLE_S", 0.4)
+    first, second = Process(), Process()
+    cluster._park("a", first)
+    time.sleep(0.3)
+    assert cluster._unparked("b") is None and cluster._unparked("a") is first
+    cluster._park("a", first)
+    cluster._park("b", second)
+    time.sleep(0.2)
+    assert ended == []
+    cluster._dismiss("b")
+    assert ended == [second]
+    sweep_functions.wait_for(lambda: ended == [second, first])
+    assert cluster._unparked("a") is None
 
 
 def test_slots_are_threads_and_what_resources_hold():

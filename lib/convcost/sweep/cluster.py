@@ -1,17 +1,20 @@
 """Units on the workers of a Dask cluster, for more than one machine.
 
 Dask finds and watches the machines; which unit goes where, and when, is decided here, so that a
-unit is claimed only when it can begin, and a lost one is counted. Each is done in a process of its
-own at a Dask worker (`convcost.crew`): time limits, memory and crashes are those of one unit.
+unit is claimed only when it can begin, and a lost one is counted. A process beside a Dask worker
+does the units (`convcost.crew`): limits and crashes are those of one unit, and what its function
+has loaded is there for the next one.
 """
 
 import asyncio
 import concurrent.futures
+import contextlib
 import hashlib
 import importlib.util
 import itertools
 import math
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -33,6 +36,7 @@ if TYPE_CHECKING:  # Dask is an extra
 CONNECT_S = 10.0  # how long a scheduler may take to be reached
 LOOK_S = 1.0  # how late a worker that came or went may be noticed
 ANSWER_S = 30.0  # how long the cluster may take over a question
+IDLE_S = 30.0  # how long a process at a worker waits for the next unit, where its driver died
 OWN_PACKAGES = ("dask", "distributed")
 # what Dask raises where nobody is there; a time limit is an OSError, too
 NO_ANSWER = (OSError, asyncio.CancelledError, concurrent.futures.CancelledError)
@@ -57,7 +61,7 @@ class DaskCluster:
     the sweep before its start; one that joins later is not used, and a line says so. `attempts`:
     how often a unit is begun before it is given up, where its process or its worker dies under it.
     What runs at the end of the block is stopped by its worker within a second; so it is when the
-    driver dies.
+    driver dies, and processes that wait for a unit then end after `IDLE_S`.
 
     Raises ConvcostError where Dask is not installed, where no scheduler answers, when it is gone,
     and where no worker can start a unit.
@@ -73,13 +77,14 @@ class DaskCluster:
         data: dict | None,
         attempts: int,
         timeout_s: float | None,
+        fresh: bool = False,
         resources: Mapping[str, float] | None = None,
     ):
         self.address, self.most, self.attempts = address, most, attempts
         self.resources = dict(resources or {})
         self.began: float | None = None
         self._module, self._home = function.partition(":")[0], home(function)
-        self._told = (function, self._home, threads, data, timeout_s)
+        self._told = (function, self._home, threads, data, timeout_s, fresh)
         self._client: distributed.Client | None = None
         self._known: dict[str, dict] = {}  # worker -> what it said of itself
         self._slots: dict[str, int] = {}  # worker -> units at a time; those that may be used
@@ -112,6 +117,8 @@ class DaskCluster:
 
     def __exit__(self, *_) -> None:
         self._tasks.clear()
+        with contextlib.suppress(ConvcostError):
+            self._ask(self._client.run, _dismiss, self._client.id, on_error="ignore")
         self._client.close(timeout=2)  # the scheduler forgets what only we wanted
 
     # --- what the driver asks ------------------------------------------------------------------
@@ -254,6 +261,7 @@ class DaskCluster:
         self._must_run()
         future = self._client.submit(
             _perform,
+            self._client.id,
             *self._told,
             unit.configuration,
             key=f"convcost-{unit.key[:8]}-{next(self._numbers)}-{self._client.id}",
@@ -315,15 +323,46 @@ class _Stopped(ConvcostError):
     """Nobody waits for the unit any more, or the worker is leaving."""
 
 
+_parked: list[tuple[str, Crew]] = []  # (sweep, its process that waits for a unit)
+_parking = threading.Lock()
+
+
+def _unparked(sweep: str) -> Crew | None:
+    with _parking:
+        found = next((pair for pair in _parked if pair[0] == sweep), None)
+        return found and _parked.pop(_parked.index(found))[1]
+
+
+def _park(sweep: str, crew: Crew) -> None:
+    this_time = (sweep, crew)
+    with _parking:
+        _parked.append(this_time)
+    leave = threading.Timer(IDLE_S, _dismiss, (sweep, this_time))
+    leave.daemon = True
+    leave.start()
+
+
+def _dismiss(sweep: str, only: tuple[str, Crew] | None = None) -> None:
+    """End the processes of a sweep that wait for a unit: all, or one that has waited long."""
+    with _parking:
+        mine = [pair for pair in _parked if pair[0] == sweep]
+        ended = [pair for pair in mine if only is None or pair is only]
+        _parked[:] = [pair for pair in _parked if all(pair is not one for one in ended)]
+    for _, crew in ended:
+        crew.__exit__()
+
+
 def _perform(
+    sweep: str,
     function: str,
     home: str | None,
     threads: int,
     data: dict | None,
     timeout_s: float | None,
+    fresh: bool,
     configuration: dict,
 ) -> dict:
-    """One unit in a process of its own: its outcome, and under `died` whether its process did.
+    """One unit in a process beside this one: its outcome, and under `died` whether that died.
 
     A task of Dask's cannot be interrupted; so it looks now and then whether it is still wanted.
     """
@@ -337,14 +376,23 @@ def _perform(
         if task is None or task.state == "cancelled" or worker.status.name.startswith("clos"):
             raise _Stopped("the unit is not wanted any more")
 
-    greet = greeting(function, home, threads, data)
-    limits = {"threads": threads, "attempts": 1, "timeout_s": timeout_s}
-    with Crew(WORKER, 1, greet, **limits) as crew:
+    crew, sound = _unparked(sweep), False
+    if crew is None:
+        greet = greeting(function, home, threads, data)
+        limits = {"threads": threads, "attempts": 1, "timeout_s": timeout_s}
+        crew = Crew(WORKER, 1, greet, **limits)
+    try:
         for _, event in crew.work([("unit", configuration)], stop_where_not_wanted):
             kind = event.pop("event")
-            if kind == "done":
+            sound = kind == "done"
+            if sound:
                 return {"died": False, **event}
             return {"died": kind == "failed", "status": kind, "rows": [], **event, **provenance()}
+    finally:
+        if sound and not fresh:
+            _park(sweep, crew)
+        else:
+            crew.__exit__()
 
 
 def _describe(module: str, home: str | None, dask_worker: "distributed.Worker") -> dict:

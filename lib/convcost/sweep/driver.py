@@ -74,9 +74,9 @@ def run(
     `fresh`: each unit has a process of its own, so that memory, limits and settings of one never
     reach the next.
     `scheduler`: the address of a Dask scheduler, such as "tcp://10.0.0.5:8786"; its workers do the
-    units then, `workers` of them at most at a time, always `fresh`. `resources`: what a unit takes
-    of a Dask worker that was started with `--resources`, such as {"GPU": 1}. Results are written
-    here. See docs/sweeps.md.
+    units then, `workers` of them at most at a time. `resources`: what a unit takes of a Dask worker
+    that was started with `--resources`, such as {"GPU": 1}. Results are written here. See
+    docs/sweeps.md.
     `cost(configuration)`, in any unit, puts the dear ones first and tells how long it will take.
     `progress` gets a line every `every_s` seconds.
 
@@ -109,11 +109,11 @@ def run(
         ledger = _Ledger(store, todo, timeout_s)
         if left := sorted(ledger.left(), key=lambda unit: -costs[unit]):
             shared = {"threads": threads, "data": left[0].data}
-            limits = {"attempts": attempts, "timeout_s": timeout_s}
+            limits = {"attempts": attempts, "timeout_s": timeout_s, "fresh": fresh}
             if scheduler is None:
                 cores = machine.usable_cores(os.cpu_count()) or 1
                 count = min(workers or max(1, cores // threads), len(left))
-                chosen = LocalProcesses(function, count, fresh=fresh, **shared, **limits)
+                chosen = LocalProcesses(function, count, **shared, **limits)
             else:
                 most = min(workers or len(left), len(left))
                 limits["resources"] = resources
