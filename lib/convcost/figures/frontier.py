@@ -22,6 +22,11 @@ _BOUNDS = {
     optimum.BEST: ("0.25", "D"),
 }
 
+_WAYS = {
+    optimum.RANDOM: "random search: cheapest held-out net",
+    optimum.BEST: "cheapest measured net",
+}
+
 
 def frontier(
     chosen_optima: pd.DataFrame,
@@ -62,7 +67,7 @@ def frontier(
     times = pd.concat([measured["complexity"], cloud["complexity"]])
     left.set_xlim(times.min() / 1.2, 1.3)
     left.axhline(base[faces.CONSTANT], color="0.4", linestyle=":", linewidth=1.4, zorder=1)
-    left.set_title(f"all {len(cloud):,} nets of the paper's grid", pad=18)
+    left.set_title(f"all {len(cloud):,} nets of the paper's grid", pad=22)
     style.percents(left.yaxis)
     _times_axis(left.xaxis)
     _targets(right, chosen_optima, measured, trained["accuracy"].min(), base[faces.MEAN])
@@ -71,7 +76,7 @@ def frontier(
     right.set(yscale="log", xlabel="accuracy", ylabel="least run time, baseline 1")
     style.percents(right.xaxis)
     _times_axis(right.yaxis)
-    right.set_title("seen from the precision, with the targets", pad=18)
+    right.set_title("seen from the precision, with the targets", pad=22)
     figure.legend(
         handles=_frontier_key(bool(len(trained))), loc="outside upper left", ncols=4,
         frameon=False, fontsize=9.5, columnspacing=1.3, handletextpad=0.5,
@@ -89,15 +94,17 @@ def _targets(
     axis: plt.Axes, chosen_optima: pd.DataFrame, measured: pd.DataFrame, lowest: float, base: float
 ) -> None:
     """Lines of the targets, the paper's tenfold saving, and the limits that show them."""
-    drops = chosen_optima.drop_duplicates("drop_points").sort_values("drop_points")
-    for row in drops.itertuples():
+    targets = chosen_optima.drop_duplicates("drop_points").sort_values("drop_points")
+    for place, row in enumerate(targets.itertuples()):
         axis.axvline(row.target_accuracy, color="0.35", linestyle=":", linewidth=1.3, zorder=1)
-        axis.text(row.target_accuracy, 1.01, f"−{row.drop_points:g}", ha="center", fontsize=9,
+        height = (1.005, 1.045)[place % 2]  # neighbours one above the other
+        axis.text(row.target_accuracy, height, f"−{row.drop_points:g}", ha="center", fontsize=8.5,
                   transform=axis.get_xaxis_transform(), color="0.25")  # fmt: skip
     lost, factor = paper.value("precision_drop_percent"), paper.value("complexity_reduction")
-    widest = max([lost, *drops["drop_points"]]) / 100
-    low = np.nanmin([base - widest, lowest]) - 0.2 * widest
-    high = max(base, measured["precision"].max()) + 0.1 * widest
+    ends = [base - lost / 100, base, measured["precision"].max(), *targets["target_accuracy"]]
+    low = np.nanmin([*(end for end in ends if end <= base), lowest])
+    room = 0.1 * (base - low)
+    low, high = low - room, max(ends) + room
     axis.set_xlim(low, high)
     seen = measured[measured["precision"] >= low]["complexity"]
     axis.set_ylim(min(seen.min(), 1 / factor) / 1.5, 1.5)
@@ -128,7 +135,7 @@ def _optimum(axis: plt.Axes, row) -> None:
 def _frontier_key(trained: bool) -> list:
     handles = [
         plt.Line2D([], [], linestyle="none", marker=".", color="0.68", markersize=9,
-                   label="a net by eq. (6), paler: extrapolated"),
+                   label="by eq. (6); paler: extrapolated"),
         plt.Line2D([], [], marker=".", label="measured nets, their envelope", **_BLACK),
     ]  # fmt: skip
     handles += [
@@ -140,12 +147,12 @@ def _frontier_key(trained: bool) -> list:
         look = {"linestyle": "none", "markersize": 7.5, "color": "0.3", "marker": "o"}
         handles += [
             plt.Line2D([], [], markerfacecolor="white", label="chosen, as predicted", **look),
-            plt.Line2D([], [], label="trained and timed; bar: sd of seeds", **look),
+            plt.Line2D([], [], label="trained, timed; bar: sd of seeds", **look),
         ]
     factor, lost = paper.value("complexity_reduction"), paper.value("precision_drop_percent")
     handles += [
         plt.Line2D([], [], color=style.PAPER_COLOUR, marker="P", markersize=9, linewidth=1.4,
-                   label=f"the paper: {factor:g} times less at −{lost:g} points"),
+                   label=f"the paper: {factor:g} × less at −{lost:g}"),
         plt.Line2D([], [], linestyle="none", marker="*", color="0.1", markersize=12,
                    label="baseline T0"),
     ]  # fmt: skip
@@ -217,6 +224,8 @@ def savings(
             seconds.text(place + offsets[way], 0.03, "none", rotation=90, ha="center", va="bottom",
                          fontsize=9, color=looks[way][0],
                          transform=seconds.get_xaxis_transform())  # fmt: skip
+    if not drops:
+        seconds.text(0.5, 0.5, "no target in this run", transform=seconds.transAxes, ha="center")
     lost.set_title("accuracy given up", fontsize=11)
     lost.yaxis.set_major_formatter(
         FuncFormatter(lambda value, _: f"{value:g} pp".replace("-", "−"))
@@ -226,7 +235,7 @@ def savings(
     seconds.set_ylabel("times less than the baseline")
     for axis in axes:
         axis.set_xticks(range(len(drops)), [f"−{drop:g}" for drop in drops])
-        axis.set_xlim(-0.5, len(drops) - 0.5)
+        axis.set_xlim(-0.5, max(len(drops), 1) - 0.5)
         axis.grid(axis="x", visible=False)
         axis.set_xlabel("points allowed to lose")
     figure.legend(
@@ -255,7 +264,7 @@ def _savings_key(looks: dict) -> list:
     factor, lost = paper.value("complexity_reduction"), paper.value("precision_drop_percent")
     handles = [
         plt.Line2D([], [], linestyle="none", marker=marker, color=colour, markersize=7.5,
-                   label=way.removesuffix(f", {optimum.INTEGERS}"))
+                   label=_WAYS.get(way, way.removesuffix(f", {optimum.INTEGERS}")))
         for way, (colour, marker) in looks.items()
     ]  # fmt: skip
     grey = {"linestyle": "none", "color": "0.35", "markersize": 7.5}

@@ -1,0 +1,289 @@
+"""Figures of notebook 04: what stands where, from whole tables and from thin ones."""
+
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+
+import complexity_tables
+import figure_checks
+from convcost import figures, records
+from convcost.figures import complexity_precision, frontier, held_out, precision_curves, style
+from convcost.findings import complexity_precision as findings
+from convcost.findings.complexity_precision import fitted, optimum, paper
+from convcost.fits import complexity, precision, printed, rows
+
+NAMES = list(complexity_precision.SPECS)
+THIN = {
+    "candidates": complexity_tables.THIN, "held_out": 6, "line_seeds": 1, "optimum_seeds": 0,
+    "drops": (2, 60),
+}  # fmt: skip
+SCALES = {"whole": {"p": complexity_tables.eq6, "noise": 0.004}, "thin": THIN}
+
+
+@pytest.fixture(scope="module", params=SCALES)
+def drawn(request, tmp_path_factory):
+    """Every figure, drawn from tables that went through the schemas; a warning is an error."""
+    tables = complexity_tables.tables(**SCALES[request.param])
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        patch.setattr(records.paths, "LOCAL_RESULTS", tmp_path_factory.mktemp("runs"))
+        data = [{"asked": "lfw_gender", "name": "small_faces", "is_stand_in": True}]
+        run = records.start_run("04-complexity-precision", "quick", data=data, where="local")
+        for name, table in tables.items():
+            run.write(name, table)
+        results = records.Results("local")
+        done = {name: figures.draw(name, results) for name in NAMES}
+        for figure in done.values():
+            figure.draw_without_rendering()
+    yield done
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return complexity_tables.tables()
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    """Figures that a test draws are closed after it; those that tests share stay."""
+    before = set(plt.get_fignums())
+    yield
+    for number in set(plt.get_fignums()) - before:
+        plt.close(number)
+
+
+def figure_of(name, tables):
+    spec = complexity_precision.SPECS[name]
+    return spec.draw(*(tables[table] for table in spec.tables))
+
+
+def points(axis, colour, marker, white=False) -> np.ndarray:
+    """Where the marks of a look stand."""
+    return np.concatenate(
+        [
+            line.get_xydata()
+            for line in axis.lines
+            if to_hex(line.get_color()) == to_hex(colour)
+            and line.get_marker() == marker
+            and (line.get_markerfacecolor() == "white") == white
+        ]
+        or [np.empty((0, 2))]
+    )
+
+
+# --- every figure --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_lies_outside_of_the_picture(drawn, name):
+    assert figure_checks.is_inside(drawn[name])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_legends_caption_and_panels_do_not_overlap(drawn, name):
+    assert figure_checks.colliding_parts(drawn[name]) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_words_do_not_overlap(drawn, name):
+    assert figure_checks.colliding_words(drawn[name]) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_profile_and_stand_in_are_named(drawn, name):
+    words = [text.get_text() for text in drawn[name].texts]
+    if complexity_precision.SPECS[name].tables:
+        assert any("profile quick" in text and "STAND-IN: small_faces" in text for text in words)
+    else:
+        assert any("from formulas" in text for text in words)
+
+
+def test_models_differ_in_grey_print():
+    for names in ((complexity.EQ1, complexity.EQ1_RELATIVE, complexity.DEFAULT), frontier.MODELS):
+        looks = [held_out.LOOKS[name] for name in names]
+        assert len({marker for _, marker, _ in looks}) == len({line for *_, line in looks})
+        assert len({marker for _, marker, _ in looks}) == len(names)
+
+
+# --- run time and precision of held-out nets -----------------------------------------------------
+
+
+def test_held_out_nets_stand_at_what_was_measured_and_predicted(whole):
+    figure = figure_of("04-complexity", whole)
+    table = findings.complexities(whole["forward_times"], whole["configuration_trainings"])
+    table = table[table["set"] == fitted.HELD_OUT]
+    for number, name, column in ((0, complexity.EQ1, "eq1"), (2, complexity.DEFAULT, "better")):
+        top, bottom = figure.axes[number], figure.axes[number + 3]
+        colour, marker, _ = held_out.LOOKS[name]
+        assert top.get_title(loc="left") == name
+        expected = table[["complexity", column]].to_numpy()
+        assert points(top, colour, marker) == pytest.approx(expected)
+        expected = table[["complexity", f"{column}_error_percent"]].to_numpy()
+        assert points(bottom, colour, marker) == pytest.approx(expected)
+        mean = table[f"{column}_error_percent"].abs().mean()
+        assert f"{len(table)} held out: mean {mean:.3g} %" in top.texts[0].get_text()
+    band = figure.axes[3].patches[0].get_extents().transformed(figure.axes[3].transData.inverted())
+    assert (band.y0, band.y1) == pytest.approx((-2.5, 2.5))
+
+
+def test_precision_has_binomial_bars_and_the_constant(whole):
+    figure = figure_of("04-precision", whole)
+    trainings = whole["configuration_trainings"]
+    table = findings.predictions(trainings)
+    for axis, name in zip(figure.axes[:2], frontier.MODELS, strict=True):
+        colour, marker, _ = held_out.LOOKS[name]
+        mine = table[table["model"] == name]
+        expected = mine[["measured", "predicted"]].to_numpy()
+        assert points(axis, colour, marker) == pytest.approx(expected)
+        (bars,) = (c for c in axis.collections if hasattr(c, "get_segments"))
+        ends = np.array([segment[:, 0] for segment in bars.get_segments()])
+        p = mine["measured"].to_numpy()
+        half = 1.96 * np.sqrt(p * (1 - p) / sum(complexity_tables.IMAGES))
+        assert ends[:, 1] - ends[:, 0] == pytest.approx(2 * half)
+        constant = fitted.model(precision.CONSTANT, fitted.fit_rows(trainings))
+        (level,) = (line for line in axis.lines if line.get_linestyle() == ":")
+        assert level.get_ydata()[0] == pytest.approx(constant.parameters["estimate"].iloc[0])
+
+
+def test_models_have_a_row_each_worst_below(whole):
+    left, right = figure_of("04-models", whole).axes
+    table = findings.models(whole["configuration_trainings"], folds=0)
+    table = table.set_index("model")
+    worst_first = table["held_out_percent"].sort_values(ascending=False)
+    shown = points(left, style.PALETTE[0], "o")
+    assert shown[:, 0] == pytest.approx(worst_first.to_numpy())
+    labels = [label.get_text().replace("\n", " ") for label in left.get_yticklabels()]
+    assert len(labels) == len(table) and labels[-1] == worst_first.index[-1]
+    lines = {line.get_xdata()[0] for line in left.lines if len(set(line.get_xdata())) == 1}
+    constant = table.loc[precision.CONSTANT, "held_out_percent"]
+    for x in (constant, constant / 2, 3.1):
+        assert any(x == pytest.approx(line) for line in lines)
+    ranked = table.loc[worst_first.index, "spearman"].to_numpy(dtype=float)
+    assert points(right, style.PALETTE[0], "o")[:, 0] == pytest.approx(ranked, nan_ok=True)
+
+
+# --- curves and grids ----------------------------------------------------------------------------
+
+
+def test_lines_show_seeds_means_the_fit_and_the_constant(whole):
+    trainings = whole["configuration_trainings"]
+    figure = figure_of("04-one-parameter", whole)
+    lines, curves = findings.lines(trainings), findings.curves(trainings)
+    seeds = rows.training_rows(trainings)
+    for axis, name in zip(figure.axes, printed.NAMES, strict=True):
+        mine = lines[lines["parameter"] == name].dropna(subset=["mean"])
+        expected = mine[["value", "mean"]].to_numpy()
+        assert points(axis, style.PALETTE[0], "o") == pytest.approx(expected)
+        dots = seeds[rows.varies_only(seeds, [name])]
+        assert len(points(axis, "0.35", ".")) == len(dots)
+        (fit,) = (line for line in axis.lines if line.get_linestyle() == "--")
+        expected = curves.loc[curves["parameter"] == name, "fitted"]
+        assert fit.get_ydata() == pytest.approx(expected)
+        (level,) = (line for line in axis.lines if line.get_linestyle() == ":")
+        images = complexity_tables.IMAGES
+        assert level.get_ydata()[0] == pytest.approx(max(images) / sum(images))
+
+
+def test_what_table_i_gives_at_the_baseline_stands_in_words(whole):
+    words = [axis.texts[0].get_text() for axis in figure_of("04-one-parameter", whole).axes]
+    for text, share in zip(words, ("119.7", "34.69", "−2.308", "253.2"), strict=True):
+        assert text.startswith(f"Table I at T0: {share} % ")
+
+
+def test_grids_have_the_numbers_of_the_surfaces(whole):
+    figure = figure_of("04-two-parameters", whole)
+    table = findings.surfaces(whole["configuration_trainings"])
+    for row, names in enumerate(printed.TABLE_II):
+        mine = table[table["model"] == printed.label(names)]
+        for column, name in enumerate(("precision", "fitted", "residual")):
+            axis = figure.axes[3 * row + column]
+            wide = mine.pivot(index="value", columns="filters", values=name)
+            shown = np.ma.filled(axis.images[0].get_array(), np.nan)
+            assert shown == pytest.approx(wide.to_numpy(), nan_ok=True)
+            assert len(axis.texts) == wide.notna().sum().sum()
+            if column == 0:
+                labels = [label.get_text() for label in axis.get_yticklabels()]
+                assert labels == [str(value) for value in wide.index]
+    scales = {axis.images[0].get_clim() for axis in figure.axes[:9] if axis.images}
+    assert len(scales) == 2  # one of accuracy, one of what is left
+    lost = complexity_tables.DIVERGED
+    gap = np.ma.filled(figure.axes[0].images[0].get_array(), np.nan)
+    assert np.isnan(gap).sum() == 1 and lost.kernel_px == 5
+
+
+def test_printed_coefficients_are_framed_where_they_are_near(whole):
+    (axis, _) = figure_of("04-printed-coefficients", whole).axes
+    words = [text.get_text() for text in axis.texts]
+    assert {"0.955", "−31.112", "0.773", "1.197"} <= set(words)
+    near = findings.readings()["off_percent"].abs() <= 3.1
+    assert len(axis.patches) == near.sum() > 0
+
+
+# --- the cheapest --------------------------------------------------------------------------------
+
+
+def test_chosen_nets_stand_where_predicted_and_where_trained(whole):
+    names = ("chosen_optima", "configuration_trainings", "forward_times")
+    _, right = figure_of("04-frontier", whole).axes
+    table = findings.optima(*(whole[name] for name in names))
+    table = table[(table["grid"] == optimum.INTEGERS) & (table["status"] == "found")]
+    for name in frontier.MODELS:
+        colour, marker, _ = held_out.LOOKS[name]
+        mine = table[table["model"] == name]
+        for white, pair in (
+            (True, ["predicted_accuracy", "predicted_complexity"]),
+            (False, ["accuracy", "complexity"]),
+        ):
+            expected = mine[pair].to_numpy(dtype=float)
+            assert points(right, colour, marker, white) == pytest.approx(expected)
+    targets = whole["chosen_optima"]["target_accuracy"].unique()
+    dotted = [line.get_xdata()[0] for line in right.lines if line.get_linestyle() == ":"]
+    assert sorted(dotted) == pytest.approx(sorted(targets))
+    ((x, y),) = points(right, style.PAPER_COLOUR, "P")
+    base = findings.baseline(whole["configuration_trainings"]).set_index("what")
+    assert (x, y) == pytest.approx((base.loc["mean", "accuracy"] - 0.02, 0.1))
+
+
+def test_savings_are_factors_and_who_misses_the_target_is_crossed():
+    tables = complexity_tables.tables(lost=0.03, drops=(0.5, 2))
+    names = ("chosen_optima", "configuration_trainings", "forward_times")
+    seconds, macs, lost = figure_of("04-savings", tables).axes
+    table = findings.savings(*(tables[name] for name in names))
+    for axis, column in ((seconds, "saving_s"), (macs, "saving_macs"), (lost, "lost_points")):
+        for model in frontier.MODELS:
+            colour, marker, _ = held_out.LOOKS[model]
+            mine = table[table["way"] == f"{model}, {optimum.INTEGERS}"]
+            assert points(axis, colour, marker)[:, 1] == pytest.approx(mine[column].to_numpy())
+        crossed = points(axis, "black", "x")
+        missed = table[~table["reaches"].astype(bool)]
+        ours = missed["way"].str.endswith(optimum.INTEGERS)
+        assert len(crossed) == ours.sum() > 0
+    hollow = points(seconds, *held_out.LOOKS[precision.EQ6][:2], white=True)
+    chosen = tables["chosen_optima"]
+    mine = chosen[(chosen["model"] == precision.EQ6) & (chosen["grid"] == optimum.INTEGERS)]
+    assert hollow[:, 1] == pytest.approx(1 / mine["predicted_complexity"].to_numpy(dtype=float))
+    level = [line for line in seconds.lines if line.get_color() == style.PAPER_COLOUR]
+    assert {line.get_ydata()[0] for line in level} == {paper.value("complexity_reduction")}
+
+
+def test_a_target_that_no_net_reaches_says_none(whole):
+    seconds = figure_of("04-savings", whole).axes[0]
+    assert [text.get_text() for text in seconds.texts] == ["none"] * len(frontier.MODELS)
+
+
+def test_without_any_choice_the_frontier_is_still_drawn(whole):
+    none = whole | {"chosen_optima": whole["chosen_optima"].head(0)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name in ("04-frontier", "04-savings"):
+            figure_of(name, none).draw_without_rendering()
+
+
+def test_axis_values_leave_room_for_their_names():
+    thinned = precision_curves._thinned(pd.Series([64, 48, 4, 2]))
+    assert thinned == [64, 48, 4]
