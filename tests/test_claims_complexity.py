@@ -195,6 +195,34 @@ def test_alpha_0_is_judged_by_our_interval():
     assert verdict == "differs" and ours == pytest.approx(0.03, rel=0.02)
 
 
+def alpha_0(monkeypatch, **intervals):
+    """The verdict for these (low, high) of the two fits; the paper prints 0.014."""
+    rows = [
+        {"whose": whose, "alpha_0": sum(span) / 2, "alpha_0_low": span[0], "alpha_0_high": span[1]}
+        for whose, span in zip((complexity.EQ1, complexity.EQ1_RELATIVE), intervals.values(),
+                               strict=True)
+    ]  # fmt: skip
+    monkeypatch.setattr(complexity_precision.found, "alphas", lambda *tables: pd.DataFrame(rows))
+    return of("alpha_0", world())[1]
+
+
+@pytest.mark.parametrize(
+    ("squares", "relative", "verdict"),
+    [
+        ((0.01, 0.02), (0.03, 0.04), "reproduced"),
+        ((0.03, 0.04), (0.01, 0.02), "reproduced under protocol of eq. (1), least relative error"),
+        ((-0.1, 0.1), (0.01, 0.02), "reproduced under protocol of eq. (1), least relative error"),
+        ((-0.1, 0.1), (0.03, 0.04), "differs"),
+        ((-0.1, 0.1), (-0.01, 0.01), "differs"),
+        ((-0.1, 0.1), (-0.02, 0.02), NOT_TESTABLE),
+    ],
+)
+def test_an_interval_that_holds_0_too_does_not_decide_on_alpha_0(
+    monkeypatch, squares, relative, verdict
+):
+    assert alpha_0(monkeypatch, squares=squares, relative=relative) == verdict
+
+
 def test_alpha_1_contradicts_that_the_baseline_is_1_unless_it_is_printed_otherwise(monkeypatch):
     ours, verdict, reason = of("alpha_1", world())
     assert verdict == "inconsistent in the source"

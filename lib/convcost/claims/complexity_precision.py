@@ -114,23 +114,26 @@ def _with_interval(row: pd.Series, name: str) -> str:
 
 
 def _alpha_0(results: Results, published: Published, name: str) -> Finding:
+    """By both ways to fit a line; an interval that holds 0 as well shows no offset at all."""
     table = _alphas(results)
-    theirs, first = published(name), table.loc[complexity.EQ1]
-    inside = [
-        fit
-        for fit in (complexity.EQ1, complexity.EQ1_RELATIVE)
-        if table.loc[fit, "alpha_0_low"] <= theirs <= table.loc[fit, "alpha_0_high"]
-    ]
-    told = "; ".join(
-        f"{fit}: {_with_interval(table.loc[fit], 'alpha_0')}"
-        for fit in (complexity.EQ1, complexity.EQ1_RELATIVE)
-    )
-    own = table.loc[inside[0]] if inside else first
+    theirs, ways = published(name), (complexity.EQ1, complexity.EQ1_RELATIVE)
+    rows = table.loc[list(ways)]
+    holds = rows["alpha_0_low"].le(theirs) & rows["alpha_0_high"].ge(theirs)
+    blind = holds & rows["alpha_0_low"].le(0) & rows["alpha_0_high"].ge(0)
+    told = "; ".join(f"{way}: {_with_interval(row, 'alpha_0')}" for way, row in rows.iterrows())
+    decided = [way for way in ways if not blind[way]]
+    if not decided:
+        return Finding(
+            float(f"{rows['alpha_0'].iloc[0]:.3g}"),
+            undecidable=f"both it and 0 lie in our 95 % intervals; {told}",
+        )
+    chosen = next((way for way in decided if holds[way]), decided[0])
+    agrees = bool(holds[chosen])
     return Finding(
-        float(f"{own['alpha_0']:.3g}"),
-        agrees=bool(inside),
-        protocol=None if complexity.EQ1 in inside or not inside else f"of {inside[0]}",
-        reason=f"95 % interval; {told}",
+        float(f"{rows.loc[chosen, 'alpha_0']:.3g}"),
+        agrees=agrees,
+        protocol=f"of {chosen}" if agrees and chosen != complexity.EQ1 else None,
+        reason=f"95 % intervals; {told}",
     )
 
 
