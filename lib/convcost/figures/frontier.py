@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from convcost.figures import style
-from convcost.figures.held_out import LOOKS
+from convcost.figures.held_out import LOOKS, relative_times
 from convcost.findings import complexity_precision as findings
 from convcost.findings.complexity_precision import faces, optimum, paper
 from convcost.fits import precision
@@ -69,25 +69,19 @@ def frontier(
     left.axhline(base[faces.CONSTANT], color="0.4", linestyle=":", linewidth=1.4, zorder=1)
     left.set_title(f"all {len(cloud):,} nets of the paper's grid", pad=22)
     style.percents(left.yaxis)
-    _times_axis(left.xaxis)
+    relative_times(left.xaxis)
     _targets(right, chosen_optima, measured, trained["accuracy"].min(), base[faces.MEAN])
     for row in trained.itertuples():
         _optimum(right, row)
     right.set(yscale="log", xlabel="accuracy", ylabel="least run time, baseline 1")
     style.percents(right.xaxis)
-    _times_axis(right.yaxis)
+    relative_times(right.yaxis)
     right.set_title("seen from the precision, with the targets", pad=22)
     figure.legend(
         handles=_frontier_key(bool(len(trained))), loc="outside upper left", ncols=4,
         frameon=False, fontsize=9.5, columnspacing=1.3, handletextpad=0.5,
     )  # fmt: skip
     return figure
-
-
-def _times_axis(axis) -> None:
-    axis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=20))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def _targets(

@@ -9,7 +9,7 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from convcost.figures import style
 from convcost.findings import complexity_precision as findings
@@ -65,8 +65,7 @@ def predicted_complexity(
             f"median {errors['median_percent']:.3g} %, highest {errors['max_percent']:.3g} %",
         )
         for axis in (top.xaxis, top.yaxis, bottom.xaxis):
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axis.set_minor_formatter(NullFormatter())
+            relative_times(axis)
         bottom.set_xlabel("measured run time, baseline 1")
     _widen(grid[1, 0], 1.5)
     grid[0, 0].set_ylabel("predicted run time, baseline 1")
@@ -119,6 +118,7 @@ def predicted_precision(configuration_trainings: pd.DataFrame) -> plt.Figure:
         )
         style.percents(top.yaxis)
         style.percents(bottom.xaxis)
+        bottom.locator_params(axis="x", nbins=6)
         bottom.set_xlabel("measured accuracy")
     grid[0, 0].set_ylabel("predicted accuracy")
     low = min(axis.get_ylim()[0] for axis in grid[1])
@@ -128,6 +128,15 @@ def predicted_precision(configuration_trainings: pd.DataFrame) -> plt.Figure:
     grid[1, 0].yaxis.set_major_formatter(FuncFormatter(_signed))
     _key(figure, stated, "95 % by the number of test images", "one number for all")
     return figure
+
+
+def relative_times(axis) -> None:
+    """Names on a logarithmic x or y axis of times relative to the baseline's."""
+    low, high = axis.get_view_interval()
+    marks = (1, 2, 5) if high < 100 * low else (1,)
+    axis.set_major_locator(LogLocator(10, subs=marks, numticks=20))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _columns(count: int, size: tuple[float, float]):
@@ -142,10 +151,10 @@ def _against(top, bottom, name, fit, held, stated: float, ends) -> None:
     colour, marker, _ = LOOKS[name]
     across = np.geomspace(*ends, 200)
     share = stated / 100
-    top.fill_between(across, across * (1 - share), across * (1 + share), color="0.55", alpha=0.45,
+    top.fill_between(across, across * (1 - share), across * (1 + share), color="0.55", alpha=0.35,
                      linewidth=0, zorder=1)  # fmt: skip
     top.plot(across, across, color="0.2", linewidth=1.0, zorder=1)
-    bottom.axhspan(-stated, stated, color="0.55", alpha=0.45, linewidth=0, zorder=1)
+    bottom.axhspan(-stated, stated, color="0.55", alpha=0.35, linewidth=0, zorder=1)
     bottom.axhline(0, color="0.2", linewidth=1.0, zorder=1)
     look = {"linestyle": "none", "marker": marker}
     measured, predicted = (np.asarray(values, dtype=float) for values in fit)
@@ -153,7 +162,7 @@ def _against(top, bottom, name, fit, held, stated: float, ends) -> None:
     top.plot(measured, np.where(predicted > 0, predicted, np.nan), **faint)
     bottom.plot(measured, 100 * (predicted / measured - 1), **faint)
     measured, predicted, spread = held
-    strong = look | {"color": colour, "markersize": 5, "elinewidth": 1, "zorder": 3}
+    strong = look | {"color": colour, "markersize": 6, "elinewidth": 1, "zorder": 3}
     strong |= {"markeredgecolor": "white", "markeredgewidth": 0.5}
     top.errorbar(measured, predicted, xerr=spread, **strong)
     bottom.errorbar(measured, 100 * (predicted / measured - 1), xerr=spread, **strong)
@@ -194,7 +203,7 @@ def _key(figure: plt.Figure, stated: float, spread: str, constant: str | None = 
                      **strong),
         plt.Line2D([], [], color=_FAINT, markersize=4, label="fitted", **strong),
         plt.Line2D([], [], color="0.2", linewidth=1, label="equal"),
-        plt.Rectangle((0, 0), 1, 1, color="0.55", alpha=0.45, linewidth=0,
+        plt.Rectangle((0, 0), 1, 1, color="0.55", alpha=0.35, linewidth=0,
                       label=f"the paper's ±{stated:g} %"),
     ]  # fmt: skip
     if constant:
@@ -274,7 +283,7 @@ def models(configuration_trainings: pd.DataFrame) -> plt.Figure:
                               label=f"noise of {words}: {floor[name]:.2g} %")
             )  # fmt: skip
     highest = table[["held_out_percent_high", "held_out_percent", "in_sample_percent"]].max().max()
-    left.set_xlim(0, 1.06 * highest)
+    left.set_xlim(0, 1.06 * max(highest, *(x for _, x, _, _ in lines)))
     left.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
     left.set_title(f"{len(fit)} nets fitted, {len(held)} held out")
     right.axvline(paper.RANKED, color="0.35", linestyle="--", linewidth=1.6, zorder=1)
