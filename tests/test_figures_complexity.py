@@ -284,6 +284,14 @@ def test_without_any_choice_the_frontier_is_still_drawn(whole):
             figure_of(name, none).draw_without_rendering()
 
 
+def test_what_an_earlier_default_chose_is_drawn(whole):
+    chosen = whole["chosen_optima"].replace({"model": {precision.DEFAULT: "monotone boosting"}})
+    seconds = figure_of("04-savings", whole | {"chosen_optima": chosen}).axes[0]
+    assert len(points(seconds, *held_out.OTHER[:2], white=True)) == 2
+    right = figure_of("04-frontier", whole | {"chosen_optima": chosen}).axes[1]
+    assert len(points(right, *held_out.OTHER[:2], white=True)) == 2
+
+
 def test_axis_values_leave_room_for_their_names():
     thinned = precision_curves._thinned(pd.Series([64, 48, 4, 2]))
     assert thinned == [64, 48, 4]

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from convcost.figures import style
-from convcost.figures.held_out import LOOKS, relative_times
+from convcost.figures.held_out import LOOKS, OTHER, relative_times
 from convcost.findings import complexity_precision as findings
 from convcost.findings.complexity_precision import faces, optimum, paper
 from convcost.fits import precision
@@ -110,7 +110,7 @@ def _targets(
 
 def _optimum(axis: plt.Axes, row) -> None:
     """What the model said of its choice (hollow), and what it gave (filled)."""
-    colour, marker, _ = LOOKS.get(row.model, ("0.3", "o", "-"))
+    colour, marker, _ = LOOKS.get(row.model, OTHER)
     axis.plot(row.predicted_accuracy, row.predicted_complexity, marker, color=colour, zorder=5,
               markersize=7.5, markerfacecolor="white", markeredgewidth=1.6)  # fmt: skip
     if not np.isfinite(row.accuracy) or not np.isfinite(row.complexity):
@@ -173,7 +173,8 @@ def savings(
     ahead = findings.optima(chosen_optima, configuration_trainings, forward_times)
     drops = sorted(chosen_optima["drop_points"].unique())
     looks = {
-        f"{model}, {optimum.INTEGERS}": (LOOKS[model][0], LOOKS[model][1]) for model in MODELS
+        f"{model}, {optimum.INTEGERS}": LOOKS.get(model, OTHER)[:2]
+        for model in dict.fromkeys(chosen_optima["model"])
     } | _BOUNDS
     offsets = dict(zip(looks, np.linspace(-0.27, 0.27, len(looks)), strict=True))
     figure, axes = plt.subplots(1, 3, figsize=(12, 4.9), sharex=True)
@@ -250,7 +251,7 @@ def _factors(axis: plt.Axes, drops: list[float]) -> None:
     low, high = axis.get_ylim()
     axis.set_ylim(min(low, 0.9), max(high, 1.6 * factor))
     axis.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=20))
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} ×"))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g} ×"))
     axis.yaxis.set_minor_formatter(NullFormatter())
 
 

@@ -24,6 +24,8 @@ LOOKS = {  # model -> colour, marker, line
     precision.DEFAULT: (style.PALETTE[1], "s", "-"),
 }
 """A model looks alike wherever it stands."""
+OTHER = (style.PALETTE[4], "v", ":")
+"""The look of a model that a run chose and that is no default any more."""
 
 _Z = 1.96  # 95 % of a normal distribution
 _FAINT = "0.72"

@@ -148,7 +148,8 @@ def two_parameters(configuration_trainings: pd.DataFrame) -> plt.Figure:
         squeeze=False, sharey="row",
     )  # fmt: skip
     level = pd.concat([t.stack() for _, tables in grids for t in tables[:2]])
-    most = max(float(tables[2].abs().max().max()) for _, tables in grids) or 1e-3
+    least = 0.005  # what is smaller looks like nothing
+    most = max(least, *(float(tables[2].abs().max().max()) for _, tables in grids))
     scales = [
         {"cmap": "viridis", "vmin": level.min(), "vmax": min(level.max(), 1.2)},
         {"cmap": "vlag", "vmin": -most, "vmax": most},

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from convcost.errors import BadInputError
 from convcost.fits import precision
@@ -26,10 +27,15 @@ def relative_errors(measured: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 def spearman(measured: np.ndarray, predicted: np.ndarray) -> float:
     """Rank correlation, ties sharing their mean rank; NaN where one side is constant."""
-    a, b = (pd.Series(np.round(v, 12)).rank().to_numpy() for v in (measured, predicted))
-    a, b = a - a.mean(), b - b.mean()
-    norm = math.sqrt(float(a @ a) * float(b @ b))
-    return float(a @ b) / norm if norm > 0 else math.nan
+    return float(_spearmans(np.asarray(measured)[None], np.asarray(predicted)[None])[0])
+
+
+def _spearmans(measured: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """`spearman` of each row of two arrays (rows, values): many samples at once."""
+    a, b = (stats.rankdata(np.round(v, 12), axis=1) for v in (measured, predicted))
+    a, b = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (a, b))
+    norm = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+    return np.divide((a * b).sum(axis=1), norm, out=np.full(len(a), np.nan), where=norm > 0)
 
 
 def compare(
@@ -109,7 +115,7 @@ def _held_out(measured, predicted, constant, oracle, draws) -> dict:
             _skill(a, b)
             for a, b in zip(error[draws].mean(axis=1), of_constant[draws].mean(axis=1), strict=True)
         ],
-        "spearman": [spearman(measured[d], predicted[d]) for d in draws],
+        "spearman": _spearmans(measured[draws], predicted[draws]),
     }
     for name, values in samples.items():
         row[f"{name}_low"], row[f"{name}_high"] = interval(values)
