@@ -38,7 +38,7 @@ def drawn(tmp_path_factory):
     folder = tmp_path_factory.mktemp("figures")
     done = subprocess.run(
         [sys.executable, "-c", NO_TORCH, str(folder)],
-        capture_output=True, text=True, timeout=60, env={**os.environ, "MPLBACKEND": "Agg"},
+        capture_output=True, text=True, timeout=240, env={**os.environ, "MPLBACKEND": "Agg"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     left_out = [name for name in SHOWN if f"not drawn: {name} " in done.stdout]
