@@ -125,11 +125,11 @@ def test_a_training_that_runs_away_says_so():
         trained(**plan._unit(Configuration(2, 12, 3, 1), 0, wild) | {"bf16": False})
 
 
-def test_cost_is_macs_and_moved_elements_times_epochs():
+def test_cost_is_macs_moved_elements_pixels_and_images_times_epochs():
     unit = asdict(Configuration(2, 12, 3, 1)) | {"recipe": {"epochs": 5}}
     macs = 3 * 3 * 3 * 2 * 12 * 12 + 2 * 2 * 6 * 6
     acts = 2 * 12 * 12 + 2
-    assert cost(unit) == (macs + 110 * acts) * 5
+    assert cost(unit) == (macs + 110 * acts + 1_800 * 12 * 12 + 1_400_000) * 5
 
 
 def test_times_are_rows_of_each_net_in_turns():

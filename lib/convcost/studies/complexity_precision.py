@@ -384,13 +384,15 @@ def letters(configuration: Configuration) -> dict[str, int]:
 
 
 def cost(unit: Mapping) -> float:
-    """About how long a unit takes, in any unit: multiply-adds, and elements that are moved.
+    """About how long a unit takes, in any unit.
 
-    An element of an activation costs as much as some 110 multiply-adds: on a CPU in bfloat16 the
-    baseline's 344,000 took a fifth of the time beside its 151 million multiply-adds.
+    Beside its multiply-adds, by a fit to the 252 trainings of the reference run: an element of an
+    activation costs as much as 110 of them, a pixel of the input (chosen, scaled, put in order) as
+    1,800, and an image as such 1.4 million.
     """
     one = costs(pd.DataFrame([{name: unit[name] for name in NAMES}])).iloc[0]
-    return float(one["macs"] + 110 * one["acts"]) * unit["recipe"]["epochs"]
+    image = one["macs"] + 110 * one["acts"] + 1_800 * unit["input_px"] ** 2 + 1_400_000
+    return float(image) * unit["recipe"]["epochs"]
 
 
 @cache
