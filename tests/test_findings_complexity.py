@@ -391,7 +391,7 @@ def test_the_targets_are_met_by_what_made_the_data_and_missed_by_chance():
     trained, times = some(TRAINED, FORWARD)
     table = found.targets(trained, times)
     own = table[table["model"].isin([precision.EQ6, complexity.EQ1])]
-    assert own["met"].all() and len(table) == 4 + 2 * 3
+    assert own["met"].all() and len(table) == len(complexity.MODELS) + 2 * 3
     assert table["needed"].unique().tolist() == [2.5, 3.1, 0.5, 0.9]
     rng = np.random.default_rng(3)
     thin = complexity_tables.tables(

@@ -325,7 +325,7 @@ def test_equation_six_is_found_again():
 
 
 def test_the_power_law_in_a_logit_is_found_again():
-    fitted = precision.fit(precision.DEFAULT, fit_tables.precision_rows())
+    fitted = precision.fit(precision.SaturatingLogit.name, fit_tables.precision_rows())
     found = estimates(fitted)
     for i, name in enumerate(NAMES):
         assert found[f"a_{name}"] == pytest.approx(fit_tables.LOGIT_A[i], rel=1e-3)
@@ -406,7 +406,7 @@ def test_a_parameter_that_never_varies_is_not_identified():
     fitted = precision.fit(precision.EQ6, table, intervals=True)
     assert not fitted.parameters["identified"].any()
     assert set(fitted.parameters["why_not"]) == {"layers has one value only"}
-    assert not precision.fit(precision.DEFAULT, table).parameters["identified"].any()
+    assert not precision.fit(precision.SaturatingLogit.name, table).parameters["identified"].any()
 
 
 def test_both_normalisations_are_one_curve():
@@ -476,11 +476,11 @@ def split(table):
 
 def test_models_side_by_side():
     fit_rows, held_out = split(fit_tables.precision_rows(noise=0.003))
-    models = (precision.DEFAULT, "log-linear in MACs")
+    models = (precision.SaturatingLogit.name, "log-linear in MACs")
     table = comparison.compare(fit_rows, held_out, models, folds=5, bootstraps=50)
     assert table["model"].tolist() == [precision.CONSTANT, *models, comparison.ORACLE]
     found = table.set_index("model")
-    constant, best = found.loc[precision.CONSTANT], found.loc[precision.DEFAULT]
+    constant, best = found.loc[precision.CONSTANT], found.loc[precision.SaturatingLogit.name]
     off = 100 * abs(
         estimates(precision.fit(precision.CONSTANT, fit_rows))["c"] / held_out["precision"] - 1
     )
@@ -582,7 +582,7 @@ def models():
     times = measured_complexity(fit_tables.complexity)
     return (
         complexity.model(complexity.COSTS).fit(times),
-        precision.fit(precision.DEFAULT, fit_tables.precision_rows()),
+        precision.fit(precision.SaturatingLogit.name, fit_tables.precision_rows()),
     )
 
 

@@ -23,8 +23,18 @@ def results(tmp_path, monkeypatch):
     return run
 
 
+# the model that made the results
+LOGIT = precision.SaturatingLogit.name
+
+
 def optimize(target=0.93, **options):
-    return convcost.optimize(target, results="local", **{"bootstraps": 0} | options)
+    return convcost.optimize(target, results="local", **{"bootstraps": 0, "model": LOGIT} | options)
+
+
+def test_the_default_models_are_those_of_the_fits(results):
+    found = optimize(0.9, model="default")
+    assert found.precision_model == precision.DEFAULT
+    assert found.complexity_model == complexity.DEFAULT
 
 
 def test_the_cheapest_that_is_precise_enough(results):
@@ -159,7 +169,8 @@ def test_importing_it_is_light():
 
 def test_several_targets_are_rows(results):
     targets = [0.93, 0.9999]
-    table = optimum.answers(targets, results="local", complexity_model=complexity.COSTS)
+    models = {"model": LOGIT, "complexity_model": complexity.COSTS}
+    table = optimum.answers(targets, results="local", **models)
     one = optimize(0.93, complexity_model=complexity.COSTS)
     first, last = table.to_dict("records")
     assert table["target_precision"].tolist() == targets

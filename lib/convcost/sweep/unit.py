@@ -121,14 +121,14 @@ def resolve(name: str) -> Callable:
     if not (module_name and attribute):
         raise BadInputError(f"{name!r} names no function: {form}")
     script = getattr(sys.modules["__main__"], "__file__", None)
+    in_script = f"{name!r} is in the running script: put the function into a module of its own"
+    if module_name == "__main__":  # which find_spec may refuse
+        raise BadInputError(in_script)
     try:
         spec = importlib.util.find_spec(module_name)
         origin = spec.origin if spec else None
-        itself = script and origin and os.path.realpath(script) == os.path.realpath(origin)
-        if itself or module_name == "__main__":
-            raise BadInputError(
-                f"{name!r} is in the running script: put the function into a module of its own"
-            )
+        if script and origin and os.path.realpath(script) == os.path.realpath(origin):
+            raise BadInputError(in_script)
         module = importlib.import_module(module_name)
     except BadInputError:
         raise
