@@ -1,6 +1,43 @@
 """What every figure has to keep: nothing outside, nothing on top of something else."""
 
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import combinations
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+
+from convcost import figures, records
+
+
+@contextmanager
+def drawn(
+    notebook: str, names: Sequence[str], tables: Mapping, folder: Path, data: Sequence[dict] = ()
+) -> Iterator[dict]:
+    """Figures by name, drawn from tables that went through the schemas; a warning is an error."""
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        patch.setattr(records.paths, "LOCAL_RESULTS", folder)
+        run = records.start_run(notebook, "quick", data=list(data), where="local")
+        for name, table in tables.items():
+            run.write(name, table)
+        results = records.Results("local")
+        done = {name: figures.draw(name, results) for name in names}
+        for figure in done.values():
+            figure.draw_without_rendering()
+    yield done
+    plt.close("all")
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    """Figures that a test draws are closed after it; those that tests share stay."""
+    before = set(plt.get_fignums())
+    yield
+    for number in set(plt.get_fignums()) - before:
+        plt.close(number)
 
 
 def overlap(one, other) -> bool:

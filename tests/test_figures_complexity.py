@@ -2,7 +2,6 @@
 
 import warnings
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,11 +9,11 @@ from matplotlib.colors import to_hex
 
 import complexity_tables
 import figure_checks
-from convcost import figures, records
 from convcost.figures import complexity_precision, frontier, held_out, precision_curves, style
 from convcost.findings import complexity_precision as findings
 from convcost.findings.complexity_precision import fitted, optimum, paper
 from convcost.fits import complexity, precision, printed, rows
+from figure_checks import closed  # noqa: F401 - pytest finds it by its name
 
 NAMES = list(complexity_precision.SPECS)
 THIN = {
@@ -28,33 +27,15 @@ SCALES = {"whole": {"p": complexity_tables.eq6, "noise": 0.004}, "thin": THIN}
 def drawn(request, tmp_path_factory):
     """Every figure, drawn from tables that went through the schemas; a warning is an error."""
     tables = complexity_tables.tables(**SCALES[request.param])
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.simplefilter("error")
-        patch.setattr(records.paths, "LOCAL_RESULTS", tmp_path_factory.mktemp("runs"))
-        data = [{"asked": "lfw_gender", "name": "small_faces", "is_stand_in": True}]
-        run = records.start_run("04-complexity-precision", "quick", data=data, where="local")
-        for name, table in tables.items():
-            run.write(name, table)
-        results = records.Results("local")
-        done = {name: figures.draw(name, results) for name in NAMES}
-        for figure in done.values():
-            figure.draw_without_rendering()
-    yield done
-    plt.close("all")
+    data = [{"asked": "lfw_gender", "name": "small_faces", "is_stand_in": True}]
+    folder = tmp_path_factory.mktemp("runs")
+    with figure_checks.drawn("04-complexity-precision", NAMES, tables, folder, data) as done:
+        yield done
 
 
 @pytest.fixture(scope="module")
 def whole():
     return complexity_tables.tables()
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    """Figures that a test draws are closed after it; those that tests share stay."""
-    before = set(plt.get_fignums())
-    yield
-    for number in set(plt.get_fignums()) - before:
-        plt.close(number)
 
 
 def figure_of(name, tables):

@@ -1,19 +1,18 @@
 """Figures of notebook 02: what stands where, from whole tables and from thin ones."""
 
 import io
-import warnings
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
 import figure_checks
 import training_time_tables
-from convcost import figures, records, sources
+from convcost import sources
 from convcost.figures import hypotheses, loops, roofline, style, training_time
 from convcost.findings import training_time as findings
 from convcost.findings.training_time import paper
+from figure_checks import closed  # noqa: F401 - pytest finds it by its name
 
 NAMES = list(training_time.SPECS)
 SCALES = {"whole": {}, "thin": training_time_tables.QUICK}
@@ -26,32 +25,14 @@ def drawn(request, tmp_path_factory):
     tables = training_time_tables.tables(**SCALES[request.param])
     if request.param == "thin":
         tables["fashion_accuracies"] = tables["fashion_accuracies"].head(1)
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.simplefilter("error")
-        patch.setattr(records.paths, "LOCAL_RESULTS", tmp_path_factory.mktemp("runs"))
-        run = records.start_run("02-training-time", "quick", where="local")
-        for name, table in tables.items():
-            run.write(name, table)
-        results = records.Results("local")
-        done = {name: figures.draw(name, results) for name in NAMES}
-        for figure in done.values():
-            figure.draw_without_rendering()
-    yield done
-    plt.close("all")
+    folder = tmp_path_factory.mktemp("runs")
+    with figure_checks.drawn("02-training-time", NAMES, tables, folder) as done:
+        yield done
 
 
 @pytest.fixture(scope="module")
 def whole():
     return training_time_tables.tables()
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    """Figures that a test draws are closed after it; those that tests share stay."""
-    before = set(plt.get_fignums())
-    yield
-    for number in set(plt.get_fignums()) - before:
-        plt.close(number)
 
 
 def figure_of(name, tables):

@@ -3,10 +3,8 @@
 import base64
 import io
 import re
-import warnings
 from html.parser import HTMLParser
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +14,7 @@ import figure_checks
 import zero_rate_tables
 from convcost import figures, records, sources
 from convcost.figures import layer_times, lenet, pruning, relu_zero_rates, sparsity, zero_rates
+from figure_checks import closed  # noqa: F401 - pytest finds it by its name
 
 NAMES = list(relu_zero_rates.SPECS)
 SCALES = {"whole": {}, "thin": zero_rate_tables.QUICK}
@@ -25,32 +24,14 @@ SCALES = {"whole": {}, "thin": zero_rate_tables.QUICK}
 def drawn(request, tmp_path_factory):
     """Every figure, drawn from tables that went through the schemas; a warning is an error."""
     tables = zero_rate_tables.tables(**SCALES[request.param])
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.simplefilter("error")
-        patch.setattr(records.paths, "LOCAL_RESULTS", tmp_path_factory.mktemp("runs"))
-        run = records.start_run("03-relu-zero-rates", "quick", where="local")
-        for name, table in tables.items():
-            run.write(name, table)
-        results = records.Results("local")
-        done = {name: figures.draw(name, results) for name in NAMES}
-        for figure in done.values():
-            figure.draw_without_rendering()
-    yield done
-    plt.close("all")
+    folder = tmp_path_factory.mktemp("runs")
+    with figure_checks.drawn("03-relu-zero-rates", NAMES, tables, folder) as done:
+        yield done
 
 
 @pytest.fixture(scope="module")
 def whole():
     return zero_rate_tables.tables()
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    """Figures that a test draws are closed after it; those that tests share stay."""
-    before = set(plt.get_fignums())
-    yield
-    for number in set(plt.get_fignums()) - before:
-        plt.close(number)
 
 
 # --- every figure --------------------------------------------------------------------------------
