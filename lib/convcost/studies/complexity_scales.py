@@ -77,7 +77,7 @@ SCALES = {
         optimum_seeds=1,
         recipes=(),
         recipe=replace(RECIPES[CHOSEN], epochs=2),
-        images=1000,
+        images=700,
         timed_batch=16,
         repetitions=5,
         min_s=0.002,
