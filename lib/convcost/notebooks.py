@@ -20,6 +20,7 @@ import nbformat
 from convcost import paths, records
 from convcost.errors import BadInputError, DamagedFileError
 from convcost.profiles import PROFILES
+from convcost.records import hosts
 
 NAMES = paths.NOTEBOOK_NAMES
 PARAMETERS_TAG = "parameters"  # papermill's word for the cell that holds the defaults
@@ -338,11 +339,13 @@ def _data_sha256(names: Iterable[str]) -> str:
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
-def _results_sha256(reads_runs: bool, reference: bool) -> str:
+def _results_sha256(reads_runs: bool, reference: bool, profile: str) -> str:
     """One sha256 over the results that a notebook shows without having written them."""
     folders = [] if reference and not reads_runs else [paths.REFERENCE_RESULTS]
     folders += [paths.LOCAL_RESULTS] if reads_runs else []
     lines = "".join(_tree_sha256(folder, "manifest.json") for folder in folders)
+    if hosts.is_elsewhere(profile):  # what was merged since the last run is to be drawn
+        lines += _tree_sha256(hosts.folder(), "*.json")
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
@@ -369,7 +372,7 @@ def inputs(
         "reference": reference,
         "library_sha256": _library_sha256(),
         "published_sha256": _tree_sha256(paths.PUBLISHED, "*.csv"),
-        "results_sha256": _results_sha256(reads_runs is True, reference),
+        "results_sha256": _results_sha256(reads_runs is True, reference, profile),
         "environment": {
             "python": sys.version.split()[0],
             **{package: _version(package) for package in packages},

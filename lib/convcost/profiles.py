@@ -3,6 +3,7 @@
 import os
 
 from convcost import machine
+from convcost.records import hosts
 from convcost.errors import BadInputError
 
 PROFILES = {
@@ -18,7 +19,7 @@ def resolve(profile: str = "auto") -> str:
 
     "auto" is the environment's CONVCOST_PROFILE where it is set (the runner sets it), else "gpu"
     where an NVIDIA GPU answers and torch can use it, else "quick". Raises BadInputError for any
-    other name, and for "gpu" where there is none.
+    other name, and for "gpu" where there is none and no results of another machine's GPU are here.
 
     >>> resolve("quick")
     'quick'
@@ -32,9 +33,10 @@ def resolve(profile: str = "auto") -> str:
     has_gpu = facts["gpu"] is not None and not str(facts["torch"]).endswith("+cpu")
     if profile == "auto":
         return "gpu" if has_gpu else "quick"
-    if profile == "gpu" and not has_gpu:
+    if profile == "gpu" and not has_gpu and not hosts.measured_elsewhere("gpu"):
         raise BadInputError(
             "profile gpu needs an NVIDIA GPU and a torch built for CUDA; one of them is missing "
-            "(`make doctor` says which): run with PROFILE=cpu (hours) or PROFILE=quick"
+            "(`make doctor` says which), and no results of another machine are here (docs/gpu.md "
+            "says how to bring some in): run with PROFILE=cpu (hours) or PROFILE=quick"
         )
     return profile

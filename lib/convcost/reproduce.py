@@ -18,8 +18,9 @@ from typing import TextIO
 
 import nbformat
 
-from convcost import hygiene, machine, notebooks, paths, profiles, records, runner
+from convcost import hygiene, machine, notebooks, paths, profiles, records, runner, tables
 from convcost.errors import BadInputError, ConvcostError, DamagedFileError
+from convcost.records import hosts
 
 EVERY_S = 10.0  # between two lines of progress where there is no terminal
 _LEAST_TIMEOUT_S = 1800.0  # a slow machine must not be taken for a hanging one
@@ -45,6 +46,7 @@ class Planned:
     ram_gb: float
     data: Mapping[str, str]  # data set -> where it comes from
     last: bool = False  # shows what the others wrote, so it runs after them
+    measured: str = ""  # by which other machine, and which of its parts
 
 
 @dataclass(frozen=True)
@@ -90,11 +92,12 @@ class Plan:
             f"profile  {chosen}: {profiles.PROFILES[self.profile]}",
             f"results  {'the committed reference' if self.reference else 'your own, git-ignored'}",
             "",
-            _table(("notebook", "state", "minutes", "RAM", "data"), rows),
+            tables.text(("notebook", "state", "minutes", "RAM", "data"), rows),
             "",
             *(f"data     {name}: {origin}" for name, origin in data.items()),
             f"about {_clock(left)} (h:mm:ss) to go" if left else "nothing to run",
         ]
+        lines += [_named(p.name, p.measured) for p in self.notebooks if p.measured]
         lines += [_named(p.name, p.reason) for p in self.notebooks if p.reason]
         return "\n".join(lines)
 
@@ -106,13 +109,6 @@ def _named(name: str, text: str) -> str:
     ('01-x: it failed before', '01-x failed in cell 2 of 3')
     """
     return text if text.startswith(name) else f"{name}: {text}"
-
-
-def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    rows = [header, *rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    lines = ["  ".join(f"{v:<{w}}" for v, w in zip(r, widths, strict=True)).rstrip() for r in rows]
-    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
 
 
 def _clock(seconds: float) -> str:
@@ -189,6 +185,7 @@ def _planned(source: Path, folder: Path, profile: str, force: bool, reference: b
         content = notebooks.read(source)
         card = notebooks.card(content, source.stem)
         key = _key(content, profile, reference)
+        host = hosts.measuring(profile, source.stem)
     except ConvcostError as error:
         return Planned(source.stem, source, output, "broken", str(error), 0, 0, {})
     state, reason = "to run", ""
@@ -212,7 +209,23 @@ def _planned(source: Path, folder: Path, profile: str, force: bool, reference: b
         card.ram_gb,
         notebooks.data_origins(card.datasets),
         card.reads_runs,
+        "" if host.here else _measured(host, source.stem),
     )
+
+
+def _measured(host: hosts.Host, notebook: str) -> str:
+    """What another machine has measured of a notebook, and what it has not, in words."""
+    told = host.measured[notebook]
+    text = f"measured on {host.name} on {told['date'][:10]}, nothing is measured here"
+    parts = told["parts"].values()
+    left = [part["part"] for part in parts if part["done"] < part["units"]]
+    if left:
+        done = [part["part"] for part in parts if part["part"] not in left]
+        text += (
+            f"; whole: {', '.join(done) or 'no part'}; not whole: {', '.join(left)} (go on there: "
+            f"python -m convcost measure {notebook[:2]} --profile {told['profile']})"
+        )
+    return text
 
 
 # --- progress ----------------------------------------------------------------------------------
@@ -402,7 +415,7 @@ def _shown(path: Path | None) -> str:
 
 def _summary(outcomes: list[Outcome], plan: Plan) -> str:
     rows = [(o.name, o.state, f"{o.seconds:.1f}", _shown(o.path)) for o in outcomes]
-    lines = ["", _table(("notebook", "state", "seconds", "file"), rows), ""]
+    lines = ["", tables.text(("notebook", "state", "seconds", "file"), rows), ""]
     missing = [o.name for o in outcomes if o.state in ("failed", "not run")]
     if missing:
         lines += [_named(o.name, o.error) for o in outcomes if o.error]

@@ -1,6 +1,9 @@
-"""How a table is shown in a notebook: whole sentences, separated thousands, aligned numbers."""
+"""How a table is shown in a notebook: whole sentences, separated thousands, aligned numbers.
 
-from collections.abc import Mapping
+And on a terminal: `text`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -75,3 +78,17 @@ def cell(value: object, form: str | None = None) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1e4 else f"{value:.4g}"
     return str(value)
+
+
+def text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Rows of texts under their header, in columns, for a terminal.
+
+    >>> print(text(("net", "MACs"), [("alexnet", "714,188,480")]))
+    net      MACs
+    -------  -----------
+    alexnet  714,188,480
+    """
+    rows = [header, *rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    lines = ["  ".join(f"{v:<{w}}" for v, w in zip(r, widths, strict=True)).rstrip() for r in rows]
+    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])

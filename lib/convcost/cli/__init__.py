@@ -18,6 +18,8 @@ COMMANDS = {
     "claims": "every claim of the sources, with its verdict",
     "reproduce": "run the notebooks: the project's main job",
     "run": "run one notebook safely, with parameters",
+    "measure": "the measurements of a notebook, without Jupyter",
+    "merge": "take in what another machine has measured",
     "sweep": "the trainings of notebook 04, on this machine or a cluster",
     "data": "fetch and prepare the data sets",
     "figures": "redraw every figure from data/ (no torch needed)",

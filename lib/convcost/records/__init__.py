@@ -20,7 +20,7 @@ import pandas as pd
 
 from convcost import machine, paths
 from convcost.errors import BadInputError, ConvcostError, DamagedFileError
-from convcost.records import complexity, counting, training_time, zero_rates
+from convcost.records import complexity, counting, hosts, training_time, zero_rates
 from convcost.records.schema import Column, Table
 
 REFERENCE, LOCAL = "reference", "local"
@@ -176,6 +176,11 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
+def commit() -> str | None:
+    """The commit of this checkout; None outside of one."""
+    return _git("rev-parse", "HEAD")
+
+
 @dataclass
 class Run:
     """One execution that writes tables: made by `start_run`."""
@@ -241,7 +246,13 @@ class Run:
     def banner(self) -> str:
         """One line for the top of a notebook: machine, profile, where results go."""
         kept = "committed reference" if self.where == REFERENCE else "your own run"
-        return f"{self.machine} · profile {self.record['profile']} · {kept} · {self.run_id}"
+        line = f"{self.machine} · profile {self.record['profile']} · {kept} · {self.run_id}"
+        if "drawn_on" in self.record:
+            line += (
+                f"\nmeasured there on {self.record['measured']['date'][:10]}, drawn on "
+                f"{self.record['drawn_on']['machine']}: nothing is measured by this run"
+            )
+        return line
 
 
 def is_reference_run() -> bool:
@@ -261,28 +272,35 @@ def start_run(
 
     `notebook` names what asks ("01-flop-counting"), `profile` is a resolved one, `data` holds
     `Dataset.describe()` of each set that is used, `seeds` every seed. `where` is "local" unless
-    CONVCOST_REFERENCE=1 is set, which `python -m convcost reproduce --reference` does.
+    CONVCOST_REFERENCE=1 is set, which `python -m convcost reproduce --reference` does. The machine
+    is the one that measured: where that is another one (`hosts.measuring`), the record says so
+    under `measured`, and under `drawn_on` which machine made the tables.
     """
     where = where or (REFERENCE if is_reference_run() else LOCAL)
     now = datetime.datetime.now(datetime.UTC)
-    slug = machine.slug()
+    host = hosts.measuring(profile, notebook)
     run_id = f"{notebook.split('-')[0]}-{profile}-{now:%Y%m%dT%H%M%S}-{os.getpid() % 10000:04d}"
     record = {
         "run_id": run_id,
         "notebook": notebook,
         "profile": profile,
-        "machine": slug,
-        "machine_details": machine.describe(),
+        "machine": host.name,
+        "machine_details": dict(host.details),
+        "arithmetic": machine.arithmetic(),
         "python": sys.version.split()[0],
         "data": [dict(entry) for entry in data],
         "seeds": list(seeds),
-        "commit": _git("rev-parse", "HEAD"),
+        "commit": commit(),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--", "lib", "data/published")),
         "date": now.isoformat(timespec="seconds"),
         "command": os.environ.get("CONVCOST_COMMAND") or "interactive",
     }
+    if not host.here:
+        told = host.measured[notebook]
+        record |= {"measured": dict(told), "arithmetic": told.get("arithmetic")}
+        record["drawn_on"] = {"machine": machine.slug(), "machine_details": machine.describe()}
     _root(where)  # refuses an unknown place before any work is done
-    return Run(run_id, slug, where, record)
+    return Run(run_id, host.name, where, record)
 
 
 # --- reading ---------------------------------------------------------------------------------

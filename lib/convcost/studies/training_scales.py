@@ -26,6 +26,8 @@ FAMILIES = {
 }
 """Nets of one design each, for time against FLOPs within and across families."""
 
+COMPILED = "compiled"  # the loop that takes longer to be made ready than to be timed
+
 
 @dataclass(frozen=True)
 class Case:
@@ -44,8 +46,9 @@ class Scale:
 
     `loops` are timed for the five nets at `input_px`, `batch` images a step, `steps` steps and
     `validation_steps` after `warmup`; "compiled" for `compiled` only. `protocols` are the cases of
-    the forensics, by net. `full` (net, case) runs whole epochs. `pipelines`: sizes and workers of
-    the data pipelines alone. `accuracy_images` of FashionMNIST at `accuracy_px` train each net for
+    the forensics, by net. `full` (net, case) runs whole epochs, and so does `full_with_workers`,
+    later; `full_images` of each split (None: all), from where they were stopped if `resumable`.
+    `pipelines`: sizes and workers of the data pipelines alone. `accuracy_images` of FashionMNIST at `accuracy_px` train each net for
     its accuracy, on `accuracy_tested` of the test split (None: all). `layer_batch` images go
     through each layer of the nets, and through a profiled training step. `batches` says which batch
     sizes are timed, by (what, input_px), over `families`. `fresh`: each net's loops and each batch
@@ -62,9 +65,13 @@ class Scale:
     protocols: dict[str, tuple[Case, ...]]
     protocol_steps: int
     full: tuple[tuple[str, Case], ...]
+    full_with_workers: tuple[tuple[str, Case], ...]
+    full_images: int | None
+    resumable: bool
     pipeline_px: tuple[int, ...]
     pipeline_workers: tuple[int, ...]
     pipeline_images: int
+    pipeline_repetitions: int
     accuracy_images: int
     accuracy_px: int
     accuracy_nets: tuple[str, ...]
@@ -109,9 +116,13 @@ _CPU = Scale(
     protocols=_protocols((224, 96, 64, 32), (32, 128)),
     protocol_steps=2,
     full=(("resnet18", Case("plain", 32)), _SMALL),
+    full_with_workers=(),
+    full_images=None,
+    resumable=True,
     pipeline_px=(224, 96, 64, 32),
     pipeline_workers=(0, 1, 2, 4),
     pipeline_images=1024,
+    pipeline_repetitions=5,
     accuracy_images=20_000,
     accuracy_px=64,
     accuracy_nets=PAPER_NETS,
@@ -130,7 +141,6 @@ _CPU = Scale(
         ("training_step", 64): (2, 8, 32),
     },
 )
-_EPOCHS = ("plain", "bf16")
 SCALES = {
     "quick": replace(
         _CPU,
@@ -146,6 +156,7 @@ SCALES = {
         pipeline_px=(224, 64),
         pipeline_workers=(0,),
         pipeline_images=64,
+        pipeline_repetitions=2,
         accuracy_images=128,
         accuracy_nets=("resnet18",),
         accuracy_tested=200,
@@ -165,26 +176,61 @@ SCALES = {
         batches={("inference", 64): (8,)},
     ),
     "cpu": _CPU,
+    # sized to minutes, as docs/gpu.md lists them: an epoch takes about one, and is not resumed
     "gpu": replace(
         _CPU,
-        compiled=PAPER_NETS,
+        compiled=("alexnet", "resnet18", "googlenet", "vgg16"),
         batch=64,
-        steps=30,
-        validation_steps=10,
+        steps=20,
+        validation_steps=5,
         warmup=5,
-        protocol_steps=20,
-        full=tuple((net, Case(loop, 224, 3, 64)) for net in PAPER_NETS for loop in _EPOCHS),
-        accuracy_images=60_000,
+        protocols=_protocols((96, 64), (8, 32, 128)),
+        protocol_steps=15,
+        full=tuple((net, Case("plain", 224, 3, 64)) for net in PAPER_NETS),
+        full_with_workers=tuple((net, Case("plain", 224, 3, 64, 8)) for net in PAPER_NETS),
+        resumable=False,
+        pipeline_workers=(0, 4, 8),
+        pipeline_repetitions=3,
+        accuracy_nets=(),  # whole epochs tell it
         layer_batch=64,
-        repetitions=20,
-        peak_sizes=(1024, 2048, 4096, 8192),
+        repetitions=10,
+        peak_sizes=(2048, 4096, 8192),
         peak_channels=(256, 512, 1024),
-        copy_sizes=(2**18, 2**22, 2**26, 2**28),
+        copy_sizes=(2**22, 2**26, 2**28),
         batches={
-            ("inference", 224): (1, 4, 16, 64, 256),
-            ("training_step", 224): (2, 8, 32, 128),
-            ("training_step", 64): (2, 8, 32, 128, 512),
+            ("inference", 224): (1, 8, 64),
+            ("training_step", 224): (8, 64),
+            ("training_step", 64): (8, 32, 128),
         },
+        # one process for all units of a kind: starting one takes as long as many a unit
+        fresh=False,
         device="cuda",
     ),
 }
+SMOKE = replace(
+    SCALES["gpu"],
+    loops=("plain", "bf16", COMPILED),
+    compiled=("alexnet",),
+    steps=1,
+    validation_steps=1,
+    warmup=1,
+    batch=4,
+    protocols={"resnet18_textbook": (Case("plain", 64, 1, 8),)},
+    protocol_steps=1,
+    full=tuple((net, Case("plain", 224, 3, 4)) for net in PAPER_NETS),
+    full_with_workers=(("alexnet", Case("plain", 224, 3, 4, 2)),),
+    full_images=8,
+    pipeline_px=(64,),
+    pipeline_workers=(0, 2),
+    pipeline_images=64,
+    pipeline_repetitions=1,
+    layer_nets=("alexnet",),
+    layer_batch=2,
+    repetitions=2,
+    peak_sizes=(256,),
+    peak_channels=(64,),
+    copy_sizes=(2**20,),
+    families={"resnet": ("resnet18",), "squeezenet": ("squeezenet1_0",)},
+    batches={("inference", 64): (2,), ("training_step", 64): (2,)},
+)
+"""One step of everything that `gpu` does: whether it runs at all."""

@@ -5,7 +5,6 @@ What is timed runs in processes of its own, one at a time, and is kept under `da
 comes: key of the kept results are the plan, the data, the machine and its versions.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from functools import cache, cached_property
@@ -13,19 +12,25 @@ from functools import cache, cached_property
 import numpy as np
 import pandas as pd
 
-from convcost import datasets, machine, nets, paths, predict, records, sensors, sweep, timing
+from convcost import datasets, machine, nets, paths, predict, records, sensors, timing
 from convcost import training as trainings
 from convcost.count import count
 from convcost.datasets import Dataset
 from convcost.errors import BadInputError
+from convcost.records.hosts import Host
+from convcost.studies import study, training_seconds
+from convcost.studies.study import Part, on_device
 from convcost.studies.training_scales import (
+    COMPILED,
     PAPER_GPU,
     PAPER_NETS,
     SCALES,
+    SMOKE,
     TEXTBOOK_NETS,
     Case,
     Scale,
 )
+from convcost.sweep import Planned
 from convcost.training import Execution, Recipe
 
 VERSION = 1  # of the measuring functions below: raise it when what they measure changes
@@ -33,12 +38,21 @@ DRIFT_LIMIT = 0.10  # a step that takes 10 % longer at the end than at the begin
 LOAD_LIMIT = 0.25  # processor cores that others may keep busy
 
 
-class Study:
+class Study(study.Study):
     """The experiments at the scale of a profile, on the data that this machine has."""
 
-    def __init__(self, profile: str, scale: Scale | None = None):
-        self.profile = profile
-        self.scale = scale or SCALES[profile]
+    notebook = "02-training-time"
+
+    def __init__(
+        self,
+        profile: str,
+        scale: Scale | None = None,
+        *,
+        host: Host | None = None,
+        smoke: bool = False,
+    ):
+        scale = scale or (on_device(SMOKE) if smoke else SCALES[profile])
+        super().__init__(profile, scale, host=host, smoke=smoke)
         self.sets = _sets()
 
     @property
@@ -46,46 +60,82 @@ class Study:
         """The data set, as it was found."""
         return self.sets
 
-    @property
-    def threads(self) -> int:
-        """Threads of the arithmetic, in everything that is timed."""
-        return self.scale.threads or machine.usable_cores(os.cpu_count()) or 1
+    def parts(self) -> dict[str, Part]:
+        """What a machine measures, the most valuable first."""
+        parts = {
+            "table-2": Part(
+                "whole epochs of the five nets under the plain loop: Table 2 and Figure 1",
+                (self._full(self.scale.full),),
+            ),
+            "step": Part(
+                "what a step is made of: loops, operators, layers, peaks, data pipelines",
+                (
+                    self._loops_of(self._cases("main")),
+                    *self._per_net,
+                    self._peaks,
+                    self._pipelines,
+                ),
+            ),
+            "workers": Part(
+                "the same whole epochs with a loader that has processes of its own",
+                (self._full(self.scale.full_with_workers),),
+            ),
+            "protocols": Part(
+                "other nets, sizes and batches: which protocol gives the paper's ratios",
+                (self._loops_of(self._cases("protocols")), self._batches, self._accuracies),
+            ),
+            "compiled": Part(
+                "the tuned loop, compiled", (self._loops_of(self._cases("compiled")),)
+            ),
+        }
+        return {
+            name: part
+            for name, part in parts.items()
+            if any(planned.configurations for planned in part.sweeps)
+        }
 
-    def _sweep(self, function: str, plan: Iterable[dict], **options) -> sweep.Sweep:
+    def _sweep(self, function: str, plan: Iterable[dict], **options) -> Planned:
         """What a function of this module says of each configuration, one process at a time."""
-        facts = {package: machine.version(package) for package in machine.PACKAGES}
-        return sweep.run(
-            f"{__name__}:{function}",
-            list(plan),
-            paths.RAW / "units" / function,
+        shared = {"device": self.scale.device, "threads": self.threads}
+        return self.planned(
+            function,
+            [shared | unit for unit in plan],
             version=VERSION,
-            data={part.split: part.sha256 for part in self.sets} | facts
-            | {"machine": machine.slug()},
-            **{"workers": 1, "threads": self.threads, "attempts": 1, "every_s": 60} | options,
-        )  # fmt: skip
+            data={part.split: part.sha256 for part in self.sets},
+            cost=training_seconds.COSTS[function],
+            **{"workers": 1, "threads": self.threads, "attempts": 1} | options,
+        )
 
     # --- training loops ------------------------------------------------------------------------
 
-    def _cases(self) -> dict[str, dict[Case, int]]:
-        """By net: each case once, with its number of steps."""
-        scale, planned = self.scale, {}
-        for net in PAPER_NETS:
-            for loop in scale.loops:
-                if loop != "compiled" or net in scale.compiled:
-                    case = Case(loop, scale.input_px, 3, scale.batch)
-                    planned.setdefault(net, {})[case] = scale.steps
+    def _cases(self, kind: str) -> dict[str, dict[Case, int]]:
+        """By net: each case once, with its number of steps.
+
+        Kinds: "main", the loops at the scale's own size; "compiled", what is compiled of these,
+        apart because compiling takes so long; "protocols", all others.
+        """
+        scale = self.scale
+        loops = [loop for loop in scale.loops if (loop == COMPILED) == (kind == "compiled")]
+        wanted = PAPER_NETS if kind == "main" else scale.compiled if kind == "compiled" else ()
+        main = {
+            net: {Case(loop, scale.input_px, 3, scale.batch): scale.steps for loop in loops}
+            for net in wanted
+            if loops
+        }
+        if kind != "protocols":
+            return main
+        known, planned = self._cases("main"), {}
         also = [(net, (case,)) for net, case in scale.full]
         for net, cases in [*scale.protocols.items(), *also]:
             for case in cases:
-                if takes(net, case.input_px, case.in_channels):
+                if case not in known.get(net, {}) and takes(net, case.input_px, case.in_channels):
                     planned.setdefault(net, {}).setdefault(case, scale.protocol_steps)
         return planned
 
-    @cached_property
-    def _loops(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """(runs, steps) of every net and case: a process for each net and size."""
+    def _loops_of(self, by_net: dict[str, dict[Case, int]]) -> Planned:
+        """A unit for each net and size, with all its cases."""
         scale, plan = self.scale, []
-        for net, cases in self._cases().items():
+        for net, cases in by_net.items():
             for px in dict.fromkeys(case.input_px for case in cases):
                 mine = {case: steps for case, steps in cases.items() if case.input_px == px}
                 plan.append(
@@ -94,23 +144,29 @@ class Study:
                         "cases": [asdict(case) | {"steps": n} for case, n in mine.items()],
                         "validation_steps": scale.validation_steps,
                         "warmup_steps": scale.warmup,
-                        "threads": self.threads,
-                        "device": scale.device,
                     }
                 )
-        done = self._sweep("loops_of", plan, fresh=scale.fresh, cost=_loops_cost)
-        rows = done.rows if len(done.rows) else pd.DataFrame(columns=["kind"])
-        runs = [_typed(rows[rows["kind"] == "run"], "loop_runs")]
-        # a process that died says nothing: its cases are rows with the reason
-        for unit in done.units[~done.units["status"].isin(["done", "diverged"])].to_dict("records"):
-            lost = [
-                _no_run(unit["net"], Case(**_without(case, "steps")), unit["threads"])
-                | {"status": unit["status"], "reason": unit["reason"]}
-                for case in unit["cases"]
-            ]
-            runs.append(_typed(pd.DataFrame(lost), "loop_runs"))
-        runs = pd.concat([frame for frame in runs if len(frame)])
-        return runs, _typed(rows[rows["kind"] == "step"], "training_steps")
+        return self._sweep("loops_of", plan, fresh=scale.fresh)
+
+    @cached_property
+    def _loops(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """(runs, steps) of every net and case: a process for each net and size."""
+        runs, steps = [], []
+        for kind in ("main", "protocols", "compiled"):
+            done = self.done(self._loops_of(self._cases(kind)))
+            rows = done.rows if len(done.rows) else pd.DataFrame(columns=["kind"])
+            runs.append(_typed(rows[rows["kind"] == "run"], "loop_runs"))
+            steps.append(_typed(rows[rows["kind"] == "step"], "training_steps"))
+            # a process that died says nothing: its cases are rows with the reason
+            for unit in done.units.to_dict("records"):
+                if unit["status"] not in ("done", "diverged", "left"):
+                    lost = [
+                        _no_run(unit["net"], Case(**_without(case, "steps")), unit["threads"])
+                        | {"status": unit["status"], "reason": unit["reason"]}
+                        for case in unit["cases"]
+                    ]
+                    runs.append(_typed(pd.DataFrame(lost), "loop_runs"))
+        return _stacked(runs), _stacked(steps)
 
     def loop_runs(self) -> pd.DataFrame:
         """One row a net and training loop: how it went."""
@@ -120,84 +176,104 @@ class Study:
         """One row a step of training, and of validation."""
         return self._loops[1]
 
+    def _full(self, cases: Iterable[tuple[str, Case]]) -> Planned:
+        scale = self.scale
+        plan = [
+            {"net": net, "case": asdict(case), "epochs": 1, "images": scale.full_images,
+             "resumable": scale.resumable}
+            for net, case in cases
+        ]  # fmt: skip
+        return self._sweep("full_epoch_of", plan, fresh=scale.fresh)
+
     def full_epochs(self) -> pd.DataFrame:
         """One row an epoch that was run in full."""
-        plan = [
-            {"net": net, "case": asdict(case), "epochs": 1, "threads": self.threads,
-             "device": self.scale.device}
-            for net, case in self.scale.full
-        ]  # fmt: skip
-        return _typed(
-            self._sweep("full_epoch_of", plan, fresh=self.scale.fresh).rows, "full_epochs"
-        )
+        full = self._full([*self.scale.full, *self.scale.full_with_workers])
+        return _typed(self.done(full).rows, "full_epochs")
 
-    def fashion_accuracies(self) -> pd.DataFrame:
-        """One row a net trained on a part of the set, for its accuracy."""
+    @property
+    def _accuracies(self) -> Planned:
         scale = self.scale
         plan = [
             {"net": net, "seed": 0, "train_images": min(scale.accuracy_images, len(self.sets[0])),
-             "tested": scale.accuracy_tested, "input_px": scale.accuracy_px, "device": scale.device}
+             "tested": scale.accuracy_tested, "input_px": scale.accuracy_px, "threads": 1}
             for net in scale.accuracy_nets
         ]  # fmt: skip
         workers = 1 if scale.device != "cpu" else None
-        return self._sweep("accuracy_of", plan, workers=workers, threads=1).rows
+        return self._sweep("accuracy_of", plan, workers=workers, threads=1)
 
-    def pipeline_times(self) -> pd.DataFrame:
-        """One row a repetition of a data pipeline alone."""
+    def fashion_accuracies(self) -> pd.DataFrame:
+        """One row a net trained on a part of the set, for its accuracy."""
+        return _typed(self.done(self._accuracies).rows, "fashion_accuracies")
+
+    @property
+    def _pipelines(self) -> Planned:
         scale = self.scale
         images = min(scale.pipeline_images, len(self.sets[0]))
         plan = [
             {"pipeline": pipeline, "input_px": px, "in_channels": 3, "batch": 32,
-             "workers": workers, "images": images, "repetitions": scale.repetitions,
-             "threads": self.threads, "device": scale.device}
+             "workers": workers, "images": images, "repetitions": scale.pipeline_repetitions}
             for pipeline in ("loader", "resident", "device")
             for px in scale.pipeline_px
             for workers in (scale.pipeline_workers if pipeline == "loader" else (0,))
         ]  # fmt: skip
-        return self._sweep("pipeline_of", plan).rows
+        return self._sweep("pipeline_of", plan)
+
+    def pipeline_times(self) -> pd.DataFrame:
+        """One row a repetition of a data pipeline alone."""
+        return _typed(self.done(self._pipelines).rows, "pipeline_times")
 
     # --- why -----------------------------------------------------------------------------------
 
-    def machine_peaks(self) -> pd.DataFrame:
-        """One row a timing of a matrix product, a convolution or a copy."""
+    @property
+    def _peaks(self) -> Planned:
         scale = self.scale
+        cores = {1, self.threads} if scale.device == "cpu" else {self.threads}
         plan = [
             {"sizes": list(scale.peak_sizes), "convolutions": list(scale.peak_channels),
              "copies": list(scale.copy_sizes), "repetitions": scale.repetitions,
-             "threads": threads, "device": scale.device}
-            for threads in sorted({1, self.threads})
+             "threads": threads}
+            for threads in sorted(cores)
         ]  # fmt: skip
-        return self._sweep("peaks_of", plan).rows
+        return self._sweep("peaks_of", plan)
 
-    def _per_net(self, function: str) -> pd.DataFrame:
+    def machine_peaks(self) -> pd.DataFrame:
+        """One row a timing of a matrix product, a convolution or a copy."""
+        return _typed(self.done(self._peaks).rows, "machine_peaks")
+
+    @property
+    def _per_net(self) -> tuple[Planned, Planned]:
+        """(operators of a training step, layers of an inference) of each net."""
         scale = self.scale
         plan = [
             {"net": net, "input_px": scale.layer_px, "batch": scale.layer_batch,
-             "repetitions": scale.repetitions, "threads": self.threads, "device": scale.device}
+             "repetitions": scale.repetitions}
             for net in scale.layer_nets
         ]  # fmt: skip
-        return self._sweep(function, plan).rows
+        return self._sweep("operators_of", plan), self._sweep("layers_of", plan)
 
     def layer_costs(self) -> pd.DataFrame:
         """One row a layer and repetition, with its counts."""
-        return self._per_net("layers_of")
+        return _typed(self.done(self._per_net[1]).rows, "layer_costs")
 
     def operator_times(self) -> pd.DataFrame:
         """One row a kind of operator and repetition of a profiled training step."""
-        return self._per_net("operators_of")
+        return _typed(self.done(self._per_net[0]).rows, "operator_times")
 
-    def batch_times(self) -> pd.DataFrame:
-        """One row a net, batch size and repetition."""
+    @property
+    def _batches(self) -> Planned:
         scale = self.scale
         plan = [
             {"what": what, "input_px": px, "batch": batch,
              "families": {name: list(members) for name, members in scale.families.items()},
-             "repetitions": max(2, scale.repetitions // 2 + 1), "threads": self.threads,
-             "device": scale.device}
+             "repetitions": max(2, scale.repetitions // 2 + 1)}
             for (what, px), batches in scale.batches.items()
             for batch in batches
         ]  # fmt: skip
-        return _typed(self._sweep("batches_of", plan, fresh=self.scale.fresh).rows, "batch_times")
+        return self._sweep("batches_of", plan, fresh=scale.fresh)
+
+    def batch_times(self) -> pd.DataFrame:
+        """One row a net, batch size and repetition."""
+        return _typed(self.done(self._batches).rows, "batch_times")
 
     # --- counted -------------------------------------------------------------------------------
 
@@ -259,13 +335,9 @@ def _typed(frame: pd.DataFrame, table: str) -> pd.DataFrame:
     return frame.astype({name: kind for kind, names in types.items() for name in names})
 
 
-def _loops_cost(unit: dict) -> float:
-    """In any unit: what the steps of a process multiply."""
-    pixels = sum(
-        case["input_px"] ** 2 * case["batch"] * (case["steps"] + 1) for case in unit["cases"]
-    )
-    heavy = unit["net"].startswith(("vgg", "densenet161"))
-    return pixels * (6 if heavy else 1)
+def _stacked(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """All rows of several frames of one table; without rows, its columns with their types."""
+    return pd.concat([frame for frame in frames if len(frame)] or [frames[0]], ignore_index=True)
 
 
 # --- in a worker -----------------------------------------------------------------------------
@@ -318,7 +390,9 @@ def loops_of(
         if first_s is None:
             first_s = _median_step(steps)
     drift = None
-    if first_s and found[0]["status"] == "done" and cases[0]["steps"] > 1:
+    # compiling again would tell of nothing else
+    again = cases[0]["steps"] > 1 and cases[0]["loop"] != COMPILED
+    if first_s and found[0]["status"] == "done" and again:
         # the same again after all the others: has the machine changed meanwhile? A single step,
         # as `quick` takes it, could not tell
         case = Case(**_without(cases[0], "steps"))
@@ -372,14 +446,23 @@ def _timed(net, case, steps, validation_steps, warmup, threads, device) -> tuple
     return run, [{"kind": "step"} | row | shared for row in timed.rows]
 
 
-def full_epoch_of(net: str, case: dict, epochs: int, threads: int, device: str) -> list[dict]:
-    """Whole epochs of one net under one loop, from where it was stopped."""
-    case = Case(**case)
+def full_epoch_of(
+    net: str, case: dict, epochs: int, images: int | None, resumable: bool, threads: int,
+    device: str,
+) -> list[dict]:  # fmt: skip
+    """Whole epochs of one net under one loop, from where it was stopped where it is `resumable`.
+
+    `images` of each split, None: all of it.
+    """
+    case, folder = Case(**case), None
+    if resumable:
+        name = f"{net}-{case.loop.replace(' ', '-')}-{case.input_px}"
+        folder = paths.RAW / "epochs" / name
+    sets = _sets() if images is None else tuple(part.first(images) for part in _sets())
     rows = trainings.full_epoch(
-        net, _sets(), trainings.LOOPS[case.loop], input_px=case.input_px,
+        net, sets, trainings.LOOPS[case.loop], input_px=case.input_px,
         in_channels=case.in_channels, batch=case.batch, workers=case.workers, threads=threads,
-        epochs=epochs, device=device,
-        folder=paths.RAW / "epochs" / f"{net}-{case.loop.replace(' ', '-')}-{case.input_px}",
+        epochs=epochs, device=device, folder=folder,
     )  # fmt: skip
     asked = asdict(case)
     shared = {"net": net, "batch_asked": asked.pop("batch")} | asked
@@ -387,15 +470,16 @@ def full_epoch_of(net: str, case: dict, epochs: int, threads: int, device: str) 
 
 
 def accuracy_of(
-    net: str, seed: int, train_images: int, tested: int | None, input_px: int, device: str
-) -> list[dict]:
+    net: str, seed: int, train_images: int, tested: int | None, input_px: int, threads: int,
+    device: str,
+) -> list[dict]:  # fmt: skip
     """One net trained for one epoch, and kept: its accuracy."""
     train_set, test_set = _sets()
     test_set = test_set if tested is None else test_set.first(min(tested, len(test_set)))
     sets = train_set.first(train_images).resized(input_px), test_set.resized(input_px)
     trained = trainings.kept(
         paths.RAW / "checkpoints", net, sets, ACCURACY_RECIPE, seed,
-        execution=Execution(device=device, bf16=device != "cpu" or _cpu_has_bf16()),
+        execution=Execution(device, threads, bf16=device != "cpu" or machine.has_bf16()),
     )  # fmt: skip
     history = trained.record["history"]
     return [
@@ -410,10 +494,6 @@ def accuracy_of(
 
 # Without batch normalisation AlexNet and VGG16 want small steps; one recipe for all five.
 ACCURACY_RECIPE = Recipe(lr=3e-4, batch_size=64, epochs=1)
-
-
-def _cpu_has_bf16() -> bool:
-    return "avx512_bf16" in (machine.describe()["cpu_flags"] or ())
 
 
 def pipeline_of(
@@ -445,9 +525,10 @@ def _model(net: str, device: str):
     """A new net; what weights it has does not matter to its time, but is the same each time."""
     import torch
 
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng():
         torch.manual_seed(0)
-        return nets.build(net, num_classes=10, in_channels=3).to(device)
+        # made where it is used: drawing the weights of twenty nets takes a processor a minute
+        return nets.build(net, num_classes=10, in_channels=3, device=device)
 
 
 def layers_of(

@@ -1,5 +1,6 @@
 """The driver of a sweep: what is left of a plan, handed out, stored as it comes, and told."""
 
+import contextlib
 import heapq
 import math
 import os
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from convcost import machine
 from convcost.crew import Progress
 from convcost.errors import BadInputError, DamagedFileError
+from convcost.sweep.budget import Budget, Pace
 from convcost.sweep.cluster import DaskCluster
 from convcost.sweep.executors import Executor, LocalProcesses
 from convcost.sweep.store import Store
@@ -32,7 +34,7 @@ class Sweep:
     `rows`: the columns of the configuration, joined with every row the function returned.
 
     `units`, one row each: the columns of the configuration; `key`; `status` ("done", "diverged",
-    "failed", "timed out"); `seconds`, wall clock, of the last attempt; `reused`, true where this
+    "failed", "timed out", "left"); `seconds`, wall clock, of the last attempt; `reused`, true where this
     call did not do it; `reason` of any other status than done; `set_aside`, the new name of a
     damaged file that was in its place; `machine` that did it. What is not available is missing.
     """
@@ -57,6 +59,8 @@ def run(
     scheduler: str | None = None,
     resources: Mapping[str, float] | None = None,
     cost: Callable[[dict], float] | None = None,
+    budget: Budget | None = None,
+    only_stored: bool = False,
     progress: Callable[[str], None] | None = print,
     every_s: float = 10.0,
 ) -> Sweep:
@@ -78,6 +82,11 @@ def run(
     that was started with `--resources`, such as {"GPU": 1}. Results are written here. See
     docs/sweeps.md.
     `cost(configuration)`, in any unit, puts the dear ones first and tells how long it will take.
+    `budget`: seconds that may be spent, here and by whatever else shares it. Then `cost` is a guess
+    in seconds, corrected by what the units done so far really took, units are begun in the order of
+    the plan, and one that would not be done in time is not begun. What the end finds in hand is
+    stopped. `only_stored`: nothing is done at all. Either way a unit that is not done has the
+    status "left" and no rows; it has no file, and the next call does it.
     `progress` gets a line every `every_s` seconds.
 
     A unit whose worker is killed is done again, in `attempts` attempts; the others go on. A unit
@@ -107,7 +116,11 @@ def run(
     costs = {unit: _cost(cost, unit) for unit in todo}
     with Store(folder) as store:
         ledger = _Ledger(store, todo, timeout_s)
-        if left := sorted(ledger.left(), key=lambda unit: -costs[unit]):
+        if only_stored:
+            return ledger.sweep()
+        pace = Pace(costs, ledger.results, budget)
+        left = ledger.left() if budget else sorted(ledger.left(), key=lambda unit: -costs[unit])
+        if any(map(pace.fits, left)):
             shared = {"threads": threads, "data": left[0].data}
             limits = {"attempts": attempts, "timeout_s": timeout_s, "fresh": fresh}
             if scheduler is None:
@@ -120,11 +133,11 @@ def run(
                 chosen = DaskCluster(function, scheduler, most, **shared, **limits)
             with chosen as executor:
                 name = function.partition(":")[2]
-                say = _Progress(progress, every_s, name, ledger, costs, executor)
-                for unit, outcome in executor.outcomes(
-                    ledger.offered(left, say.line, executor), say
-                ):
-                    ledger.enter(unit, outcome | {"threads": threads, "timeout_s": timeout_s})
+                say = _Progress(progress, every_s, name, ledger, costs, executor, budget)
+                offered = ledger.offered(left, say.line, executor, pace)
+                with contextlib.suppress(_TimeIsUp):  # what is in hand is ended by the executor
+                    for unit, outcome in executor.outcomes(offered, say):
+                        ledger.enter(unit, outcome | {"threads": threads, "timeout_s": timeout_s})
                 say.line(say.text())
         return ledger.sweep()
 
@@ -152,6 +165,10 @@ def _cost(cost: Callable[[dict], float] | None, unit: Unit) -> float:
     return value
 
 
+class _TimeIsUp(Exception):
+    """The budget is spent."""
+
+
 class _Ledger:
     """What is known of every unit, in memory and in the store."""
 
@@ -174,18 +191,20 @@ class _Ledger:
         return [unit for unit in self.plan if unit not in self.results]
 
     def offered(
-        self, left: list[Unit], say: Callable[[str], None], executor: Executor
+        self, left: list[Unit], say: Callable[[str], None], executor: Executor, pace: Pace
     ) -> Iterator[Unit | None]:
         """The units to be done, each when it is asked for; None while other drivers have the rest,
         and while the executor has no room for any.
 
-        What another driver has stored since we looked is taken as it is.
+        What another driver has stored since we looked is taken as it is, and what no longer fits
+        into the budget is left.
         """
         waiting = deque(left)
         while waiting:
             if not executor.count:
                 yield None
                 continue
+            waiting = deque(unit for unit in waiting if pace.fits(unit))
             for _ in range(len(waiting)):
                 unit = waiting.popleft()
                 if not self.store.claim(unit):
@@ -222,7 +241,7 @@ class _Ledger:
 
         rows, lines = [], []
         for unit in self.plan:
-            record = self.results[unit]
+            record = self.results.get(unit, _LEFT)
             own = record | {
                 "key": unit.key,
                 "reused": unit in self.reused,
@@ -231,6 +250,9 @@ class _Ledger:
             lines.append(unit.configuration | {name: own[name] for name in COLUMNS})
             rows += [unit.configuration | row for row in record["rows"]]
         return Sweep(self.store.folder, pd.DataFrame(rows), pd.DataFrame(lines))
+
+
+_LEFT = {"status": "left", "rows": [], "seconds": None, "reason": None, "machine": None}
 
 
 def _stands(record: dict | None, timeout_s: float | None) -> bool:
@@ -246,10 +268,17 @@ class _Progress(Progress):
     """How many units, how fast, and how long still."""
 
     def __init__(
-        self, say, every_s: float, name: str, ledger: _Ledger, costs: dict, executor: Executor
-    ):
+        self, say, every_s: float, name: str, ledger: _Ledger, costs: dict, executor: Executor,
+        budget: Budget | None = None,
+    ):  # fmt: skip
         super().__init__(say, every_s)
         self.name, self.ledger, self.costs, self.executor = name, ledger, costs, executor
+        self.budget = budget
+
+    def tick(self) -> None:
+        super().tick()
+        if self.budget and self.budget.left_s <= 0:
+            raise _TimeIsUp
 
     def text(self) -> str:
         results = self.ledger.results
@@ -261,6 +290,8 @@ class _Progress(Progress):
         complete = len(results) == len(self.costs)
         if complete and not own:
             return f"{head}, none by this run"
+        if self.budget:
+            return f"{head}, {max(0.0, self.budget.left_s):.0f} s of the budget left"
         if left_s is None and not complete:
             return f"{head}, too early to say how long it takes"
         minutes = (time.monotonic() - self.executor.began) / 60

@@ -19,6 +19,22 @@ from convcost.sweep.unit import Unit, canonical
 # `records` is imported where it is used: it loads pandas, which workers need not wait for.
 
 
+def checked(content: bytes, name: str) -> dict:
+    """The record in a unit's file. DamagedFileError where it is not the content that was written.
+
+    All of the record is covered by its own sha256; whose result it is, `Store.read` compares.
+    """
+    try:
+        record = json.loads(content)
+        digest = record.pop("sha256")
+        whole = digest == hashlib.sha256(canonical(record)).hexdigest()
+    except (ValueError, LookupError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise DamagedFileError(f"{name} is not the file that was written")
+    return record
+
+
 class Store:
     """The results in a folder, which is made. `with`: the locks held at its end are given back.
 
@@ -48,15 +64,10 @@ class Store:
         """A unit's record, None where there is none. DamagedFileError where it is not whole."""
         path = self.path(unit)
         try:
-            record = json.loads(path.read_bytes())
-            digest = record.pop("sha256")
-            whole = digest == hashlib.sha256(canonical(record)).hexdigest()
+            content = path.read_bytes()
         except FileNotFoundError:
             return None
-        except (ValueError, LookupError, TypeError, AttributeError):
-            whole = False
-        if not whole:
-            raise DamagedFileError(f"{path.name} is not the file that was written")
+        record = checked(content, path.name)
         if any(record.get(name) != value for name, value in unit.identity.items()):
             raise DamagedFileError(f"{path.name} is the result of another unit")
         return record

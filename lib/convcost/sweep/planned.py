@@ -1,0 +1,80 @@
+"""A sweep as a thing to hold: to be run now, later or in part, or only to be looked at."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from convcost.errors import DamagedFileError
+from convcost.sweep.budget import Pace
+from convcost.sweep.driver import Sweep, run
+from convcost.sweep.store import Store
+from convcost.sweep.unit import Unit, units
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is there of a planned sweep, in units, and what the rest will take.
+
+    `left_s`: seconds for what is left, one unit after the other. `known`: whether units of it that
+    were done here tell how fast this machine is; else `left_s` is a guess.
+    """
+
+    units: int
+    done: int
+    failed: int
+    left_s: float
+    known: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """The arguments of `sweep.run`; an empty plan is one that has nothing to do.
+
+    `cost` guesses the seconds of a configuration, as a budget wants it.
+    """
+
+    function: str
+    configurations: tuple[Mapping, ...]
+    folder: Path
+    version: int | str = 1
+    data: Mapping | None = None
+    cost: Callable[[dict], float] | None = None
+    options: Mapping = field(default_factory=dict)
+
+    def run(self, **more) -> Sweep:
+        """`sweep.run` of it; `more` are further arguments, such as `budget`."""
+        if not self.configurations:
+            import pandas as pd
+
+            return Sweep(self.folder, pd.DataFrame(), pd.DataFrame())
+        return run(
+            self.function, self.configurations, self.folder, version=self.version,
+            data=self.data, cost=self.cost, **{**self.options, **more},
+        )  # fmt: skip
+
+    def found(self) -> dict[Unit, dict | None]:
+        """Every unit with its record; None where there is none, or a damaged one."""
+        if not self.configurations:
+            return {}
+        store, found = Store(self.folder), {}
+        for unit in units(self.function, self.configurations, self.version, self.data):
+            try:
+                found[unit] = store.read(unit)
+            except DamagedFileError:
+                found[unit] = None
+        return found
+
+    def outlook(self) -> Outlook:
+        """What is there, and how long the rest will take. Nothing is run or changed."""
+        found = self.found()
+        costs = {u: self.cost(dict(u.configuration)) if self.cost else 1.0 for u in found}
+        there = {unit: record for unit, record in found.items() if record}
+        done = [u for u, record in there.items() if record["status"] in ("done", "diverged")]
+        pace = Pace(costs, there, None)
+        return Outlook(
+            len(found),
+            len(done),
+            len(there) - len(done),
+            pace.seconds(unit for unit in found if unit not in done),
+            pace.factor is not None,
+        )
