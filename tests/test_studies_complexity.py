@@ -13,6 +13,7 @@ from convcost.fits.configurations import BASELINE, NAMES, Configuration, candida
 from convcost.studies import complexity_precision as study_module
 from convcost.studies.complexity_precision import Study, cost, letters, timed, trained
 from convcost.studies.complexity_scales import CHOSEN, RECIPES, SCALES
+from convcost.sweep import planned
 from convcost.sweep.unit import perform
 from convcost.training import Recipe
 
@@ -63,7 +64,7 @@ def here(function, plan, folder, **_):
 def study(stand_in):
     """A whole study, whose trials are of one epoch too."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study_module.sweep, "run", here)
+        patch.setattr(planned, "run", here)
         patch.setitem(RECIPES, CHOSEN, ONE_EPOCH)
         yield Study("quick", TINY)
 

@@ -44,7 +44,7 @@ class Line:
 def named(notebook: str) -> str:
     """The full name of a notebook that measures, from "02", "2" or its name. BadInputError."""
     for name in STUDIES:
-        if notebook == name or notebook.isdigit() and name.startswith(f"{int(notebook):02d}-"):
+        if notebook == name or (notebook.isdigit() and name.startswith(f"{int(notebook):02d}-")):
             return name
     raise BadInputError(f"no notebook {notebook!r} measures: choose one of {', '.join(STUDIES)}")
 

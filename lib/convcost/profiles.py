@@ -3,8 +3,8 @@
 import os
 
 from convcost import machine
-from convcost.records import hosts
 from convcost.errors import BadInputError
+from convcost.records import hosts
 
 PROFILES = {
     "quick": "every notebook on 2 cores, all together within 10 minutes, at reduced scale",

@@ -10,8 +10,8 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-import lmfit
 import numpy as np
 import pandas as pd
 from scipy import special
@@ -21,6 +21,9 @@ from convcost.fits import configurations
 from convcost.fits.complexity import outside, ranges_of
 from convcost.fits.configurations import BASELINE, LETTERS, NAMES
 from convcost.fits.rows import checked
+
+if TYPE_CHECKING:  # where nets are only trained it need not be there
+    import lmfit
 
 LEVEL = 0.95
 STARTS = 6
@@ -138,6 +141,8 @@ class Parametric:
         and, if asked for, a profile that closes on both sides. Raises BadInputError for rows that
         cannot be fitted (empty, missing values, no network).
         """
+        import lmfit
+
         rows = checked(rows, "precision")
         measured = rows["precision"].to_numpy(dtype=float)
         weights = _weights(rows)
@@ -149,7 +154,7 @@ class Parametric:
             off = measured - self.value(inputs, values)
             return root * np.nan_to_num(off, nan=1e3, posinf=1e3, neginf=-1e3)
 
-        def residual(parameters: lmfit.Parameters) -> np.ndarray:
+        def residual(parameters: "lmfit.Parameters") -> np.ndarray:
             return off_by(parameters.valuesdict())
 
         if warm is None:
@@ -229,7 +234,9 @@ class Parametric:
         return reasons
 
 
-def _parameters(values: dict[str, float], bounds: dict | None = None) -> lmfit.Parameters:
+def _parameters(values: dict[str, float], bounds: dict | None = None) -> "lmfit.Parameters":
+    import lmfit
+
     parameters = lmfit.Parameters()
     for name, value in values.items():
         low, high = (bounds or {}).get(name, (-np.inf, np.inf))
@@ -250,12 +257,14 @@ def _jacobian(function: Callable, at: np.ndarray) -> np.ndarray:
     )  # fmt: skip
 
 
-def _profiles(minimiser: lmfit.Minimizer, best, held: Sequence[str]) -> dict:
+def _profiles(minimiser: "lmfit.Minimizer", best, held: Sequence[str]) -> dict:
     """(low, high) of each coefficient but `held` by lmfit's profile likelihood.
 
     Those of `held` stay where they are: at the bound of their search. A side that does not close
     is infinite; a coefficient whose profile fails is not there.
     """
+    import lmfit
+
     parameters = best.params.copy()
     for name in held:
         parameters[name].vary = False

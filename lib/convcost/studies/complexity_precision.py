@@ -5,9 +5,9 @@
 that it can be stopped, resumed, and done by several machines.
 """
 
+import importlib.util
 import itertools
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, astuple
 from functools import cache, cached_property
@@ -16,7 +16,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from convcost import datasets, machine, nets, paths, records, sweep, timing, training
+from convcost import datasets, machine, nets, records, sweep, timing, training
 from convcost.count import count
 from convcost.datasets import Dataset
 from convcost.errors import DamagedFileError
@@ -30,22 +30,65 @@ from convcost.fits.configurations import (
     possible,
     rounded_share_grid,
 )
-from convcost.studies.complexity_scales import CHOSEN, RECIPES, SCALES, Scale
+from convcost.records.hosts import Host
+from convcost.studies import study
+from convcost.studies.complexity_scales import CHOSEN, RECIPES, SCALES, SMOKE, Scale
+from convcost.studies.study import Part, on_device
+from convcost.sweep import Planned
 from convcost.training import TRAINING_VERSION, Execution, Recipe
 
 SET = "lfw_gender"
 SPLITS = ("train", "validation", "test")
 VERSION = 1  # of `trained`: raise it when what it does changes
+ROLES = ("1-D", "2-D", "held out")
 DRAWN_FROM = 2025  # the seed of the random configurations
 
 
-class Study:
+class Study(study.Study):
     """The experiments at the scale of a profile, on the data that this machine has."""
 
-    def __init__(self, profile: str, scale: Scale | None = None):
-        self.profile = profile
-        self.scale = scale or SCALES[profile]
+    notebook = "04-complexity-precision"
+
+    def __init__(
+        self,
+        profile: str,
+        scale: Scale | None = None,
+        *,
+        host: Host | None = None,
+        smoke: bool = False,
+    ):
+        scale = scale or (on_device(SMOKE) if smoke else SCALES[profile])
+        super().__init__(profile, scale, host=host, smoke=smoke)
         self.sets = {split: datasets.load(SET, split) for split in SPLITS}
+
+    def parts(self) -> dict[str, Part]:
+        """What a machine measures, the most valuable first.
+
+        The optima follow from the fits to the rest, where lmfit is installed and the rest is there.
+        """
+        by_role = {
+            role: self._planned_sweep(self.plan(roles=[role], seeds=range(least)))
+            for role, least in (("1-D", 3), ("held out", 1), ("2-D", 1))
+        }
+        parts = {
+            "times": Part("the forward pass of every net, in turns", (self._times("plan"),)),
+            "lines": Part("one parameter leaves the baseline", (by_role["1-D"],)),
+            "held-out": Part("random nets that no fit sees", (by_role["held out"],)),
+            "grids": Part("filters and one more leave the baseline", (by_role["2-D"],)),
+            "seeds": Part(
+                "all of these from more seeds, and the recipes tried",
+                (self._planned_sweep(self.plan()), self._planned_sweep(self._trial_units)),
+            ),
+        }
+        looks = [look.outlook() for part in parts.values() for look in part.sweeps]
+        whole = all(look.done + look.failed == look.units for look in looks)
+        if whole and importlib.util.find_spec("lmfit"):
+            optima = self._optimum_units
+            parts["optima"] = Part(
+                "the nets that eq. (7) chooses, trained and timed",
+                (self._planned_sweep(optima), *([self._times("optima")] if optima else [])),
+            )
+        return parts
 
     @property
     def used(self) -> tuple[Dataset, ...]:
@@ -99,47 +142,70 @@ class Study:
         drawn = np.random.default_rng(DRAWN_FROM).choice(len(left), scale.held_out, replace=False)
         return roles | {left[number]: "held out" for number in sorted(drawn)}
 
-    def plan(self) -> list[dict]:
-        """The units of the sweep: each configuration with each of its seeds."""
+    def plan(
+        self,
+        roles: Iterable[str] = ROLES,
+        seeds: range | None = None,
+        bf16: bool | None = None,
+    ) -> list[dict]:
+        """The units of the sweep: each configuration with each of its seeds.
+
+        `roles`: of these only; `seeds`: of these seeds only; `bf16`: as if it were so.
+        """
+        bf16 = self.bf16 if bf16 is None else bf16
         scale = self.scale
-        seeds = {
+        least = {
             "1-D": scale.line_seeds,
             "2-D": scale.grid_seeds,
             "held out": scale.held_out_seeds,
         }
         return [
-            self._unit(configuration, seed, scale.recipe)
+            self._unit(configuration, seed, scale.recipe) | {"bf16": bf16}
             for configuration, role in self.roles.items()
-            for seed in range(seeds[role])
+            if role in roles
+            for seed in range(least[role])
+            if seeds is None or seed in seeds
         ]
 
     def _unit(
         self, configuration: Configuration, seed: int, recipe: Recipe, splits=SPLITS[1:]
     ) -> dict:
-        device = self.scale.device
         return {
             **asdict(configuration),
             "seed": seed,
             "recipe": asdict(recipe),
             "images": self.scale.images,
             "tried_on": list(splits),
-            "device": device,
-            "bf16": device != "cpu" or "avx512_bf16" in (machine.describe()["cpu_flags"] or ()),
+            "device": self.scale.device,
         }
 
-    def _sweep(self, plan: list[dict], **cluster) -> sweep.Sweep:
+    @cached_property
+    def bf16(self) -> bool:
+        """Whether nets are trained in bfloat16: on a GPU, and on a processor that multiplies it.
+
+        The precision is a part of what a training is, and it is that of whoever trains, not of
+        whoever drives: what has been begun in one precision is finished in it.
+        """
+        if self.scale.device != "cpu":
+            return True
+        own = machine.has_bf16(self.host.details["cpu_flags"])
+
+        def begun(bf16: bool) -> int:
+            planned = self._planned_sweep(self.plan(bf16=bf16))
+            return sum(record is not None for record in planned.found().values())
+
+        return max((own, not own), key=begun)
+
+    def _planned_sweep(self, plan: list[dict], **options) -> Planned:
         # the same nets wherever they are trained: neither machine nor versions are in the key
-        data = {split: part.sha256 for split, part in self.sets.items()}
-        workers = None if "scheduler" in cluster else self.scale.workers
-        return sweep.run(
-            f"{__name__}:trained",
+        return self.planned(
+            "trained",
             plan,
-            paths.RAW / "units" / "trained",
             version=f"{VERSION}.{TRAINING_VERSION}",
-            data=data,
-            cost=cost,
-            every_s=60,
-            **{"workers": workers, "threads": 1} | cluster,
+            data={split: part.sha256 for split, part in self.sets.items()},
+            cost=seconds,
+            timed=False,
+            **{"workers": self.scale.workers, "threads": 1} | options,
         )
 
     def train(self, **cluster) -> sweep.Sweep:
@@ -148,18 +214,30 @@ class Study:
         `cluster`: arguments of `sweep.run` that say who does it: `workers`, `scheduler`,
         `resources`.
         """
-        return self._sweep(self.plan(), **{k: v for k, v in cluster.items() if v is not None})
+        given = {name: value for name, value in cluster.items() if value is not None}
+        if "scheduler" in given:
+            given = {"workers": None} | given
+            if self.scale.device == "cpu":
+                answers = sweep.ask_workers(given["scheduler"], machine.has_bf16)
+                self.bf16 = bool(answers) and all(answers)
+        return self.done(self._planned_sweep(self.plan()), **given)
+
+    @property
+    def _trial_units(self) -> list[dict]:
+        """The baseline by each recipe and seed."""
+        return [
+            self._unit(BASELINE, seed, RECIPES[name], ["validation"]) | {"bf16": self.bf16}
+            for name in self.scale.recipes
+            for seed in range(self.scale.trial_seeds)
+        ]
 
     def recipe_trials(self) -> pd.DataFrame:
         """One row a recipe and seed: the baseline, tried on the validation split only."""
-        plan = {
-            (name, seed): self._unit(BASELINE, seed, RECIPES[name], splits=["validation"])
-            for name in self.scale.recipes
-            for seed in range(self.scale.trial_seeds)
-        }
+        plan = self._trial_units
         if not plan:
             return pd.DataFrame()
-        done = _with_failures(self._sweep(list(plan.values())))
+        names = [name for name in self.scale.recipes for _ in range(self.scale.trial_seeds)]
+        done = _with_failures(self.done(self._planned_sweep(plan)))
         told = [
             {
                 "recipe": name,
@@ -169,7 +247,7 @@ class Study:
                 },
                 "chosen": name == CHOSEN,
             }
-            for name, _ in plan
+            for name in names
         ]
         return pd.concat([pd.DataFrame(told), done.drop(columns=list(NAMES))], axis=1)
 
@@ -183,18 +261,22 @@ class Study:
 
     def configuration_trainings(self) -> pd.DataFrame:
         """One row a training: the plan's, and those of the optima that were chosen from them."""
-        scale, chosen = self.scale, self._chosen_configurations
-        plan = [
-            self._unit(one, seed, scale.recipe)
-            for one in chosen
-            for seed in range(scale.optimum_seeds)
-        ]
+        plan = self._optimum_units
         if not plan:
             return self._planned
         # further seeds of a net of the plan are no part of the plan: no fit has seen them
-        optima = _with_failures(self._sweep(plan)).assign(role="optimum")
+        optima = _with_failures(self.done(self._planned_sweep(plan))).assign(role="optimum")
         both = pd.concat([self._planned, optima])
         return both.drop_duplicates([*NAMES, "seed"], ignore_index=True)
+
+    @property
+    def _optimum_units(self) -> list[dict]:
+        """The chosen optima with each of their seeds."""
+        return [
+            self._unit(one, seed, self.scale.recipe) | {"bf16": self.bf16}
+            for one in self._chosen_configurations
+            for seed in range(self.scale.optimum_seeds)
+        ]
 
     # --- what it costs -------------------------------------------------------------------------
 
@@ -211,41 +293,38 @@ class Study:
                 "params": sum(parameter.numel() for parameter in net.parameters()),
             }
 
-    def _timed(self, session: str, configurations: Iterable[Configuration]) -> pd.DataFrame:
+    def _times(self, session: str) -> Planned:
+        """The nets of a session, timed in turns: those of the plan, or the baseline and optima."""
         scale = self.scale
-        facts = {package: machine.version(package) for package in machine.PACKAGES}
+        chosen = self.roles if session == "plan" else [BASELINE, *self._further_optima]
         unit = {
             "session": session,
-            "configurations": [list(astuple(one)) for one in configurations],
+            "configurations": [list(astuple(one)) for one in chosen],
             "batch": scale.timed_batch,
-            "threads": machine.usable_cores(os.cpu_count()) or 1,
+            "threads": self.threads,
             "repetitions": scale.repetitions,
             "min_s": scale.min_s,
             "device": scale.device,
         }
-        folder = paths.RAW / "units" / "timed"
-        return sweep.run(
-            f"{__name__}:timed",
-            [unit],
-            folder,
-            version=VERSION,
-            data=facts | {"machine": machine.slug()},
-            workers=1,
-            threads=unit["threads"],
-            attempts=1,
-            every_s=60,
-        ).rows[list(TIMES)]
+        return self.planned(
+            "timed", [unit], version=VERSION, data={}, cost=timed_seconds,
+            workers=1, threads=unit["threads"], attempts=1,
+        )  # fmt: skip
 
     @cached_property
     def _planned_times(self) -> pd.DataFrame:
-        return self._timed("plan", self.roles)
+        return self.done(self._times("plan")).rows.reindex(columns=list(TIMES))
+
+    @property
+    def _further_optima(self) -> list[Configuration]:
+        return [one for one in self._chosen_configurations if one != BASELINE]
 
     def forward_times(self) -> pd.DataFrame:
         """One row a configuration and repetition: those of the plan, then the chosen ones."""
-        chosen = [one for one in self._chosen_configurations if one != BASELINE]
-        if not chosen:
+        if not self._further_optima:
             return self._planned_times
-        return pd.concat([self._planned_times, self._timed("optima", [BASELINE, *chosen])])
+        optima = self.done(self._times("optima")).rows.reindex(columns=list(TIMES))
+        return pd.concat([self._planned_times, optima])
 
     # --- the cheapest that is precise enough ---------------------------------------------------
 
@@ -393,6 +472,25 @@ def cost(unit: Mapping) -> float:
     one = costs(pd.DataFrame([{name: unit[name] for name in NAMES}])).iloc[0]
     image = one["macs"] + 110 * one["acts"] + 1_800 * unit["input_px"] ** 2 + 1_400_000
     return float(image) * unit["recipe"]["epochs"]
+
+
+def seconds(unit: Mapping) -> float:
+    """About how long a training takes: on one core, as the reference run tells, or on a GPU.
+
+    On a GPU of the H100's class, six at a time, launching a step takes longer than doing it.
+    """
+    images = unit["images"] or 9_445
+    whole = cost(unit) * images
+    if unit["device"] == "cpu":
+        return 1.0 + whole / 29e9
+    steps = unit["recipe"]["epochs"] * images / unit["recipe"]["batch_size"]
+    return 2.0 + 4e-3 * steps + whole / 5e12
+
+
+def timed_seconds(unit: Mapping) -> float:
+    """About how long a session of timing takes."""
+    one = unit["min_s"] * (1.5 if unit["device"] == "cpu" else 1)
+    return len(unit["configurations"]) * (0.1 + (unit["repetitions"] + 4) * one)
 
 
 @cache

@@ -97,3 +97,23 @@ SCALES = {
         workers=6,
     ),
 }
+SMOKE = replace(
+    SCALES["gpu"],
+    filters=(64, 2),
+    input_px=(64, 12),
+    kernel_px=(5,),
+    layers=(3,),
+    line_seeds=1,
+    grid_seeds=1,
+    held_out=0,
+    held_out_seeds=1,
+    optimum_seeds=1,
+    trial_seeds=0,
+    recipe=replace(RECIPES[CHOSEN], epochs=1),
+    images=64,
+    timed_batch=2,
+    repetitions=2,
+    min_s=0.001,
+    workers=2,
+)
+"""One step of everything that `gpu` does: whether it runs at all."""

@@ -48,9 +48,10 @@ class Scale:
     `validation_steps` after `warmup`; "compiled" for `compiled` only. `protocols` are the cases of
     the forensics, by net. `full` (net, case) runs whole epochs, and so does `full_with_workers`,
     later; `full_images` of each split (None: all), from where they were stopped if `resumable`.
-    `pipelines`: sizes and workers of the data pipelines alone. `accuracy_images` of FashionMNIST at `accuracy_px` train each net for
-    its accuracy, on `accuracy_tested` of the test split (None: all). `layer_batch` images go
-    through each layer of the nets, and through a profiled training step. `batches` says which batch
+    `pipelines`: sizes and workers of the data pipelines alone. `accuracy_images` of FashionMNIST at
+    `accuracy_px` train each net for its accuracy, on `accuracy_tested` of the test split (None:
+    all). `layer_batch` images go through each layer of the nets, and through a profiled training
+    step. `batches` says which batch
     sizes are timed, by (what, input_px), over `families`. `fresh`: each net's loops and each batch
     size in a process of its own.
     """

@@ -6,6 +6,7 @@ and asks `expected_data` for which data the sweep was started.
 """
 
 from convcost.sweep.budget import START_S, Budget
+from convcost.sweep.cluster import ask_workers
 from convcost.sweep.driver import Sweep, run
 from convcost.sweep.planned import Outlook, Planned
 from convcost.sweep.unit import Diverged, expected_data
@@ -17,6 +18,7 @@ __all__ = [
     "Outlook",
     "Planned",
     "Sweep",
+    "ask_workers",
     "expected_data",
     "run",
 ]

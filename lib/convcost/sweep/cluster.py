@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -99,20 +99,7 @@ class DaskCluster:
     # --- with ----------------------------------------------------------------------------------
 
     def __enter__(self) -> "DaskCluster":
-        try:
-            from distributed import Client
-        except ImportError as error:
-            raise ConvcostError(
-                f"a scheduler needs Dask, which cannot be imported ({error}): install the extra "
-                '"cluster" (pip install "convcost[cluster]"; make setup has it)'
-            ) from None
-        try:
-            self._client = Client(self.address, timeout=CONNECT_S, set_as_default=False)
-        except (OSError, ValueError) as error:  # ValueError: of an address that is none
-            raise ConvcostError(
-                f"no scheduler answers at {self.address} ({error}): start one with `dask "
-                "scheduler`, and give the address that it prints"
-            ) from None
+        self._client = _connected(self.address)
         return self
 
     def __exit__(self, *_) -> None:
@@ -314,6 +301,35 @@ class DaskCluster:
         self._slots.pop(task.address, None)
         self._again.append(task.unit)
         say.line(f"{task.unit}: done elsewhere; {self._broken}; this worker is not used any more")
+
+
+def _connected(address: str) -> "distributed.Client":
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ConvcostError(
+            f"a scheduler needs Dask, which cannot be imported ({error}): install the extra "
+            '"cluster" (pip install "convcost[cluster]"; make setup has it)'
+        ) from None
+    try:
+        return Client(address, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, ValueError) as error:  # ValueError: of an address that is none
+        raise ConvcostError(
+            f"no scheduler answers at {address} ({error}): start one with `dask "
+            "scheduler`, and give the address that it prints"
+        ) from None
+
+
+def ask_workers(address: str, question: Callable[[], object]) -> list:
+    """What every worker of a scheduler answers to a question, a function of our library.
+
+    Raises ConvcostError where nobody is to be reached, as `DaskCluster` does.
+    """
+    with _connected(address) as client:
+        try:
+            return list(client.run(question).values())
+        except NO_ANSWER as error:
+            raise ConvcostError(f"the workers of {address} do not answer ({error})") from None
 
 
 # --- at a worker -----------------------------------------------------------------------------

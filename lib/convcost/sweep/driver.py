@@ -34,8 +34,8 @@ class Sweep:
     `rows`: the columns of the configuration, joined with every row the function returned.
 
     `units`, one row each: the columns of the configuration; `key`; `status` ("done", "diverged",
-    "failed", "timed out", "left"); `seconds`, wall clock, of the last attempt; `reused`, true where this
-    call did not do it; `reason` of any other status than done; `set_aside`, the new name of a
+    "failed", "timed out", "left"); `seconds`, wall clock, of the last attempt; `reused`, true where
+    this call did not do it; `reason` of any other status than done; `set_aside`, the new name of a
     damaged file that was in its place; `machine` that did it. What is not available is missing.
     """
 
