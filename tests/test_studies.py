@@ -10,14 +10,17 @@ import pytest
 import torch
 
 from convcost import datasets, nets, paths, records, sources, sparse
-from convcost.studies import relu_zeros
-from convcost.studies.relu_zeros import SCALES, WHOLE, Study, pruned_nets_of_seed
+from convcost.studies import relu_measurements, relu_scales
+from convcost.studies.relu_measurements import pruned_nets_of_seed
+from convcost.studies.relu_scales import SCALES, WHOLE
+from convcost.studies.relu_zeros import Study
+from convcost.sweep import planned
 from convcost.training import Recipe
 
 TINY = replace(
     SCALES["quick"],
     seeds=2,
-    recipe=replace(relu_zeros.TEXTBOOK, epochs=1),
+    recipe=replace(relu_scales.TEXTBOOK, epochs=1),
     other=((Recipe(epochs=1), 1),),
     train_images=500,
     pruned_seeds=1,
@@ -29,7 +32,7 @@ TINY = replace(
     fashion_nets=("squeezenet1_1",),
     fashion_images=64,
     fashion_px=32,
-    fashion_recipe=replace(relu_zeros.FASHION_RECIPE, epochs=1),
+    fashion_recipe=replace(relu_scales.FASHION_RECIPE, epochs=1),
     tried_images=20,
     sparse_cases=("small",),
     zero_rates=(0.0, 0.9),
@@ -39,7 +42,7 @@ TINY = replace(
 
 def here(function, plan, *_, **__):
     """`sweep.run` in this process, as far as a study sees of it."""
-    function = getattr(relu_zeros, function.partition(":")[2])
+    function = getattr(relu_measurements, function.partition(":")[2])
     rows = [unit | row for unit in plan for row in function(**unit)]
     return SimpleNamespace(rows=pd.DataFrame(rows))
 
@@ -55,10 +58,12 @@ def study(tmp_path_factory):
             datasets, "load", lambda *a, of=datasets.load: of(*a, download=False, raw=raw)
         )
         # workers are other processes: they would not see this folder
-        patch.setattr(relu_zeros.sweep, "run", here)
-        relu_zeros._sets.cache_clear()
+        patch.setattr(planned, "run", here)
+        relu_measurements.both_splits.cache_clear()
+        relu_measurements.counted_images.cache_clear()
         yield Study("quick", TINY)
-        relu_zeros._sets.cache_clear()
+        relu_measurements.both_splits.cache_clear()
+        relu_measurements.counted_images.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +157,6 @@ def test_smaller_nets_of_one_seed(study, checked):
         "recipe": asdict(TINY.recipe),
         "train_images": 500,
         "tuning_images": 200,
-        "images_per_digit": len(study.chosen) // 10,
         "removals": {"conv1": [2], "conv2": [6]},
         "tunings": {"conv1": [2]},
         "from_scratch": {"conv1": [2]},
@@ -175,7 +179,7 @@ def test_smaller_nets_of_one_seed(study, checked):
 
 
 def test_other_nets_and_sparse_execution(study, checked, monkeypatch):
-    monkeypatch.setitem(relu_zeros.SPARSE_CASES, "small", (4, 20, 6))
+    monkeypatch.setitem(relu_scales.SPARSE_CASES, "small", (4, 20, 6))
     (training,) = checked("net_trainings", study.net_trainings()).to_dict("records")
     seen = training["net"], training["input_px"], training["train_images"]
     assert seen == ("squeezenet1_1", 32, 64)
@@ -183,10 +187,10 @@ def test_other_nets_and_sparse_execution(study, checked, monkeypatch):
     # SqueezeNet: ReLU after each of 26 convolutions
     assert len(rates) == 26 and rates["after"].tolist()[0] == "features.0"
     skippable = checked("skippable_macs", study.skippable_macs())
-    assert skippable.groupby("net").size().to_dict() == {"squeezenet1_1": 26, relu_zeros.NET: 5}
+    assert skippable.groupby("net").size().to_dict() == {"squeezenet1_1": 26, relu_scales.NET: 5}
     timed = checked("sparse_layers", study.sparse_layers())
     assert {"dense"} < set(timed["method"])
-    assert set(timed["batch"][timed["net"] == relu_zeros.NET]) == {1, 64}
+    assert set(timed["batch"][timed["net"] == relu_scales.NET]) == {1, 64}
     swept = checked("sparse_sweep", study.sparse_sweep())
     # a bare product has no kernel with packed weights
     assert set(swept["case"]) == {"small"}
@@ -206,10 +210,10 @@ def test_the_cases_of_the_sweep_are_the_layers_they_are_named_after():
     ):
         weight = layer.weight
         shape = positions, weight[0].numel(), weight.shape[0]
-        assert relu_zeros.SPARSE_CASES[case] == shape
+        assert relu_scales.SPARSE_CASES[case] == shape
 
 
 def test_levels_keep_zeros_apart():
     maps = torch.tensor([[[[0.0, 1e-9], [0.5, 1.0]]]])
-    assert relu_zeros._levels(maps).tolist() == [[[[0, 1], [128, 255]]]]
-    assert relu_zeros._levels(torch.zeros(1, 1, 2, 2)).sum() == 0
+    assert relu_measurements._levels(maps).tolist() == [[[[0, 1], [128, 255]]]]
+    assert relu_measurements._levels(torch.zeros(1, 1, 2, 2)).sum() == 0

@@ -35,6 +35,7 @@ class Line:
     failed: int
     left_s: float
     known: bool  # whether this machine has shown how fast it is
+    essential: bool  # whether the notebook cannot be drawn without it
 
     @property
     def left(self) -> int:
@@ -86,6 +87,7 @@ def outlook(parts: dict[str, Part]) -> list[Line]:
                 *(sum(getattr(look, key) for look in looks) for key in ("units", "done", "failed")),
                 left_s=sum(look.left_s for look in looks) + start_s,
                 known=any(look.known for look in looks),
+                essential=part.essential,
             )
         )  # fmt: skip
     return lines

@@ -186,6 +186,7 @@ def _planned(source: Path, folder: Path, profile: str, force: bool, reference: b
         card = notebooks.card(content, source.stem)
         key = _key(content, profile, reference)
         host = hosts.measuring(profile, source.stem)
+        measured = "" if host.here else _measured(host, source.stem)
     except ConvcostError as error:
         return Planned(source.stem, source, output, "broken", str(error), 0, 0, {})
     state, reason = "to run", ""
@@ -209,22 +210,29 @@ def _planned(source: Path, folder: Path, profile: str, force: bool, reference: b
         card.ram_gb,
         notebooks.data_origins(card.datasets),
         card.reads_runs,
-        "" if host.here else _measured(host, source.stem),
+        measured,
     )
 
 
 def _measured(host: hosts.Host, notebook: str) -> str:
-    """What another machine has measured of a notebook, and what it has not, in words."""
+    """What another machine has measured of a notebook, and what it has not, in words.
+
+    Raises BadInputError where it has not what the notebook cannot do without.
+    """
     told = host.measured[notebook]
     text = f"measured on {host.name} on {told['date'][:10]}, nothing is measured here"
     parts = told["parts"].values()
-    left = [part["part"] for part in parts if part["done"] < part["units"]]
-    if left:
-        done = [part["part"] for part in parts if part["part"] not in left]
-        text += (
-            f"; whole: {', '.join(done) or 'no part'}; not whole: {', '.join(left)} (go on there: "
-            f"python -m convcost measure {notebook[:2]} --profile {told['profile']})"
-        )
+    left = [part for part in parts if part["done"] < part["units"]]
+    if not left:
+        return text
+    whole = [part["part"] for part in parts if part not in left]
+    text += (
+        f"; whole: {', '.join(whole) or 'no part'}; not whole: "
+        f"{', '.join(part['part'] for part in left)} (to go on there: python -m convcost measure "
+        f"{notebook[:2]} --profile {told['profile']})"
+    )
+    if any(part["essential"] for part in left):
+        raise BadInputError(f"{text}: it cannot be drawn without what is missing")
     return text
 
 

@@ -71,10 +71,10 @@ class Study(study.Study):
             for role, least in (("1-D", 3), ("held out", 1), ("2-D", 1))
         }
         parts = {
-            "times": Part("the forward pass of every net, in turns", (self._times("plan"),)),
-            "lines": Part("one parameter leaves the baseline", (by_role["1-D"],)),
-            "held-out": Part("random nets that no fit sees", (by_role["held out"],)),
-            "grids": Part("filters and one more leave the baseline", (by_role["2-D"],)),
+            "times": Part("the forward pass of every net, in turns", (self._times("plan"),), True),
+            "lines": Part("one parameter leaves the baseline", (by_role["1-D"],), True),
+            "held-out": Part("random nets that no fit sees", (by_role["held out"],), True),
+            "grids": Part("filters and one more leave the baseline", (by_role["2-D"],), True),
             "seeds": Part(
                 "all of these from more seeds, and the recipes tried",
                 (self._planned_sweep(self.plan()), self._planned_sweep(self._trial_units)),
@@ -518,7 +518,8 @@ def _with_failures(done: sweep.Sweep) -> pd.DataFrame:
         own = [json.dumps(recipe, sort_keys=True) for recipe in frame["recipe"]]
         return frame.assign(own=own).set_index([*NAMES, "seed", "own"])
 
-    status = named(done.units)[["status", "reason"]]
+    units = done.units[done.units["status"].ne("left")]
+    status = named(units)[["status", "reason"]]
     if not len(done.rows):
         return status.reset_index().drop(columns="own")
     rows = named(done.rows).drop(columns=["recipe", "images", "tried_on", "device", "bf16"])

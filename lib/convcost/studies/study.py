@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from convcost import paths
+import pandas as pd
+
+from convcost import paths, records
 from convcost.records import hosts
 from convcost.records.hosts import Host
 from convcost.sweep import Planned, Sweep
@@ -12,10 +14,14 @@ from convcost.sweep import Planned, Sweep
 
 @dataclass(frozen=True)
 class Part:
-    """Experiments of a notebook that are worth having by themselves; `what` says why."""
+    """Experiments of a notebook that are worth having by themselves; `what` says why.
+
+    `essential`: the notebook cannot be drawn without them.
+    """
 
     what: str
     sweeps: tuple[Planned, ...]
+    essential: bool = False
 
 
 class Study:
@@ -25,10 +31,12 @@ class Study:
     one, nothing is measured here: what it has measured is taken from what was merged, and what it
     has not is missing. `smoke`: what is measured is kept apart, and no run takes it for a result.
 
-    A subclass gives `notebook`, `function`s in its own module, and `parts`.
+    A subclass gives `notebook` and `parts`, and, where the functions that measure are not in its
+    own module, the name of the one they are in as `measurements`.
     """
 
     notebook: str
+    measurements: str | None = None
 
     def __init__(self, profile: str, scale, *, host: Host | None = None, smoke: bool = False):
         self.profile, self.scale = profile, scale
@@ -56,13 +64,13 @@ class Study:
         folder: str | None = None,
         **options,
     ) -> Planned:
-        """A function of the study's module over configurations.
+        """A measuring function over configurations.
 
         `timed`: the results are of one machine and its versions; else they are the same wherever
         they come from. `cost` guesses seconds. `options` are those of `sweep.run`.
         """
         return Planned(
-            f"{type(self).__module__}:{function}",
+            f"{self.measurements or type(self).__module__}:{function}",
             tuple(configurations),
             Path(self._units) / (folder or function),
             version,
@@ -81,3 +89,14 @@ def on_device(scale):
     import torch
 
     return scale if torch.cuda.is_available() else replace(scale, device="cpu")
+
+
+def typed(frame: pd.DataFrame, table: str) -> pd.DataFrame:
+    """The table's columns out of rows of several kinds, whose gaps made floats of integers."""
+    columns = records.TABLES[table].columns
+    frame = frame.reindex(columns=list(columns))
+    whole = [n for n, column in columns.items() if column.dtype == "int" and not column.optional]
+    marks = [name for name, column in columns.items() if column.dtype == "bool"]
+    real = [name for name, column in columns.items() if column.dtype == "float"]
+    types = {"int64": whole, bool: marks, float: real}
+    return frame.astype({name: kind for kind, names in types.items() for name in names})

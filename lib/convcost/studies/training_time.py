@@ -155,8 +155,8 @@ class Study(study.Study):
         for kind in ("main", "protocols", "compiled"):
             done = self.done(self._loops_of(self._cases(kind)))
             rows = done.rows if len(done.rows) else pd.DataFrame(columns=["kind"])
-            runs.append(_typed(rows[rows["kind"] == "run"], "loop_runs"))
-            steps.append(_typed(rows[rows["kind"] == "step"], "training_steps"))
+            runs.append(study.typed(rows[rows["kind"] == "run"], "loop_runs"))
+            steps.append(study.typed(rows[rows["kind"] == "step"], "training_steps"))
             # a process that died says nothing: its cases are rows with the reason
             for unit in done.units.to_dict("records"):
                 if unit["status"] not in ("done", "diverged", "left"):
@@ -165,7 +165,7 @@ class Study(study.Study):
                         | {"status": unit["status"], "reason": unit["reason"]}
                         for case in unit["cases"]
                     ]
-                    runs.append(_typed(pd.DataFrame(lost), "loop_runs"))
+                    runs.append(study.typed(pd.DataFrame(lost), "loop_runs"))
         return _stacked(runs), _stacked(steps)
 
     def loop_runs(self) -> pd.DataFrame:
@@ -188,7 +188,7 @@ class Study(study.Study):
     def full_epochs(self) -> pd.DataFrame:
         """One row an epoch that was run in full."""
         full = self._full([*self.scale.full, *self.scale.full_with_workers])
-        return _typed(self.done(full).rows, "full_epochs")
+        return study.typed(self.done(full).rows, "full_epochs")
 
     @property
     def _accuracies(self) -> Planned:
@@ -203,7 +203,7 @@ class Study(study.Study):
 
     def fashion_accuracies(self) -> pd.DataFrame:
         """One row a net trained on a part of the set, for its accuracy."""
-        return _typed(self.done(self._accuracies).rows, "fashion_accuracies")
+        return study.typed(self.done(self._accuracies).rows, "fashion_accuracies")
 
     @property
     def _pipelines(self) -> Planned:
@@ -220,7 +220,7 @@ class Study(study.Study):
 
     def pipeline_times(self) -> pd.DataFrame:
         """One row a repetition of a data pipeline alone."""
-        return _typed(self.done(self._pipelines).rows, "pipeline_times")
+        return study.typed(self.done(self._pipelines).rows, "pipeline_times")
 
     # --- why -----------------------------------------------------------------------------------
 
@@ -238,7 +238,7 @@ class Study(study.Study):
 
     def machine_peaks(self) -> pd.DataFrame:
         """One row a timing of a matrix product, a convolution or a copy."""
-        return _typed(self.done(self._peaks).rows, "machine_peaks")
+        return study.typed(self.done(self._peaks).rows, "machine_peaks")
 
     @property
     def _per_net(self) -> tuple[Planned, Planned]:
@@ -253,11 +253,11 @@ class Study(study.Study):
 
     def layer_costs(self) -> pd.DataFrame:
         """One row a layer and repetition, with its counts."""
-        return _typed(self.done(self._per_net[1]).rows, "layer_costs")
+        return study.typed(self.done(self._per_net[1]).rows, "layer_costs")
 
     def operator_times(self) -> pd.DataFrame:
         """One row a kind of operator and repetition of a profiled training step."""
-        return _typed(self.done(self._per_net[0]).rows, "operator_times")
+        return study.typed(self.done(self._per_net[0]).rows, "operator_times")
 
     @property
     def _batches(self) -> Planned:
@@ -273,7 +273,7 @@ class Study(study.Study):
 
     def batch_times(self) -> pd.DataFrame:
         """One row a net, batch size and repetition."""
-        return _typed(self.done(self._batches).rows, "batch_times")
+        return study.typed(self.done(self._batches).rows, "batch_times")
 
     # --- counted -------------------------------------------------------------------------------
 
@@ -322,17 +322,6 @@ class Study(study.Study):
 
 def _without(mapping: dict, *names: str) -> dict:
     return {name: value for name, value in mapping.items() if name not in names}
-
-
-def _typed(frame: pd.DataFrame, table: str) -> pd.DataFrame:
-    """The table's columns out of rows of several kinds, whose gaps made floats of integers."""
-    columns = records.TABLES[table].columns
-    frame = frame.reindex(columns=list(columns))
-    whole = [n for n, column in columns.items() if column.dtype == "int" and not column.optional]
-    marks = [name for name, column in columns.items() if column.dtype == "bool"]
-    real = [name for name, column in columns.items() if column.dtype == "float"]
-    types = {"int64": whole, bool: marks, float: real}
-    return frame.astype({name: kind for kind, names in types.items() for name in names})
 
 
 def _stacked(frames: list[pd.DataFrame]) -> pd.DataFrame:
