@@ -70,11 +70,15 @@ def slug(description: dict | None = None) -> str:
     The GPU names the machine where there is one, for it sets the times; otherwise the processor
     and the cores that may be used. Give `description` (from `describe()`, all that is read are
     `gpu`, `cpu` and `cores_usable`) to name another machine, or this one with its GPU set aside.
+    For this machine the environment's CONVCOST_MACHINE goes before: two boxes with one kind of GPU
+    would else share a folder.
 
     >>> slug({"gpu": None, "cpu": "AMD EPYC 9554 64-Core Processor", "cores_usable": 2})
     'amd-epyc-9554-2c'
     """
     if description is None:
+        if given := _hyphenated(os.environ.get("CONVCOST_MACHINE", "")):
+            return given
         cpuinfo = read_text("/proc/cpuinfo")
         description = {
             "gpu": gpu_facts()["gpu"],
