@@ -21,7 +21,7 @@ LAYERS = {
     3: "count zeros sparse timing training sweep predict fits",
     4: "compress protocols findings archive",
     5: "claims figures studies optimum",
-    6: "notebooks measure",
+    6: "notebooks measure_notebook",
     7: "runner hygiene doctor guide",
     8: "reproduce",
     9: "cli",

@@ -56,9 +56,15 @@ def code() -> dict[str, str]:
     Without the command line and what carries results about, which change no number.
     """
     root, found = Path(__file__).parent, {}
+    aside = tuple(f"convcost.{name}" for name in ("cli", "measure_notebook", "archive", "__main__"))
     for name, module in sorted(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        aside = ("convcost.cli", "convcost.measure", "convcost.archive", "convcost.__main__")
+        aside = (
+            "convcost.cli",
+            "convcost.measure_notebook",
+            "convcost.archive",
+            "convcost.__main__",
+        )
         if name.startswith("convcost") and file and not name.startswith(aside):
             path = Path(file)
             if path.is_relative_to(root):
@@ -216,16 +222,11 @@ def _index(path: Path, content: bytes | None) -> dict:
     """What `archive.json` says. DamagedFileError where it is not what `write` writes."""
     try:
         index = json.loads(content or b"null")
-        if index["format"] != FORMAT:
-            raise BadInputError(
-                f"{path} has the format {str(index['format'])[:40]!r}, this version reads "
-                f"{FORMAT!r}: bring both machines to the same commit"
-            )
-        name, notebook = index["host"]["name"], index["notebook"]
-        whole = (
+        form, name, notebook = index["format"], index["host"]["name"], index["notebook"]
+        whole = form != FORMAT or (
             re.fullmatch(r"[a-z0-9-]{1,80}", name)
             and notebook in hosts.MEASURED
-            and {"profile", "date", "code", "data"} <= set(index["measured"])
+            and {"profile", "date", "code", "data", "parts"} <= set(index["measured"])
             and all("sha256" in listed for listed in index["members"].values())
             and isinstance(index["host"]["details"], dict)
         )
@@ -233,6 +234,11 @@ def _index(path: Path, content: bytes | None) -> dict:
         whole = False
     if not whole:
         raise DamagedFileError(f"{path} is no archive of `convcost measure`: nothing was taken in")
+    if form != FORMAT:
+        raise BadInputError(
+            f"{path} has the format {str(form)[:40]!r}, this version reads {FORMAT!r}: bring both "
+            "machines to the same commit"
+        )
     return index
 
 

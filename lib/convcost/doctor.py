@@ -440,7 +440,12 @@ def check_minutes() -> list[Finding]:
         for profile, minutes in card.minutes.items():
             totals[profile] = totals.get(profile, 0) + minutes
     listed = ", ".join(f"{profile} about {_duration(m)}" for profile, m in totals.items())
-    return [Finding("minutes", OK, f"{len(cards)} notebooks: {listed}")]
+    found = [Finding("minutes", OK, f"{len(cards)} notebooks: {listed}")]
+    for name, card in cards.items():
+        if card.gpu_parts:
+            parts = ", ".join(f"{part} {minutes:g}" for part, minutes in card.gpu_parts.items())
+            found.append(Finding("gpu parts", OK, f"{name}, minutes: {parts}"))
+    return found
 
 
 def _duration(minutes: float) -> str:

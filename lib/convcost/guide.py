@@ -47,7 +47,11 @@ def notebook_map() -> pd.DataFrame:
 
 
 def effort() -> pd.DataFrame:
-    """Minutes and memory of each built notebook, per profile, as its card says."""
+    """Minutes and memory of each built notebook, per profile, as its card says.
+
+    And the parts in which `measure` does it on a GPU, each with its minutes, the most valuable
+    first.
+    """
     return pd.DataFrame(
         [
             {
@@ -55,10 +59,16 @@ def effort() -> pd.DataFrame:
                 **{f"{profile}, min": card.minutes[profile] for profile in PROFILES},
                 "RAM, GB": card.ram_gb,
                 "data sets": ", ".join(card.datasets) or "none",
+                "parts on a GPU, min": gpu_parts(card) or "one",
             }
             for name, card in _cards().items()
         ]
     )
+
+
+def gpu_parts(card: notebooks.Card) -> str:
+    """The parts of a notebook's measurements with their minutes on a GPU, in words; "" for none."""
+    return ", ".join(f"{name} {minutes:g}" for name, minutes in card.gpu_parts.items())
 
 
 def data_sets() -> pd.DataFrame:

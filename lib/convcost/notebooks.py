@@ -11,7 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -86,6 +86,8 @@ class Card:
     datasets: tuple[str, ...]
     parts: str = "argument"  # Question, Verdict, Exercises; or "guide": free form
     reads_runs: bool = False  # shows what other notebooks of the same run wrote, writes nothing
+    # what `measure` takes for each of its parts on a GPU, in minutes: a guess until one has done it
+    gpu_parts: Mapping[str, float] = field(default_factory=dict)
 
 
 _CARD_EXAMPLE = (
@@ -124,6 +126,9 @@ def card(notebook: Mapping, name: str = "the notebook") -> Card:
     parts = given.get("parts", "argument")
     if parts not in ("argument", "guide"):
         faults.append('parts is neither "argument" nor "guide"')
+    gpu_parts = given.get("gpu_parts", {})
+    if not isinstance(gpu_parts, Mapping) or not all(map(positive, gpu_parts.values())):
+        faults.append("gpu_parts is not one positive number of minutes for each name of a part")
     reads_runs = given.get("reads_runs", False)
     if not isinstance(reads_runs, bool):
         faults.append("reads_runs is neither true nor false")
@@ -131,7 +136,8 @@ def card(notebook: Mapping, name: str = "the notebook") -> Card:
         raise BadInputError(
             f"{name}: its card is wrong: {'; '.join(faults)}; write {_CARD_EXAMPLE}"
         )
-    return Card(title.strip(), dict(minutes), given["ram_gb"], tuple(datasets), parts, reads_runs)
+    shared = (title.strip(), dict(minutes), given["ram_gb"], tuple(datasets))
+    return Card(*shared, parts, reads_runs, dict(gpu_parts))
 
 
 # --- parameters --------------------------------------------------------------------------------

@@ -36,14 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure what is left. 1 where a measurement failed, else 0, also where some is left."""
-    from convcost import measure
+    from convcost import measure_notebook
 
     if args.plan:
-        experiments = measure.study(args.notebook, args.profile, smoke=args.smoke)
-        lines = measure.outlook(measure.chosen(experiments, args.part))
-        print(measure.text(lines, experiments.notebook, experiments.profile))
+        experiments = measure_notebook.study(args.notebook, args.profile, smoke=args.smoke)
+        lines = measure_notebook.outlook(measure_notebook.chosen(experiments, args.part))
+        print(measure_notebook.text(lines, experiments.notebook, experiments.profile))
         return 0
-    lines = measure.measure(
+    lines = measure_notebook.measure(
         args.notebook,
         args.profile,
         minutes=args.minutes,

@@ -87,11 +87,10 @@ SCALES = {
     # several small nets at a time keep one GPU busy
     "gpu": replace(
         _CPU,
-        line_seeds=10,
-        grid_seeds=5,
-        held_out_seeds=5,
-        optimum_seeds=10,
-        trial_seeds=5,
+        line_seeds=6,
+        grid_seeds=2,
+        held_out_seeds=3,
+        trial_seeds=3,
         device="cuda",
         timed_batch=500,
         workers=6,

@@ -133,6 +133,8 @@ SCALES = {
         fashion_images=30_000,
         fashion_px=96,
         fashion_epochs={},
+        zero_rates=_RATES[::2],
+        sparse_repetitions=3,  # on the processor: it needs no GPU
         device="cuda",
     ),
 }

@@ -1,9 +1,11 @@
 """A sweep as a thing to hold: to be run now, later or in part, or only to be looked at."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from convcost import machine
 from convcost.errors import DamagedFileError
 from convcost.sweep.budget import Pace
 from convcost.sweep.driver import Sweep, run
@@ -15,8 +17,8 @@ from convcost.sweep.unit import Unit, units
 class Outlook:
     """What is there of a planned sweep, in units, and what the rest will take.
 
-    `left_s`: seconds for what is left, one unit after the other. `known`: whether units of it that
-    were done here tell how fast this machine is; else `left_s` is a guess.
+    `left_s`: seconds for what is left, by as many workers as it has. `known`: whether units of it
+    that were done here tell how fast this machine is; else `left_s` is a guess.
     """
 
     units: int
@@ -71,10 +73,13 @@ class Planned:
         there = {unit: record for unit, record in found.items() if record}
         done = [u for u, record in there.items() if record["status"] in ("done", "diverged")]
         pace = Pace(costs, there, None)
-        return Outlook(
-            len(found),
-            len(done),
-            len(there) - len(done),
-            pace.seconds(unit for unit in found if unit not in done),
-            pace.factor is not None,
-        )
+        left = [unit for unit in found if unit not in done]
+        workers = max(1, min(self._workers(), len(left)))
+        longest = max((pace.seconds([unit]) for unit in left), default=0.0)
+        left_s = max(pace.seconds(left) / workers, longest)
+        known = pace.factor is not None
+        return Outlook(len(found), len(done), len(there) - len(done), left_s, known)
+
+    def _workers(self) -> int:
+        cores = machine.usable_cores(os.cpu_count()) or 1
+        return self.options.get("workers") or cores // self.options.get("threads", 1)

@@ -151,8 +151,14 @@ def measure(
             if not planned.configurations:
                 continue
             say(f"{name}: {planned.function.partition(':')[2]}")
-            for trouble in _troubles(planned.run(budget=budget, progress=say)):
+            done = planned.run(budget=budget, progress=say)
+            for trouble in _troubles(done):
                 say(f"{name}: {trouble}")
+            if left := int((done.units["status"] == "left").sum()):
+                say(
+                    f"{name}: {left} left, {max(0.0, budget.left_s):.0f} s of the budget are too "
+                    "few for one"
+                )
             host = experiments.host if smoke else _noted(experiments)
             if into is not None:
                 archive.write(into, host, experiments, checkpoints=checkpoints)
