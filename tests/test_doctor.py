@@ -243,6 +243,6 @@ def test_the_real_examination_covers_everything(monkeypatch):
     assert time.monotonic() - begin <= 10
     assert list(dict.fromkeys(finding.name for finding in found)) == [
         *("python", "packages", "torch", "gpu", "cpu", "machine", "memory", "disk", "kernel"),
-        *("data", "network", "minutes"),
+        *("data", "network", "minutes", "gpu parts"),
     ]
     assert [f for f in found if f.found.startswith("not checked")] == []
