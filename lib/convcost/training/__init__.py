@@ -9,12 +9,14 @@ measures steps of them, `full_epoch` whole epochs, `pipeline_times` their data p
 """
 
 from convcost.training.epochs import full_epoch
-from convcost.training.loop import Execution, History, Trained, fit, named, train
+from convcost.training.execution import Execution
+from convcost.training.loop import fit, named, train
 from convcost.training.loops import LoopRun, pipeline_times, timed_steps
 from convcost.training.many import Family, train_many
 from convcost.training.recipe import TRAINING_VERSION, Recipe, Scaling
 from convcost.training.session import LOOPS, Loop
 from convcost.training.shelf import kept
+from convcost.training.trained import History, Trained
 
 __all__ = [
     "LOOPS",

@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import filelock
 import pandas as pd
 from torch import nn
 
 from convcost import machine
 from convcost.crew import Crew, Progress
-from convcost.errors import BadInputError, ConvcostError, DamagedFileError
+from convcost.errors import BadInputError, DamagedFileError
 from convcost.training import job, shelf
-from convcost.training.loop import Execution, Sets, Trained, arguments, drawn_seeds, pair
+from convcost.training.execution import Execution
+from convcost.training.loop import Sets, arguments, drawn_seeds, pair
 from convcost.training.recipe import Recipe, key
+from convcost.training.trained import Trained
 
 WORKER = "convcost.training.worker"
 ATTEMPTS = 3  # deaths of a worker over one net before the net is given up
@@ -90,39 +91,32 @@ def train_many(
         raise BadInputError(f"workers is {workers}; at least 1")
     sets = pair(dataset)
     arguments(net, sets)
-    family = shelf.family_folder(Path(folder).expanduser().resolve(), net, sets, recipe)
-    family.mkdir(parents=True, exist_ok=True)
-    keys = {seed: key(net, *sets, recipe, seed) for seed in wanted}
-    try:
-        with filelock.FileLock(family / ".lock", timeout=0):
-            for left in family.glob(".*.part"):  # by a killed worker; the lock says it is gone
-                left.unlink()
-            rows, aside, say_first = {}, dict.fromkeys(wanted), []
-            for seed in wanted:
-                try:
-                    if found := shelf.load(family, seed, keys[seed]):
-                        rows[seed] = _row(seed, found, family, reused=True)
-                except DamagedFileError as error:
-                    aside[seed] = shelf.set_aside(family, seed)
-                    say_first.append(f"seed {seed}: {error}; kept as {aside[seed]}")
-            if todo := [seed for seed in wanted if seed not in rows]:
-                count = workers or (1 if device != "cpu" else machine.usable_cores(os.cpu_count()))
-                greet = partial(job.write, (net, sets, recipe, execution, family))
-                with Crew(WORKER, count or 1, greet, attempts=ATTEMPTS) as crew:
-                    say = _Progress(
-                        progress, every_s, f"{net} on {sets[0].name}", len(wanted), rows,
-                        recipe.epochs, crew,
-                    )  # fmt: skip
-                    for line in say_first:
-                        say.line(line)
-                    for seed, reason in _finished(crew, todo, recipe.epochs, say):
-                        trained = None if reason else shelf.load(family, seed, keys[seed])
-                        rows[seed] = _row(seed, trained, family, reused=False, reason=reason)
-                    say.line(say.text())
-    except filelock.Timeout:
-        raise ConvcostError(
-            f"another process is training into {family}: wait for it, or give another folder"
-        ) from None
+    family = shelf.family_folder(folder, net, sets, recipe, execution)
+    numerics = execution.numerics()
+    keys = {seed: key(net, *sets, recipe, seed, numerics=numerics) for seed in wanted}
+    with shelf.alone(family):
+        rows, aside, say_first = {}, dict.fromkeys(wanted), []
+        for seed in wanted:
+            try:
+                if found := shelf.load(family, seed, keys[seed]):
+                    rows[seed] = _row(seed, found, family, reused=True)
+            except DamagedFileError as error:
+                aside[seed] = shelf.set_aside(family, seed)
+                say_first.append(f"seed {seed}: {error}; kept as {aside[seed]}")
+        if todo := [seed for seed in wanted if seed not in rows]:
+            count = workers or (1 if device != "cpu" else machine.usable_cores(os.cpu_count()))
+            greet = partial(job.write, (net, sets, recipe, execution, family))
+            with Crew(WORKER, count or 1, greet, attempts=ATTEMPTS) as crew:
+                say = _Progress(
+                    progress, every_s, f"{net} on {sets[0].name}", len(wanted), rows,
+                    recipe.epochs, crew,
+                )  # fmt: skip
+                for line in say_first:
+                    say.line(line)
+                for seed, reason in _finished(crew, todo, recipe.epochs, say):
+                    trained = None if reason else shelf.load(family, seed, keys[seed])
+                    rows[seed] = _row(seed, trained, family, reused=False, reason=reason)
+                say.line(say.text())
     frame = pd.DataFrame([rows[s] | {"set_aside": aside[s]} for s in wanted])
     return Family(family, frame, keys)
 
