@@ -8,7 +8,7 @@ bench_training.py has the numbers).
 
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 
 import numpy as np
@@ -137,6 +137,14 @@ def drawn_seeds(seed: int) -> dict[str, int]:
         "order": order,
         "dropout": dropout,
     }
+
+
+def distinct_seeds(seeds: Iterable[int]) -> list[dict[str, int]]:
+    """`drawn_seeds` of each; BadInputError for none at all and for one that comes twice."""
+    drawn = [drawn_seeds(seed) for seed in seeds]
+    if not drawn or len({own["seed"] for own in drawn}) < len(drawn):
+        raise BadInputError("seeds: give at least one, and none of them twice")
+    return drawn
 
 
 def fit(

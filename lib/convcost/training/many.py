@@ -1,8 +1,9 @@
 """Many small networks at a time: a family of seeds over the cores, resumable net by net.
 
-On a CPU one single-thread process per core, on a GPU one process. A net counts as done when its
-files are there and verified (`shelf`); everything else is trained. So a run that was stopped, in
-whatever way, is continued by the same call.
+On a CPU one single-thread process per core, on a GPU one process, net after net (`together` knows
+a faster way there). A net counts as done when its files are there and verified (`shelf`);
+everything else is trained. So a run that was stopped, in whatever way, is continued by the same
+call.
 """
 
 import os
@@ -21,7 +22,7 @@ from convcost.crew import Crew, Progress
 from convcost.errors import BadInputError, DamagedFileError
 from convcost.training import job, shelf
 from convcost.training.execution import Execution
-from convcost.training.loop import Sets, arguments, drawn_seeds, pair
+from convcost.training.loop import Sets, arguments, distinct_seeds, pair
 from convcost.training.recipe import Recipe, key
 from convcost.training.trained import Trained
 
@@ -84,9 +85,7 @@ def train_many(
     folder, and where no worker can be started.
     """
     recipe, execution = recipe or Recipe(), Execution(device=device)
-    wanted = [drawn_seeds(seed)["seed"] for seed in seeds]
-    if not wanted or len(set(wanted)) < len(wanted):
-        raise BadInputError("seeds: give at least one, and none of them twice")
+    wanted = [drawn["seed"] for drawn in distinct_seeds(seeds)]
     if workers is not None and workers < 1:
         raise BadInputError(f"workers is {workers}; at least 1")
     sets = pair(dataset)

@@ -273,13 +273,17 @@ def with_memory(
                     f"{type(error).__name__}: {error}"
                 ) from error
             reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
-        # here, where the exception and all that its frames held are gone
-        gc.collect()
-        if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
+        release_memory()  # here, where the exception and all that its frames held are gone
         if batch == 1:
             return None, None, reason[0]
         batch //= 2
+
+
+def release_memory() -> None:
+    """Give back what nobody holds any more, on the CPU and on a GPU that was in use."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def memory_refused(error: Exception, batch: int) -> bool:

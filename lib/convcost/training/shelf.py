@@ -8,7 +8,7 @@ is found.
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import filelock
@@ -17,8 +17,9 @@ from convcost import checkpoints, records
 from convcost.datasets import Dataset
 from convcost.errors import ConvcostError, DamagedFileError
 from convcost.training.execution import Execution
-from convcost.training.loop import train
+from convcost.training.loop import distinct_seeds, train
 from convcost.training.recipe import Recipe, key
+from convcost.training.together import trained_groups
 from convcost.training.trained import Trained
 
 
@@ -133,6 +134,44 @@ def kept(
         save(train(net, sets, recipe, seed, execution=execution), family)
         found = load(family, seed, wanted)
     return found
+
+
+def kept_together(
+    folder: Path | str,
+    net: str,
+    sets: tuple[Dataset, Dataset],
+    recipe: Recipe,
+    seeds: Iterable[int],
+    *,
+    execution: Execution | None = None,
+    at_a_time: int | None = None,
+    on_epoch: Callable[[int], None] | None = None,
+) -> list[Trained]:
+    """The nets of all seeds from `folder`, in that order; those not there are trained together.
+
+    As `train_together`, which see for `at_a_time` and `on_epoch`; a group is kept as soon as it is
+    done, so that a run that was stopped goes on where it was. A damaged file is renamed to
+    `<name>.damaged-<n>` and its net trained again. Nets of `kept` and `train_many` are others: they
+    lie in another folder. Raises BadInputError for what `train_together` refuses, ConvcostError
+    where another process trains into the same folder.
+    """
+    execution = execution or Execution()
+    wanted = [drawn["seed"] for drawn in distinct_seeds(seeds)]
+    family = family_folder(folder, net, sets, recipe, execution, together=True)
+    numerics = execution.numerics(together=True)
+    keys = {seed: key(net, *sets, recipe, seed, numerics=numerics) for seed in wanted}
+    with alone(family):
+        found = {seed: _whole(family, seed, keys[seed]) for seed in wanted}
+        if missing := [seed for seed in wanted if found[seed] is None]:
+            for group in trained_groups(
+                net, sets, recipe, missing, execution=execution, at_a_time=at_a_time,
+                on_epoch=on_epoch,
+            ):  # fmt: skip
+                for trained in group:
+                    save(trained, family)
+                    seed = trained.seeds["seed"]
+                    found[seed] = load(family, seed, keys[seed])
+    return [found[seed] for seed in wanted]
 
 
 def _whole(family: Path, seed: int, wanted: str) -> Trained | None:
