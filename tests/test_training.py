@@ -123,28 +123,47 @@ def test_initialisations():
 
 
 def test_the_key_knows_everything_that_numbers_depend_on(few, monkeypatch):
+    cpu = Execution().numerics()
+
+    def known(net, train, test, recipe, seed=None, numerics=cpu):
+        return key(net, train, test, recipe, seed, numerics=numerics)
+
     def keys():
         swapped = (few[1], few[0])
         one_pixel = few[0].images.copy()
         one_pixel[0, 0, 0, 0] ^= 1
         changed = dataclasses.replace(few[0], images=one_pixel)
-        yield key(NET, *few, Recipe(), 0)
-        yield key(NET, *few, Recipe(), 1)
-        yield key(NET, *few, Recipe())
-        yield key("lenet5_1998", *few, Recipe(), 0)
-        yield key(NET, *swapped, Recipe(), 0)
-        yield key(NET, changed, few[1], Recipe(), 0)
+        yield known(NET, *few, Recipe(), 0)
+        yield known(NET, *few, Recipe(), 1)
+        yield known(NET, *few, Recipe())
+        yield known("lenet5_1998", *few, Recipe(), 0)
+        yield known(NET, *swapped, Recipe(), 0)
+        yield known(NET, changed, few[1], Recipe(), 0)
         for field, value in (("lr", 0.1), ("epochs", 4), ("batch_size", 1), ("optimiser", "sgd"),
                              ("schedule", "cosine"), ("initialisation", "he"),
                              ("normalisation", "0..1"), ("momentum", 0.5),
                              ("weight_decay", 0.1)):  # fmt: skip
-            yield key(NET, *few, Recipe(**{field: value}), 0)
+            yield known(NET, *few, Recipe(**{field: value}), 0)
+        yield known(NET, *few, Recipe(), 0, Execution(bf16=True).numerics())
+        yield known(NET, *few, Recipe(), 0, Execution().numerics(together=True))
+        yield known(NET, *few, Recipe(), 0, cpu | {"device": "cuda"})
         monkeypatch.setattr("convcost.training.recipe.TRAINING_VERSION", 1_000)
-        yield key(NET, *few, Recipe(), 0)
+        yield known(NET, *few, Recipe(), 0)
 
     found = list(keys())
-    assert len(set(found)) == len(found) == 16
-    assert key(NET, *few, Recipe(), 0) == key(NET, *few, Recipe(), 0)
+    assert len(set(found)) == len(found) == 19
+    assert known(NET, *few, Recipe(), 0) == known(NET, *few, Recipe(), 0)
+
+
+def test_of_an_execution_the_kind_of_device_and_the_precision_count(monkeypatch):
+    """The number of the GPU, threads and memory order give the same net in the last digits."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    gpu = Execution("cuda").numerics()
+    assert gpu == Execution("cuda:1", cuda_graph=True).numerics()
+    assert gpu == {"device": "cuda", "bf16": False, "together": False}
+    assert Execution(threads=2, channels_last=False, fused=False).numerics() == (
+        Execution().numerics()
+    )
 
 
 # --- one net ---------------------------------------------------------------------------------
@@ -468,6 +487,34 @@ def test_one_net_is_kept_and_trained_again_where_it_was_damaged(few, tmp_path):
     third = kept(tmp_path, NET, few, recipe, 3)
     assert same(third.state, first.state) and third.record["seconds"] != first.seconds
     assert path.with_name(path.name + ".damaged-1").read_bytes() == bytes(content)
+
+
+def test_a_net_kept_for_one_execution_is_none_for_another(few, tmp_path, monkeypatch):
+    """A GPU run after a CPU run in one checkout: the GPU is played, its records are written."""
+    recipe = Recipe(epochs=1)
+    made = train(NET, few, recipe, 3)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    asked = []
+
+    def train_as_if(net, sets, recipe, seed, *, execution):
+        asked.append(execution)
+        own = key(net, *sets, recipe, seed, numerics=execution.numerics())
+        record = made.record | {"key": own, "seconds": float(len(asked))}
+        return dataclasses.replace(made, record=record)
+
+    monkeypatch.setattr(shelf, "train", train_as_if)
+    executions = [Execution(), Execution("cuda"), Execution("cuda", bf16=True)]
+    for _ in range(2):
+        found = [kept(tmp_path, NET, few, recipe, 3, execution=e) for e in executions]
+        assert [net.seconds for net in found] == [1.0, 2.0, 3.0]
+    assert asked == executions  # each was trained once
+    assert kept(tmp_path, NET, few, recipe, 3, execution=Execution("cuda:1")).seconds == 2.0
+    families = [shelf.family_folder(tmp_path, NET, few, recipe, e) for e in executions]
+    assert sorted(tmp_path.iterdir()) == sorted(families)
+    # even where a file lies in the wrong folder
+    for path in families[0].glob("seed-*"):
+        path.replace(families[1] / path.name)
+    assert kept(tmp_path, NET, few, recipe, 3, execution=executions[1]).seconds == 4.0
 
 
 def test_options_reach_the_constructor_and_the_key_and_no_trial_is_made_unless_asked_for():

@@ -10,7 +10,7 @@ import numpy as np
 from convcost.datasets import Dataset, find
 from convcost.datasets.sets import EmbeddedSet
 from convcost.errors import BadInputError
-from convcost.training.loop import Execution
+from convcost.training.execution import Execution
 from convcost.training.recipe import Recipe
 
 _DESCRIBED = ("asked", "name", "split", "origin")

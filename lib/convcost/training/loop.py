@@ -6,127 +6,25 @@ of this size gain more from a second process than from a second thread (benchmar
 bench_training.py has the numbers).
 """
 
-import contextlib
-import datetime
-import platform
 import time
 import weakref
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from convcost import datasets, machine, nets
+from convcost import datasets, nets
 from convcost.datasets import Dataset
 from convcost.errors import BadInputError
-from convcost.training.recipe import TRAINING_VERSION, Recipe, Scaling, key
+from convcost.training.execution import Execution, autocast, guest
+from convcost.training.recipe import Recipe, Scaling, key
+from convcost.training.trained import History, Trained, own_record, shared_record
 
 Sets = str | tuple[Dataset, Dataset]
 EVALUATION_BATCH = 500
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How the arithmetic is done; changes speed, and numbers in the last digits only.
-
-    `device` "cpu" or "cuda" (or "cuda:1"); `threads` of this process on a CPU; `channels_last` the
-    memory order of images and filters; `fused` the optimiser's one-pass step; `bf16` autocast to
-    bfloat16; `cuda_graph` records forward and backward once and replays them (CUDA only; where
-    recording fails the loop runs without, and the record says why).
-    """
-
-    device: str = "cpu"
-    threads: int = 1
-    channels_last: bool = True
-    fused: bool = True
-    bf16: bool = False
-    cuda_graph: bool = False
-
-    def __post_init__(self):
-        kind = str(self.device).split(":")[0]
-        if kind not in ("cpu", "cuda"):
-            raise BadInputError(f"device {self.device!r}: choose 'cpu' or 'cuda'")
-        if kind == "cuda" and not torch.cuda.is_available():
-            raise BadInputError("device 'cuda': torch finds no CUDA GPU here; choose 'cpu'")
-        if self.cuda_graph and kind != "cuda":
-            raise BadInputError("cuda_graph is for device 'cuda'")
-
-
-@dataclass
-class History:
-    """What happened, one entry per epoch that was finished.
-
-    `train_correct` counts hits of the images as they passed, each before the step it was part of;
-    `test_correct` after the epoch. `train_loss` is the mean over the epoch's images. `epoch_s` and
-    `test_s` are wall-clock seconds. `diverged`: the loss or a weight was no longer finite; then
-    the training stopped at the end of that epoch.
-    """
-
-    train_images: int
-    test_images: int
-    train_correct: list[int] = field(default_factory=list)
-    test_correct: list[int] = field(default_factory=list)
-    train_loss: list[float] = field(default_factory=list)
-    epoch_s: list[float] = field(default_factory=list)
-    test_s: list[float] = field(default_factory=list)
-    diverged: bool = False
-    cuda_graph: str = "not asked for"
-
-
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """A trained network: `state` (its state dict, on the CPU) and `record` (plain JSON values).
-
-    The record has key, net, build (the arguments of `nets.build`), recipe, seed, seeds, status
-    ("trained" or "diverged"), scaling, data, history, seconds, execution, versions, machine, date.
-    """
-
-    state: dict[str, torch.Tensor]
-    record: dict
-
-    @property
-    def status(self) -> str:
-        return self.record["status"]
-
-    @property
-    def seconds(self) -> float:
-        """Wall-clock seconds from the first initialisation to the last evaluation."""
-        return self.record["seconds"]
-
-    @property
-    def seeds(self) -> dict[str, int]:
-        """The seed given, and the three drawn from it."""
-        return self.record["seeds"]
-
-    @property
-    def versions(self) -> dict[str, str | None]:
-        return self.record["versions"]
-
-    @property
-    def train_accuracy(self) -> list[float]:
-        """Share of hits while training, per epoch, 0 to 1."""
-        history = self.record["history"]
-        return [n / history["train_images"] for n in history["train_correct"]]
-
-    @property
-    def test_accuracy(self) -> list[float]:
-        """Share of hits on the test split after each epoch, 0 to 1."""
-        history = self.record["history"]
-        return [n / history["test_images"] for n in history["test_correct"]]
-
-    @property
-    def scaling(self) -> Scaling:
-        """What its inputs went through: `trained.scaling(dataset.images)` gives them again."""
-        return Scaling(**{k: tuple(v) for k, v in self.record["scaling"].items()})
-
-    def net(self) -> nn.Module:
-        """The network with its trained weights, on the CPU, in evaluation mode."""
-        model = nets.build(self.record["net"], **self.record["build"])
-        model.load_state_dict(self.state)
-        return model.eval()
 
 
 def train(
@@ -158,31 +56,12 @@ def train(
     build = arguments(net, sets, options=options)
     seeds = drawn_seeds(seed)
     begin = time.perf_counter()
-    with _guest(execution, seeds["initialisation"]):
-        model = nets.build(net, **build)
-        recipe.initialise(model)
+    model = new_net(net, build, recipe, seeds, execution)
     history = fit(model, sets, recipe, seed, execution=execution, tests=tests, on_epoch=on_epoch)
     seconds = time.perf_counter() - begin
-    train_set, test_set = sets
-    record = {
-        "key": key(net, train_set, test_set, recipe, seed, options),
-        "net": net,
-        "build": build,
-        "recipe": asdict(recipe),
-        "seed": seed,
-        "seeds": seeds,
-        "status": "diverged" if history.diverged else "trained",
-        "scaling": asdict(recipe.scaling(train_set)),
-        "data": {part.split: part.row() for part in sets},
-        "history": asdict(history),
-        "seconds": seconds,
-        "execution": asdict(execution),
-        "versions": {"python": platform.python_version()}
-        | {package: machine.version(package) for package in machine.PACKAGES},
-        "training_version": TRAINING_VERSION,
-        "machine": machine.slug(),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
+    own = key(net, *sets, recipe, seed, options, numerics=execution.numerics())
+    record = shared_record(net, build, sets, recipe, asdict(execution))
+    record |= own_record(own, seeds, history, seconds)
     # plain contiguous tensors, whatever memory order they were trained in
     state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     return Trained(state, record)
@@ -233,6 +112,16 @@ def arguments(
     return build
 
 
+def new_net(
+    net: str, build: dict, recipe: Recipe, seeds: dict[str, int], execution: Execution
+) -> nn.Module:
+    """An untrained net, on the CPU, with the weights of its seeds (from `drawn_seeds`)."""
+    with guest(execution, seeds["initialisation"]):
+        model = nets.build(net, **build)
+        recipe.initialise(model)
+    return model
+
+
 def drawn_seeds(seed: int) -> dict[str, int]:
     """The seed, and the three independent ones it stands for: initialisation, order, dropout.
 
@@ -248,6 +137,14 @@ def drawn_seeds(seed: int) -> dict[str, int]:
         "order": order,
         "dropout": dropout,
     }
+
+
+def distinct_seeds(seeds: Iterable[int]) -> list[dict[str, int]]:
+    """`drawn_seeds` of each; BadInputError for none at all and for one that comes twice."""
+    drawn = [drawn_seeds(seed) for seed in seeds]
+    if not drawn or len({own["seed"] for own in drawn}) < len(drawn):
+        raise BadInputError("seeds: give at least one, and none of them twice")
+    return drawn
 
 
 def fit(
@@ -272,9 +169,9 @@ def fit(
     order = torch.Generator().manual_seed(seeds["order"])
     scaling = recipe.scaling(train_set)
     was_training = model.training
-    with _guest(execution, seeds["dropout"]):
-        data = _Resident(train_set, scaling, execution)
-        held_out = _Resident(test_set, scaling, execution) if tests else None
+    with guest(execution, seeds["dropout"]):
+        data = Resident(train_set, scaling, execution)
+        held_out = Resident(test_set, scaling, execution) if tests else None
         model.to(execution.device)
         if execution.channels_last:
             model.to(memory_format=torch.channels_last)
@@ -343,11 +240,11 @@ def named(trained: Trained, dataset: Dataset, *, execution: Execution | None = N
             f"{trained.record['net']} was trained on {len(trained.scaling.scale)} channels, these "
             f"images have {dataset.images.shape[1]}"
         )
-    with _guest(execution, 0):
+    with guest(execution, 0):
         model = trained.net().to(execution.device)
         if execution.channels_last:
             model.to(memory_format=torch.channels_last)
-        data = _Resident(dataset, trained.scaling, execution)
+        data = Resident(dataset, trained.scaling, execution)
         return (
             torch.cat([outputs.argmax(1) for outputs, _ in _tried(model, data, execution)])
             .cpu()
@@ -355,7 +252,7 @@ def named(trained: Trained, dataset: Dataset, *, execution: Execution | None = N
         )
 
 
-def _hits(model: nn.Module, data: "_Resident", execution: Execution) -> int:
+def _hits(model: nn.Module, data: "Resident", execution: Execution) -> int:
     """How many images of a split the model names rightly, in evaluation mode."""
     model.eval()
     correct = torch.zeros((), dtype=torch.int64, device=execution.device)
@@ -364,22 +261,15 @@ def _hits(model: nn.Module, data: "_Resident", execution: Execution) -> int:
     return int(correct)
 
 
-def _tried(model: nn.Module, data: "_Resident", execution: Execution):
+def _tried(model: nn.Module, data: "Resident", execution: Execution):
     """(outputs, labels) of a split, batch by batch."""
-    with torch.inference_mode(), execution_autocast(execution):
+    with torch.inference_mode(), autocast(execution):
         for first in range(0, len(data), EVALUATION_BATCH):
             images, labels = data.batch(slice(first, first + EVALUATION_BATCH))
             yield model(images), labels
 
 
-def execution_autocast(execution: Execution):
-    """The context in which a forward pass runs."""
-    if not execution.bf16:
-        return contextlib.nullcontext()
-    return torch.autocast(execution.device.split(":")[0], torch.bfloat16)
-
-
-class _Resident:
+class Resident:
     """The images of a split as unsigned bytes on the device, and their batches as floats."""
 
     # a process trains many nets on one set: a set's tensors are made once and go with it
@@ -432,13 +322,13 @@ class _Step:
 
     def _gradients(self, images, labels):
         self.optimiser.zero_grad(set_to_none=True)
-        with execution_autocast(self.execution):
+        with autocast(self.execution):
             outputs = self.model(images)
             loss = functional.cross_entropy(outputs, labels)
         loss.backward()
         return loss.detach(), outputs.detach()
 
-    def record_graph(self, data: _Resident, batch: int) -> str:
+    def record_graph(self, data: Resident, batch: int) -> str:
         """Record forward and backward of a whole batch on a GPU; says what came of it.
 
         The optimiser stays outside, so the rehearsal changes no weight; buffers (running means)
@@ -467,27 +357,3 @@ class _Step:
         finally:
             for name, buffer in self.model.named_buffers():
                 buffer.copy_(before[name])
-
-
-@contextlib.contextmanager
-def _guest(execution: Execution, seed: int):
-    """Threads, generators and cuDNN's choices for a while; then as they were."""
-    on_gpu = execution.device.startswith("cuda")
-    threads = torch.get_num_threads()
-    devices = [torch.device(execution.device)] if on_gpu else []
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices=devices))
-        if on_gpu:
-            stack.enter_context(
-                torch.backends.cudnn.flags(
-                    enabled=True,
-                    benchmark=False,
-                    deterministic=True,
-                    allow_tf32=torch.backends.cudnn.allow_tf32,
-                )
-            )
-        else:
-            stack.callback(torch.set_num_threads, threads)
-            torch.set_num_threads(execution.threads)
-        torch.manual_seed(seed)
-        yield

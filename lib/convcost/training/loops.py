@@ -15,7 +15,8 @@ import torch
 from convcost.datasets import Dataset
 from convcost.errors import BadInputError
 from convcost.training import pipelines
-from convcost.training.loop import Execution, batch_bounds, drawn_seeds
+from convcost.training.execution import Execution
+from convcost.training.loop import batch_bounds, drawn_seeds
 from convcost.training.session import (
     PARTS,
     Clock,

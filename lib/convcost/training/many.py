@@ -1,8 +1,9 @@
 """Many small networks at a time: a family of seeds over the cores, resumable net by net.
 
-On a CPU one single-thread process per core, on a GPU one process. A net counts as done when its
-files are there and verified (`shelf`); everything else is trained. So a run that was stopped, in
-whatever way, is continued by the same call.
+On a CPU one single-thread process per core, on a GPU one process, net after net (`together` knows
+a faster way there). A net counts as done when its files are there and verified (`shelf`);
+everything else is trained. So a run that was stopped, in whatever way, is continued by the same
+call.
 """
 
 import os
@@ -13,16 +14,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import filelock
 import pandas as pd
 from torch import nn
 
 from convcost import machine
 from convcost.crew import Crew, Progress
-from convcost.errors import BadInputError, ConvcostError, DamagedFileError
+from convcost.errors import BadInputError, DamagedFileError
 from convcost.training import job, shelf
-from convcost.training.loop import Execution, Sets, Trained, arguments, drawn_seeds, pair
+from convcost.training.execution import Execution
+from convcost.training.loop import Sets, arguments, distinct_seeds, pair
 from convcost.training.recipe import Recipe, key
+from convcost.training.trained import Trained
 
 WORKER = "convcost.training.worker"
 ATTEMPTS = 3  # deaths of a worker over one net before the net is given up
@@ -83,46 +85,37 @@ def train_many(
     folder, and where no worker can be started.
     """
     recipe, execution = recipe or Recipe(), Execution(device=device)
-    wanted = [drawn_seeds(seed)["seed"] for seed in seeds]
-    if not wanted or len(set(wanted)) < len(wanted):
-        raise BadInputError("seeds: give at least one, and none of them twice")
+    wanted = [drawn["seed"] for drawn in distinct_seeds(seeds)]
     if workers is not None and workers < 1:
         raise BadInputError(f"workers is {workers}; at least 1")
     sets = pair(dataset)
     arguments(net, sets)
-    family = shelf.family_folder(Path(folder).expanduser().resolve(), net, sets, recipe)
-    family.mkdir(parents=True, exist_ok=True)
-    keys = {seed: key(net, *sets, recipe, seed) for seed in wanted}
-    try:
-        with filelock.FileLock(family / ".lock", timeout=0):
-            for left in family.glob(".*.part"):  # by a killed worker; the lock says it is gone
-                left.unlink()
-            rows, aside, say_first = {}, dict.fromkeys(wanted), []
-            for seed in wanted:
-                try:
-                    if found := shelf.load(family, seed, keys[seed]):
-                        rows[seed] = _row(seed, found, family, reused=True)
-                except DamagedFileError as error:
-                    aside[seed] = shelf.set_aside(family, seed)
-                    say_first.append(f"seed {seed}: {error}; kept as {aside[seed]}")
-            if todo := [seed for seed in wanted if seed not in rows]:
-                count = workers or (1 if device != "cpu" else machine.usable_cores(os.cpu_count()))
-                greet = partial(job.write, (net, sets, recipe, execution, family))
-                with Crew(WORKER, count or 1, greet, attempts=ATTEMPTS) as crew:
-                    say = _Progress(
-                        progress, every_s, f"{net} on {sets[0].name}", len(wanted), rows,
-                        recipe.epochs, crew,
-                    )  # fmt: skip
-                    for line in say_first:
-                        say.line(line)
-                    for seed, reason in _finished(crew, todo, recipe.epochs, say):
-                        trained = None if reason else shelf.load(family, seed, keys[seed])
-                        rows[seed] = _row(seed, trained, family, reused=False, reason=reason)
-                    say.line(say.text())
-    except filelock.Timeout:
-        raise ConvcostError(
-            f"another process is training into {family}: wait for it, or give another folder"
-        ) from None
+    family = shelf.family_folder(folder, net, sets, recipe, execution)
+    numerics = execution.numerics()
+    keys = {seed: key(net, *sets, recipe, seed, numerics=numerics) for seed in wanted}
+    with shelf.alone(family):
+        rows, aside, say_first = {}, dict.fromkeys(wanted), []
+        for seed in wanted:
+            try:
+                if found := shelf.load(family, seed, keys[seed]):
+                    rows[seed] = _row(seed, found, family, reused=True)
+            except DamagedFileError as error:
+                aside[seed] = shelf.set_aside(family, seed)
+                say_first.append(f"seed {seed}: {error}; kept as {aside[seed]}")
+        if todo := [seed for seed in wanted if seed not in rows]:
+            count = workers or (1 if device != "cpu" else machine.usable_cores(os.cpu_count()))
+            greet = partial(job.write, (net, sets, recipe, execution, family))
+            with Crew(WORKER, count or 1, greet, attempts=ATTEMPTS) as crew:
+                say = _Progress(
+                    progress, every_s, f"{net} on {sets[0].name}", len(wanted), rows,
+                    recipe.epochs, crew,
+                )  # fmt: skip
+                for line in say_first:
+                    say.line(line)
+                for seed, reason in _finished(crew, todo, recipe.epochs, say):
+                    trained = None if reason else shelf.load(family, seed, keys[seed])
+                    rows[seed] = _row(seed, trained, family, reused=False, reason=reason)
+                say.line(say.text())
     frame = pd.DataFrame([rows[s] | {"set_aside": aside[s]} for s in wanted])
     return Family(family, frame, keys)
 

@@ -170,19 +170,23 @@ def key(
     recipe: Recipe,
     seed: int | None = None,
     options: Mapping | None = None,
+    *,
+    numerics: Mapping,
 ) -> str:
-    """What a training is known by: sha256 over net, data fingerprints, recipe, seed, version.
+    """What a training is known by: sha256 over net, data fingerprints, recipe, seed, `numerics`
+    (`Execution.numerics`: the kind of device and the like), version.
 
     Two trainings with the same key give the same numbers on one machine with one torch. Without a
     seed: what all seeds of one family share.
     """
-    built = {"options": dict(options)} if options else {}  # a key of before has none
+    built = {"options": dict(options)} if options else {}
     parts = built | {
         "net": net,
         "train": train.sha256,
         "test": test.sha256,
         "recipe": asdict(recipe),
         "seed": seed,
+        "numerics": dict(numerics),
         "training_version": TRAINING_VERSION,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -20,14 +20,8 @@ from convcost import nets
 from convcost.datasets import Dataset
 from convcost.errors import BadInputError, ConvcostError
 from convcost.training import pipelines
-from convcost.training.loop import (
-    Execution,
-    arguments,
-    batch_bounds,
-    drawn_seeds,
-    execution_autocast,
-    pair,
-)
+from convcost.training.execution import Execution, autocast
+from convcost.training.loop import arguments, batch_bounds, drawn_seeds, pair
 from convcost.units import scaled
 
 LR, MOMENTUM = 0.01, 0.9
@@ -254,7 +248,7 @@ class Session:
     def _forward(self, images, labels):
         # compiled for one size of batch: the last, smaller one of an epoch is not worth another
         whole = self.compiled is not None and len(images) == self.batch
-        with execution_autocast(self.chosen.execution):
+        with autocast(self.chosen.execution):
             outputs = (self.compiled if whole else self.model)(images)
             return outputs, functional.cross_entropy(outputs, labels)
 
@@ -279,13 +273,17 @@ def with_memory(
                     f"{type(error).__name__}: {error}"
                 ) from error
             reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
-        # here, where the exception and all that its frames held are gone
-        gc.collect()
-        if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
+        release_memory()  # here, where the exception and all that its frames held are gone
         if batch == 1:
             return None, None, reason[0]
         batch //= 2
+
+
+def release_memory() -> None:
+    """Give back what nobody holds any more, on the CPU and on a GPU that was in use."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def memory_refused(error: Exception, batch: int) -> bool:

@@ -1,23 +1,68 @@
 """One trained network on disk: a checkpoint, its sha256, and a JSON record.
 
-In a folder of a family (one net, one data set, one recipe): `seed-00007.safetensors`, the same with
-`.sha256`, and `seed-00007.json`, which is written last: a net is done when all three are there
-and agree. The record also stands inside the checkpoint, so a changed digit in the JSON is found.
+In a folder of a family (one net, data set, recipe and kind of execution): `seed-00007.safetensors`,
+the same with `.sha256`, and `seed-00007.json`, which is written last: a net is done when all three
+are there and agree. The record also stands inside the checkpoint, so a changed digit in the JSON
+is found.
 """
 
+import contextlib
 import json
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+
+import filelock
 
 from convcost import checkpoints, records
 from convcost.datasets import Dataset
-from convcost.errors import DamagedFileError
-from convcost.training.loop import Execution, Trained, train
+from convcost.errors import ConvcostError, DamagedFileError
+from convcost.training.execution import Execution
+from convcost.training.loop import distinct_seeds, train
 from convcost.training.recipe import Recipe, key
+from convcost.training.together import trained_groups
+from convcost.training.trained import Trained
 
 
-def family_folder(folder: Path, net: str, sets: tuple[Dataset, Dataset], recipe: Recipe) -> Path:
-    """Where the seeds of one net, data set and recipe lie: other recipes have other folders."""
-    return Path(folder) / f"{net}-{sets[0].name}-{key(net, *sets, recipe)[:12]}"
+def family_folder(
+    folder: Path | str,
+    net: str,
+    sets: tuple[Dataset, Dataset],
+    recipe: Recipe,
+    execution: Execution | None = None,
+    *,
+    together: bool = False,
+) -> Path:
+    """Where the seeds of one net, data set and recipe lie: other recipes have other folders.
+
+    So have nets of another kind of device or in bfloat16, and nets that were trained `together`
+    (see `Execution.numerics`).
+    """
+    numerics = (execution or Execution()).numerics(together=together)
+    shared = key(net, *sets, recipe, numerics=numerics)
+    return Path(folder).expanduser().resolve() / f"{net}-{sets[0].name}-{shared[:12]}"
+
+
+@contextlib.contextmanager
+def alone(family: Path) -> Iterator[None]:
+    """A family's folder, made where it is not there, for one process at a time.
+
+    Files that a killed process left half written are removed. Raises ConvcostError where another
+    process is at it.
+    """
+    family.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(family / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise ConvcostError(
+            f"another process is training into {family}: wait for it, or give another folder"
+        ) from None
+    try:
+        for left in family.glob(".*.part"):  # by a killed worker; the lock says it is gone
+            left.unlink()
+        yield
+    finally:
+        lock.release()
 
 
 def checkpoint_path(family: Path, seed: int) -> Path:
@@ -60,7 +105,7 @@ def load(family: Path, seed: int, wanted: str) -> Trained | None:
         raise DamagedFileError(f"{beside} does not say what {path.name} says: train again")
     if shown.get("key") != wanted:
         raise DamagedFileError(
-            f"{path} was trained with another recipe, data set or version (key "
+            f"{path} was trained with another recipe, data set, execution or version (key "
             f"{str(shown.get('key'))[:12]}…, wanted {wanted[:12]}…)"
         )
     return Trained(checkpoint.state, shown)
@@ -81,17 +126,61 @@ def kept(
     damaged file is renamed to `<name>.damaged-<n>` and the net trained again. Raises BadInputError
     for what `train` refuses.
     """
-    family = family_folder(Path(folder).expanduser().resolve(), net, sets, recipe)
-    wanted = key(net, *sets, recipe, seed)
-    try:
-        found = load(family, seed, wanted)
-    except DamagedFileError:
-        set_aside(family, seed)
-        found = None
+    execution = execution or Execution()
+    family = family_folder(folder, net, sets, recipe, execution)
+    wanted = key(net, *sets, recipe, seed, numerics=execution.numerics())
+    found = _whole(family, seed, wanted)
     if found is None:
         save(train(net, sets, recipe, seed, execution=execution), family)
         found = load(family, seed, wanted)
     return found
+
+
+def kept_together(
+    folder: Path | str,
+    net: str,
+    sets: tuple[Dataset, Dataset],
+    recipe: Recipe,
+    seeds: Iterable[int],
+    *,
+    execution: Execution | None = None,
+    at_a_time: int | None = None,
+    on_epoch: Callable[[int], None] | None = None,
+) -> list[Trained]:
+    """The nets of all seeds from `folder`, in that order; those not there are trained together.
+
+    As `train_together`, which see for `at_a_time` and `on_epoch`; a group is kept as soon as it is
+    done, so that a run that was stopped goes on where it was. A damaged file is renamed to
+    `<name>.damaged-<n>` and its net trained again. Nets of `kept` and `train_many` are others: they
+    lie in another folder. Raises BadInputError for what `train_together` refuses, ConvcostError
+    where another process trains into the same folder.
+    """
+    execution = execution or Execution()
+    wanted = [drawn["seed"] for drawn in distinct_seeds(seeds)]
+    family = family_folder(folder, net, sets, recipe, execution, together=True)
+    numerics = execution.numerics(together=True)
+    keys = {seed: key(net, *sets, recipe, seed, numerics=numerics) for seed in wanted}
+    with alone(family):
+        found = {seed: _whole(family, seed, keys[seed]) for seed in wanted}
+        if missing := [seed for seed in wanted if found[seed] is None]:
+            for group in trained_groups(
+                net, sets, recipe, missing, execution=execution, at_a_time=at_a_time,
+                on_epoch=on_epoch,
+            ):  # fmt: skip
+                for trained in group:
+                    save(trained, family)
+                    seed = trained.seeds["seed"]
+                    found[seed] = load(family, seed, keys[seed])
+    return [found[seed] for seed in wanted]
+
+
+def _whole(family: Path, seed: int, wanted: str) -> Trained | None:
+    """The net of a seed; None where it is not there, or was damaged and is now set aside."""
+    try:
+        return load(family, seed, wanted)
+    except DamagedFileError:
+        set_aside(family, seed)
+        return None
 
 
 def set_aside(family: Path, seed: int) -> str:
