@@ -156,6 +156,7 @@ def test_smaller_nets_of_one_seed(study, checked):
         "seed": 1,
         "recipe": asdict(TINY.recipe),
         "train_images": 500,
+        "together": False,
         "tuning_images": 200,
         "removals": {"conv1": [2], "conv2": [6]},
         "tunings": {"conv1": [2]},

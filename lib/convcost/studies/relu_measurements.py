@@ -83,13 +83,16 @@ def counted_images() -> Dataset:
 
 
 def kept_lenets(
-    recipe: dict, seeds: list[int], train_images: int | None, device: str
+    recipe: dict, seeds: list[int], train_images: int | None, together: bool, device: str
 ) -> list[training.Trained]:
-    """LeNets of one recipe, from the shelf where they are there."""
+    """LeNets of one recipe, from the shelf where they are there; else trained, all at once or not.
+
+    Which of the two is a part of what they are: their numbers differ in the last digits.
+    """
     # LeNet is too small for bfloat16 to pay
     options = {"execution": Execution(device=device)}
     told = (paths.RAW / "checkpoints", NET, both_splits("mnist", train_images), Recipe(**recipe))
-    if device != "cpu":
+    if together:
         return training.kept_together(*told, seeds, **options)
     return [training.kept(*told, seed, **options) for seed in seeds]
 
@@ -127,11 +130,11 @@ def _row(trained: training.Trained, sets: tuple[Dataset, Dataset]) -> dict:
 
 
 def trained_lenets(
-    recipe: dict, seeds: list[int], train_images: int | None, device: str
+    recipe: dict, seeds: list[int], train_images: int | None, together: bool, device: str
 ) -> list[dict]:
     """LeNets of one recipe, trained and kept: how each went."""
     sets = both_splits("mnist", train_images)
-    nets = kept_lenets(recipe, seeds, train_images, device)
+    nets = kept_lenets(recipe, seeds, train_images, together, device)
     return [{"seed": seed} | _row(trained, sets) for seed, trained in zip(seeds, nets, strict=True)]
 
 
@@ -149,12 +152,19 @@ def trained_net(
 
 
 def zeros_of_lenets(
-    recipe: dict, seeds: list[int], train_images: int | None, filters: bool, device: str
+    recipe: dict,
+    seeds: list[int],
+    train_images: int | None,
+    together: bool,
+    filters: bool,
+    device: str,
 ) -> Iterator[dict]:
     """Zeros per seed, layer and digit, and with `filters` per filter of the convolutions."""
     chosen = counted_images()
     labels = torch.tensor(chosen.labels)
-    for seed, trained in zip(seeds, kept_lenets(recipe, seeds, train_images, device), strict=True):
+    for seed, trained in zip(
+        seeds, kept_lenets(recipe, seeds, train_images, together, device), strict=True
+    ):
         if trained.status != "trained":
             continue
         table = zeros.zero_rates(trained.net(), (trained.scaling(chosen.images), labels))
@@ -168,9 +178,11 @@ def zeros_of_lenets(
             yield from convolutions[[*keys, "filter", "zeros", "total"]].to_dict("records")
 
 
-def maps_of_lenet(recipe: dict, train_images: int | None, device: str) -> Iterator[dict]:
+def maps_of_lenet(
+    recipe: dict, train_images: int | None, together: bool, device: str
+) -> Iterator[dict]:
     """The first image of each digit, and its maps in the net of seed 0."""
-    (trained,) = kept_lenets(recipe, [0], train_images, device)
+    (trained,) = kept_lenets(recipe, [0], train_images, together, device)
     net, chosen = trained.net(), counted_images()
     digits, places = np.unique(chosen.labels, return_index=True)
     inputs = trained.scaling(chosen.images[places])
@@ -202,10 +214,15 @@ def _inputs(trained: training.Trained, images: int) -> torch.Tensor:
 
 
 def layers_of_lenet(
-    recipe: dict, train_images: int | None, batch: int, repetitions: int, device: str
+    recipe: dict,
+    train_images: int | None,
+    together: bool,
+    batch: int,
+    repetitions: int,
+    device: str,
 ) -> list[dict]:
     """Each layer of the net of seed 0 on the clock."""
-    (trained,) = kept_lenets(recipe, [0], train_images, device)
+    (trained,) = kept_lenets(recipe, [0], train_images, together, device)
     images = _inputs(trained, -(-TIMED_IMAGES // batch) * batch)
     table = timing.layer_times(
         trained.net().to(device), images, batch=batch, repetitions=repetitions, device=device
@@ -219,11 +236,11 @@ def cold_layers(processes: int, device: str) -> list[dict]:
 
 
 def smaller_lenets(
-    recipe: dict, train_images: int | None, batch: int, removals: dict[str, list[int]],
-    repetitions: int, device: str,
+    recipe: dict, train_images: int | None, together: bool, batch: int,
+    removals: dict[str, list[int]], repetitions: int, device: str,
 ) -> list[dict]:  # fmt: skip
     """The whole net of seed 0 and each smaller one, in turns."""
-    (trained,) = kept_lenets(recipe, [0], train_images, device)
+    (trained,) = kept_lenets(recipe, [0], train_images, together, device)
     net = trained.net()
     shapes = {(WHOLE, 0): net}
     for layer, counts in removals.items():
@@ -249,11 +266,11 @@ def smaller_lenets(
 
 def _any_net(
     net: str, recipe: dict, train_images: int | None, test_images: int | None,
-    input_px: int | None, device: str,
+    input_px: int | None, device: str, together: bool = False,
 ) -> tuple[training.Trained, Dataset]:  # fmt: skip
     """LeNet on MNIST, or another net on FashionMNIST, of seed 0, and the images to try it on."""
     if net == NET:
-        return kept_lenets(recipe, [0], train_images, device)[0], counted_images()
+        return kept_lenets(recipe, [0], train_images, together, device)[0], counted_images()
     trained, sets = _fashion(net, recipe, 0, train_images, test_images, input_px, device)
     return trained, sets[1]
 
@@ -391,6 +408,7 @@ def pruned_nets_of_seed(
     seed: int,
     recipe: dict,
     train_images: int | None,
+    together: bool,
     tuning_images: int,
     removals: dict[str, list[int]],
     tunings: dict[str, list[int]],
@@ -404,7 +422,7 @@ def pruned_nets_of_seed(
     the order of the images drawn from the same seed for every net, the whole one included.
     """
     sets = both_splits("mnist", train_images)
-    (trained,) = kept_lenets(recipe, [seed], train_images, device)
+    (trained,) = kept_lenets(recipe, [seed], train_images, together, device)
     recipe = Recipe(**recipe)
     net, chosen = trained.net(), counted_images()
     images = trained.scaling(chosen.images)

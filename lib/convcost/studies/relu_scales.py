@@ -33,7 +33,8 @@ class Scale:
     `fashion_nets` are trained on `fashion_images` of FashionMNIST at `fashion_px`, those in
     `fashion_epochs` for so many epochs, and tried on `tried_images` of its test split.
     `zero_rates` of the made inputs of the products in `sparse_cases`; these and the layers of the
-    trained nets are timed `sparse_repetitions` times.
+    trained nets are timed `sparse_repetitions` times. `together`: the LeNets of a recipe are
+    trained all at once, which pays on a GPU.
     """
 
     seeds: int
@@ -58,6 +59,7 @@ class Scale:
     zero_rates: tuple[float, ...]
     sparse_repetitions: int
     device: str = "cpu"
+    together: bool = False
 
 
 SPARSE_CASES = {
@@ -136,6 +138,7 @@ SCALES = {
         zero_rates=_RATES[::2],
         sparse_repetitions=3,  # on the processor: it needs no GPU
         device="cuda",
+        together=True,
     ),
 }
 SMOKE = replace(
@@ -155,6 +158,7 @@ SMOKE = replace(
     sparse_cases=("LeNet fc120, batch 1",),
     zero_rates=(0.0, 0.9),
     device="cuda",
+    together=True,
 )
 """One step of everything that `gpu` does: whether it runs at all."""
 

@@ -142,16 +142,18 @@ class Study(study.Study):
         return {
             "recipe": asdict(recipe or self.scale.recipe),
             "train_images": self.scale.train_images,
+            "together": self.scale.together,
         }
 
     @property
     def _lenets(self) -> Planned:
-        """A unit a net; on a GPU one for all nets of a recipe, which are trained together."""
-        together = self.scale.device != "cpu"
+        """A unit a net; or one for all nets of a recipe, which are trained together."""
         plan = [
             self._of_lenet(recipe) | {"seeds": group}
             for recipe, seeds in self.recipes()
-            for group in ([list(range(seeds))] if together else [[seed] for seed in range(seeds)])
+            for group in (
+                [list(range(seeds))] if self.scale.together else [[seed] for seed in range(seeds)]
+            )
         ]
         return self._sweep(
             "trained_lenets", plan, training.TRAINING_VERSION, timed=False, workers=self._workers
