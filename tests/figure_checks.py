@@ -14,13 +14,14 @@ from convcost import figures, records
 
 @contextmanager
 def drawn(
-    notebook: str, names: Sequence[str], tables: Mapping, folder: Path, data: Sequence[dict] = ()
-) -> Iterator[dict]:
+    notebook: str, names: Sequence[str], tables: Mapping, folder: Path,
+    data: Sequence[dict] = (), profile: str = "quick",
+) -> Iterator[dict]:  # fmt: skip
     """Figures by name, drawn from tables that went through the schemas; a warning is an error."""
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("error")
         patch.setattr(records.paths, "LOCAL_RESULTS", folder)
-        run = records.start_run(notebook, "quick", data=list(data), where="local")
+        run = records.start_run(notebook, profile, data=list(data), where="local")
         for name, table in tables.items():
             run.write(name, table)
         results = records.Results("local")

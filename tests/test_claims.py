@@ -132,6 +132,55 @@ def test_the_reference_run_shows_no_results_of_its_own(places, monkeypatch):
     assert found.reference == 86_400 and found.this_run is None
 
 
+def _on(machine, monkeypatch, **changes):
+    monkeypatch.setattr(records.machine, "slug", lambda: machine)
+    write_lenet(**changes)
+
+
+def test_the_first_machine_that_has_what_a_check_needs_is_judged_and_named(places, monkeypatch):
+    conv1 = "atsumi2020/conv1_multiplications"
+    _on("b-machine", monkeypatch)
+    alone = entry(conv1)
+    assert alone.verdict == "reproduced" and "b-machine" not in alone.reason
+    monkeypatch.setattr(records.machine, "slug", lambda: "a-machine")
+    run = records.start_run("01-flop-counting", "quick", where="reference")
+    run.write("net_facts", [{"fact": "vgg_kernel_px", "value": 3, "detail": "no multiplication"}])
+    both = entry(conv1)
+    assert (both.reference, both.verdict) == (alone.reference, alone.verdict)
+    assert both.reason == (f"on b-machine: {alone.reason}" if alone.reason else "on b-machine")
+    assert entry("cheng2025/vgg_kernel_px").reason.startswith("on a-machine")
+    later = entry("cheng2025/vgg_layers_min")  # neither has it, and each says why
+    assert later.verdict == claims.NOT_YET
+    assert "on a-machine: the stored results have no" in later.reason
+    assert "on b-machine" in later.reason
+
+
+def test_of_two_machines_that_can_tell_the_first_one_does(places, monkeypatch):
+    _on("b-machine", monkeypatch)
+    _on("a-machine", monkeypatch, conv1=(7, 7))
+    assert entry("atsumi2020/conv1_multiplications").reference == 7
+    named = claims.ledger(machine="b-machine")
+    (conv1,) = (e for e in named if e.key == "atsumi2020/conv1_multiplications")
+    assert conv1.reference == 86_400 and "b-machine" in conv1.reason
+
+
+def test_a_machine_with_the_real_set_comes_before_one_with_a_stand_in(places, monkeypatch):
+    monkeypatch.setattr(records.machine, "slug", lambda: "a-machine")
+    _datasets(1_447, stand_in=True)
+    monkeypatch.setattr(records.machine, "slug", lambda: "c-machine")
+    records.start_run("01-flop-counting", "quick", where="reference").write(
+        "net_facts", [{"fact": "vgg_kernel_px", "value": 3, "detail": "another table"}]
+    )
+    found = entry("cheng2025/fashionmnist_train_images")
+    assert found.verdict == "not tested: data set not available"
+    assert "a-machine" in found.reason
+    monkeypatch.setattr(records.machine, "slug", lambda: "b-machine")
+    _datasets(60_000)
+    found = entry("cheng2025/fashionmnist_train_images")
+    assert (found.reference, found.verdict) == (60_000, "reproduced")
+    assert found.reason == "on b-machine"
+
+
 def test_a_damaged_run_of_ones_own_does_not_stop_the_ledger_a_damaged_reference_does(places):
     write_lenet()
     write_lenet(where="local")

@@ -67,8 +67,8 @@ class Tables:
 
     where = "reference"
 
-    def __init__(self, tables, profile="cpu"):
-        self.tables, self.profile = tables, profile
+    def __init__(self, tables, profile="cpu", arithmetic=None):
+        self.tables, self.profile, self.arithmetic = tables, profile, arithmetic
 
     def table(self, name):
         self.record(name)
@@ -77,7 +77,10 @@ class Tables:
     def record(self, name):
         if name not in self.tables:
             raise records.MissingTableError(f"no run has written table {name!r}")
-        return {"profile": self.profile, "machine_details": {"cpu": "a CPU", "gpu": "a GPU"}}
+        details = {"cpu": "a CPU", "gpu": "a GPU"}
+        return {
+            "profile": self.profile, "machine_details": details, "arithmetic": self.arithmetic
+        }  # fmt: skip
 
     def sha256(self, name):
         return str(self.record(name) and id(self.tables[name]))
@@ -302,6 +305,114 @@ def test_thin_tables_give_a_verdict_or_say_what_is_missing():
     assert not [key for key, (ours, _, _) in found.items() if "nan" in str(ours).lower()]
 
 
+# --- a GPU that has not measured everything yet ----------------------------------------------
+
+MEASURED = [name for name in training_time_tables.tables(repetitions=2)
+            if name not in training_time_tables.COUNTED]  # fmt: skip
+
+
+def on_a_gpu(monkeypatch, tables, machine="a-gpu", profile="gpu"):
+    monkeypatch.setattr(records.machine, "slug", lambda: machine)
+    run = records.start_run("02-training-time", profile, where="reference")
+    for name, table in tables.items():
+        run.write(name, table)
+    return records.Results("reference", machine)
+
+
+def rowless(tables, *names):
+    return {name: t.iloc[:0] if name in names else t for name, t in tables.items()}
+
+
+@pytest.mark.parametrize(
+    ("parts", "tested"),
+    [
+        ((), set()),
+        (("table-2",), {"figure1", "abstract_time_not_linear", "time_not_linear_in_flops",
+                        "conclusion_more_computation_longer", "abstract_deeper_costs_more"}),
+        (("table-2", "step"), {key.partition("/")[2] for key in CLAIMS if key != GPU}),
+    ],
+    ids=["nothing", "table-2", "step"],
+)  # fmt: skip
+def test_each_part_tests_its_claims_and_the_others_say_what_is_missing(parts, tested):
+    epochs = training_time_tables.tables(full=paper.NETS, full_workers=(0, 8))["full_epochs"]
+    made = training_time_tables.only(_whole() | {"full_epochs": epochs}, *parts)
+    results = Tables(made, "gpu")
+    for key, claim in CLAIMS.items():
+        ours, verdict, reason = claims.evaluate(claim, results)
+        if key.partition("/")[2] in tested:
+            assert verdict != claims.NOT_YET and "nan" not in str(ours).lower(), key
+            continue
+        assert (ours, verdict) == (None, claims.NOT_YET), key
+        assert "measured yet" in reason or "timed" in reason, (key, reason)
+        assert "make reproduce" not in reason, (key, reason)
+
+
+@pytest.mark.parametrize("gone", MEASURED)
+def test_a_table_without_rows_leaves_no_verdict_of_its_own(gone):
+    """What a check finds without rows it needs not is what it finds with them."""
+    made = world()
+    with_rows = evaluated(made)
+    for key, (ours, verdict, reason) in evaluated(rowless(made, gone)).items():
+        if verdict == claims.NOT_YET:
+            assert ours is None and ("yet" in reason or key == GPU), (key, reason)
+        else:
+            assert (ours, verdict) == with_rows[key][:2], key
+
+
+@pytest.mark.parametrize(
+    "gone", [("full_epochs", "layer_costs"), ("training_steps",), ("pipeline_times",)],
+)  # fmt: skip
+@pytest.mark.parametrize("lost", [(), ("alexnet",)], ids=["all nets", "no AlexNet"])
+def test_no_verdict_mixes_two_machines(monkeypatch, gone, lost):
+    """Every finding is that of one machine alone: of the GPU where it can, else of the CPU."""
+    monkeypatch.setattr(training_time, "_other_machine", _no_other)
+    epochs = training_time_tables.tables(full=paper.NETS, repetitions=2)["full_epochs"]
+    partial = _whole() | {"full_epochs": epochs.assign(train_s=epochs["train_s"] ** 1.5)}
+    partial = rowless(training_time_tables.without(partial, *lost), *gone)
+    gpu = on_a_gpu(monkeypatch, partial)
+    cpu = on_a_gpu(monkeypatch, world(), machine="b-cpu", profile="cpu")
+    for key, claim in CLAIMS.items():
+        alone = {one.machine: claims.evaluate(claim, one) for one in (gpu, cpu)}
+        together = claims.evaluate(claim, records.Results())
+        able = [name for name, (_, verdict, _) in alone.items() if verdict != claims.NOT_YET]
+        if able:
+            assert together == alone[able[0]], key
+            assert f"on {able[0]}: " in together[2], key
+            # of AlexNet there is nothing, but of the textbook's
+            assert not lost or able == ["b-cpu"] or "table2" in key, key
+        else:
+            assert together[:2] == (None, claims.NOT_YET)
+            assert all(name in together[2] for name in alone), key
+
+
+def _no_other(kind):
+    raise records.MissingTableError(f"no reference run of profile {kind}")
+
+
+@pytest.mark.parametrize(
+    ("arithmetic", "words"),
+    [
+        ({"cuda_matmul_tf32": False, "cudnn_tf32": True}, ", float32, convolutions in TF32"),
+        ({"cuda_matmul_tf32": True, "cudnn_tf32": True},
+         ", float32, matrix products and convolutions in TF32"),
+        ({"cuda_matmul_tf32": False, "cudnn_tf32": False}, ", float32 without TF32"),
+        ({"cudnn_tf32": None}, ""),
+        ({}, ""),
+        (None, ""),
+    ],
+)  # fmt: skip
+def test_the_conditions_of_a_gpu_name_its_arithmetic(arithmetic, words):
+    epochs = training_time_tables.tables(full=paper.NETS, full_workers=(8,))["full_epochs"]
+    made = training_time_tables.only(_whole() | {"full_epochs": epochs}, "table-2")
+    claim = CLAIMS["cheng2025/time_not_linear_in_flops"]
+    setting = "plain loop, 224 px, 3 channels, batch 32, 8 loader workers, whole epochs"
+    reason = claims.evaluate(claim, Tables(made, "gpu", arithmetic))[2]
+    assert reason.startswith(f"{setting}{words}; the best straight line")
+    # a processor has no TF32, whatever its torch would do on a GPU
+    reason = claims.evaluate(claim, Tables(made, "cpu", arithmetic))[2]
+    assert reason.startswith(f"{setting}; the best straight line")
+
+
 # --- a GPU -----------------------------------------------------------------------------------
 
 
@@ -328,6 +439,21 @@ def test_a_gpu_that_is_slower_differs_and_a_quick_run_compares_nothing(monkeypat
     quick = written("quick", 1, "another", monkeypatch)
     _, verdict, reason = claims.evaluate(CLAIMS[GPU], quick)
     assert verdict == claims.NOT_YET and "quick" in reason
+
+
+def test_only_nets_that_both_machines_have_timed_are_compared(monkeypatch):
+    written("cpu", 1, "some-cpu", monkeypatch)
+    gpu = written("gpu", 40, "some-gpu", monkeypatch)
+    rows = gpu.table("layer_costs").drop(columns="run_id")
+    # VGG16 did not fit: it has most of the FLOPs, and the best rate
+    on_a_gpu(monkeypatch, {"layer_costs": rows[rows["net"] != "vgg16"]}, machine="some-gpu")
+    ours, verdict, reason = claims.evaluate(CLAIMS[GPU], records.Results())
+    assert (ours, verdict) == ("40.0 times", "reproduced")
+    assert "alexnet, googlenet, resnet18, densenet161: convolutions" in reason
+    assert "(some-gpu) over" in reason and "(some-cpu)" in reason
+    on_a_gpu(monkeypatch, {"layer_costs": rows.iloc[:0]}, machine="some-gpu")
+    _, verdict, reason = claims.evaluate(CLAIMS[GPU], records.Results())
+    assert verdict == claims.NOT_YET and "layer_costs" in reason
 
 
 def test_alexnet_is_judged_by_the_common_factor_of_the_others():

@@ -1,6 +1,7 @@
 """Figures of notebook 02: what stands where, from whole tables and from thin ones."""
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from matplotlib.colors import to_rgb
 
 import figure_checks
 import training_time_tables
-from convcost import sources
+from convcost import figures, records, sources
 from convcost.figures import hypotheses, loops, roofline, style, training_time
 from convcost.findings import training_time as findings
 from convcost.findings.training_time import paper
@@ -100,6 +101,118 @@ def test_every_net_of_the_forensics_has_a_name():
     for nets in paper.LINEUPS.values():
         for net in nets:
             assert style.net_name(net) != net
+
+
+# --- a run that has not measured everything yet ---------------------------------------------------
+
+EPOCHS_ONLY = {"02-table2-figure1", "02-protocol-distance"}
+STATES = {  # what is there -> figures that show something
+    (): {"02-protocol-distance"},  # of predictions
+    ("table-2",): EPOCHS_ONLY,
+    ("table-2", "step"): set(NAMES) - {"02-batch-and-family"},
+    ("table-2", "step", "protocols"): set(NAMES),
+}
+
+
+def of_a_gpu(parts=(), lost=()):
+    made = training_time_tables.tables(full=paper.NETS, full_workers=(8,), steps=2, repetitions=2)
+    made["predicted_steps"] = made["predicted_steps"].query("batch == 32")
+    made = training_time_tables.without(made, *lost)
+    return training_time_tables.only(made, *parts) if parts is not None else made
+
+
+@pytest.fixture(scope="module", params=STATES, ids="+".join)
+def in_parts(request, tmp_path_factory):
+    """(figures that have something to show, every figure) of a GPU that measured some parts."""
+    folder = tmp_path_factory.mktemp("runs")
+    tables = of_a_gpu(request.param)
+    with figure_checks.drawn("02-training-time", NAMES, tables, folder, profile="gpu") as done:
+        yield STATES[request.param], done
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_figure_draws_what_is_there_or_says_what_is_not(in_parts, name):
+    shown, done = in_parts
+    figure = done[name]
+    assert figure_checks.is_inside(figure)
+    assert figure_checks.colliding_parts(figure) == []
+    assert figure_checks.colliding_words(figure) == []
+    if name in shown:
+        assert not figure.get_label()
+        return
+    (axis,) = figure.axes
+    (text,) = axis.texts
+    words = text.get_text()
+    assert words == figure.get_label() and f"on {records.machine.slug()} " in words
+    assert any(f"{table}: " in words for table in training_time.SPECS[name].tables)
+    assert "profile gpu" in figure.texts[0].get_text()
+
+
+@pytest.mark.parametrize("lost", [("alexnet",), ("vgg16", "densenet161")])
+def test_figures_do_without_some_nets(tmp_path, lost):
+    tables = of_a_gpu(None, lost)
+    with figure_checks.drawn("02-training-time", NAMES, tables, tmp_path, profile="gpu") as done:
+        for name, figure in done.items():
+            assert not figure.get_label(), name
+            assert figure_checks.is_inside(figure), name
+            assert figure_checks.colliding_parts(figure) == [], name
+            assert figure_checks.colliding_words(figure) == [], name
+        loops_of = {axis.get_title(loc="left"): axis for axis in done[NAMES[-1]].axes}
+        every = [text.get_text() for text in loops_of["all 5 nets"].texts]
+        assert set(every) == {"a net has no time"}
+        ours = _by_title(done["02-table2-figure1"])[3]
+        words = [text.get_text() for text in ours.texts]
+        assert words.count("no time") == len(lost)
+        flops = _by_title(done["02-table2-figure1"])[2]  # counted, not measured: they are all there
+        assert all(bar.get_width() > 0 for bar in flops.patches)
+
+
+def test_tables_that_have_no_net_in_common_are_named(tmp_path):
+    tables = of_a_gpu(None)
+    profiled = tables["operator_times"]
+    tables["operator_times"] = profiled[profiled["net"] == "vgg16"]
+    timed = tables["training_steps"]
+    tables["training_steps"] = timed[timed["net"] == "alexnet"]
+    name = "02-where-the-time-goes"
+    with figure_checks.drawn("02-training-time", [name], tables, tmp_path) as done:
+        assert "no net has all of operator_times, training_steps" in done[name].get_label()
+
+
+def test_layers_without_a_roof_have_their_other_panel(whole):
+    left, right = roofline.roofline(whole["layer_costs"], whole["machine_peaks"].iloc[:0]).axes
+    assert "machine_peaks" in left.texts[0].get_text() and not left.axison
+    assert len(right.patches) == len(paper.NETS)
+
+
+def test_who_cannot_see_a_plain_panel_reads_what_it_says(tmp_path, monkeypatch):
+    monkeypatch.setattr(records.paths, "LOCAL_RESULTS", tmp_path / "runs")
+    run = records.start_run("02-training-time", "gpu", where="local")
+    run.write("batch_times", of_a_gpu()["batch_times"])
+    results = records.Results("local")
+    figure = figures.draw("02-batch-and-family", results)
+    figures.save("02-batch-and-family", figure, tmp_path, results)
+    alt = json.loads((tmp_path / "02-batch-and-family.json").read_text())["alt"]
+    assert alt.startswith("Nothing to draw yet: on ") and "batch_times: one net" in alt
+
+
+def test_whole_epochs_are_not_hatched_and_name_their_workers():
+    ours = _by_title(figure_of("02-table2-figure1", of_a_gpu(("table-2",))))[3]
+    assert [bar.get_hatch() for bar in ours.patches] == [None] * 5
+    assert ours.get_title(loc="left").endswith("run in full")
+    assert ours.get_xlabel().endswith("batch 32,\n8 loader workers")
+    ends = [line.get_xdata() for line in ours.lines]
+    assert np.isnan(np.array(ends, dtype=float)).all()  # of one epoch no spread is known
+
+
+def test_the_rest_of_a_step_is_another_on_a_gpu(tmp_path):
+    name = "02-where-the-time-goes"
+    for profile, words in (("cpu", "rest: launching, Python"), ("gpu", "rest: the GPU waits")):
+        with figure_checks.drawn(
+            "02-training-time", [name], of_a_gpu(None), tmp_path / profile, profile=profile
+        ) as done:
+            (legend,) = done[name].legends
+            labels = [text.get_text() for text in legend.get_texts()]
+        assert next(label for label in labels if label.startswith("rest")).startswith(words)
 
 
 # --- epochs --------------------------------------------------------------------------------------

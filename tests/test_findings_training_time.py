@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import itertools
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from scipy import stats
 
 import training_time_tables
+from convcost import records
 from convcost.findings import training_time as found
 from convcost.findings.training_time import hypotheses, layers, paper, per_epoch
 
@@ -790,3 +792,160 @@ def test_every_finding_of_a_run(thin):
     assert (
         guesses.drop(columns=["pipeline_factor", "launch_s", "efficiency"]).notna().all(axis=None)
     )
+
+
+# --- a run that has not measured everything yet ----------------------------------------------
+
+
+def guesses(*tables):
+    return found.forensics(
+        *tables, peak_flops_per_s=1e13, launches=[1e-5], efficiencies=[1.0], workers=[0, 2]
+    )
+
+
+_EPOCHS = ("training_steps", "full_epochs", "net_costs")
+_PROTOCOLS = ("training_steps", "pipeline_times", "predicted_steps", "net_costs")
+_CALLS = {  # as notebook 02 calls them: finding, tables
+    "epochs": (found.epochs, ("training_steps",)),
+    "epochs_by_workers": (found.epochs_by_workers, ("full_epochs",)),
+    "table_two": (found.table_two, (*_EPOCHS, "fashion_accuracies")),
+    "extrapolation_error": (found.extrapolation_error, ("training_steps", "full_epochs")),
+    "relations": (found.relations, (*_EPOCHS, "loop_runs")),
+    "forensics": (guesses, _PROTOCOLS),
+    "best_of": (lambda *tables: found.best_of(guesses(*tables), ["basis", "family"]), _PROTOCOLS),
+    "by_choice": (lambda *tables: found.by_choice(guesses(*tables)), _PROTOCOLS),
+    "peaks": (found.peaks, ("machine_peaks",)),
+    "why": (found.why, ("operator_times", "training_steps", "machine_peaks", "net_costs")),
+    "by_operator": (found.by_operator, ("layer_costs",)),
+    "no_flop_share": (found.no_flop_share, ("layer_costs",)),
+    "roofline": (found.roofline, ("layer_costs", "machine_peaks")),
+    "batches": (found.batches, ("batch_times",)),
+    "predictors": (found.predictors, ("batch_times",)),
+    "predictors of layers": (found.predictors, ("layer_costs",)),
+    "ablation": (found.ablation, ("training_steps", "loop_runs")),
+    "tuned": (lambda *t: found.tuned(found.ablation(*t)), ("training_steps", "loop_runs")),
+}  # fmt: skip
+_LACKING = [
+    (name, gone)
+    for name, (_, tables) in _CALLS.items()
+    for measured in [[t for t in tables if t not in training_time_tables.COUNTED]]
+    for number in range(1, len(measured) + 1)
+    for gone in itertools.combinations(measured, number)
+]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Tables with all five nets' whole epochs, as they are read: with every type of a file."""
+    made = training_time_tables.tables(full=paper.NETS)
+    made["predicted_steps"] = made["predicted_steps"].query("batch == 32")
+    return read_again(made, tmp_path_factory.mktemp("runs"))
+
+
+def read_again(tables, folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records.paths, "LOCAL_RESULTS", folder)
+        run = records.start_run("02-training-time", "gpu", where="local")
+        for name, table in tables.items():
+            run.write(name, table)
+        return {name: records.read(name, where="local") for name in tables}
+
+
+@pytest.fixture(scope="module")
+def rowless(whole, tmp_path_factory):
+    """The same without a row, as they are read."""
+    tables = {name: table.iloc[:0].drop(columns="run_id") for name, table in whole.items()}
+    return read_again(tables, tmp_path_factory.mktemp("empty"))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("name", "gone"), _LACKING)
+def test_a_finding_without_some_tables_has_its_columns(whole, rowless, name, gone):
+    finding, tables = _CALLS[name]
+    complete = finding(*(whole[table] for table in tables))
+    table = finding(*((rowless if table in gone else whole)[table] for table in tables))
+    assert set(table.columns) == set(complete.columns)
+    assert len(table) <= len(complete)
+    assert not np.isinf(table.select_dtypes("number").to_numpy(dtype=float, na_value=np.nan)).any()
+    if set(gone) == set(tables):
+        assert table.empty
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("lost", [("alexnet",), ("vgg16", "densenet161"), paper.NETS[1:]])
+@pytest.mark.parametrize("name", _CALLS)
+def test_a_finding_without_some_nets_has_the_others(whole, name, lost):
+    finding, tables = _CALLS[name]
+    complete = finding(*(whole[table] for table in tables))
+    rows = training_time_tables.without(whole, *lost)
+    table = finding(*(rows[table] for table in tables))
+    assert set(table.columns) == set(complete.columns)
+    if "net" in table:
+        assert set(complete["net"]) - set(table["net"]) <= {*lost, "(all)"}
+        assert not set(lost) & set(table["net"])
+
+
+def test_whole_epochs_alone_are_table_two_and_a_relation(whole, rowless):
+    tables = [rowless["training_steps"], whole["full_epochs"], whole["net_costs"]]
+    table = found.table_two(*tables, rowless["fashion_accuracies"])
+    assert table["net"].tolist() == list(paper.NETS) and not table["extrapolated"].any()
+    assert table[["epoch_ratio", "flops_ratio", "accuracy"]].notna().all(axis=None)
+    assert table["epoch_low_s"].isna().all()  # of one epoch no spread is known
+    ours = found.relations(*tables, rowless["loop_runs"]).set_index("data").loc["this machine"]
+    assert (ours["nets"], ours["unstable"]) == (5, 0)  # no loop was run that could say unstable
+
+
+def test_a_total_is_that_of_all_five_nets_or_missing(whole):
+    four = training_time_tables.without(whole, "vgg16")
+    table = found.ablation(four["training_steps"], four["loop_runs"])
+    assert set(table.loc[table["net"] == "(all)", "status"]) == {"incomplete"}
+    assert found.tuned(table)["net"].tolist() == [net for net in paper.NETS if net != "vgg16"]
+
+
+# --- a GPU -----------------------------------------------------------------------------------
+
+
+def test_epochs_by_workers_of_the_loader():
+    rows = [full(net, 80.0 * n, 20.0) for n, net in ((1, "alexnet"), (3, "vgg16"))]
+    rows += [full(net, 40.0 * n, 10.0, workers=8) for n, net in ((4, "vgg16"), (1, "alexnet"))]
+    rows += [full("resnet18", 30.0, 10.0, loop="bf16")]  # without AlexNet under this loop
+    table = found.epochs_by_workers(full_epochs(rows)).set_index(["loop", "workers", "net"])
+    assert table.index.tolist() == [
+        ("bf16", 0, "resnet18"), ("plain", 0, "alexnet"), ("plain", 0, "vgg16"),
+        ("plain", 8, "alexnet"), ("plain", 8, "vgg16"),
+    ]  # fmt: skip
+    assert table["epoch_s"].tolist() == [40, 100, 260, 50, 170]
+    assert table["epoch_ratio"].tolist()[1:] == [1, 260 / 100, 1, 170 / 50]
+    assert math.isnan(table["epoch_ratio"].iloc[0])
+    # a quarter of the training part waits for batches
+    assert table["pipeline_share"].tolist() == pytest.approx(
+        [0.25 * 30 / 40, 20 / 100, 60 / 260, 10 / 50, 40 / 170]
+    )
+    several = full_epochs([full("alexnet", s, 0.0, epoch=n) for n, s in enumerate((1.0, 2.0, 9.0))])
+    assert found.epochs_by_workers(several)["epoch_s"].tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("alone", "with_workers", "workers"), [(5, 5, 0), (5, 3, 0), (3, 5, 8), (0, 5, 8)]
+)
+def test_epochs_of_other_workers_stay_out_of_the_ratios(alone, with_workers, workers):
+    """The most nets, and fewest workers of as many; each condition's AlexNet is its own unit."""
+    rows = [full(net, 100.0 * (n + 1), 0.0) for n, net in enumerate(paper.NETS[:alone])]
+    rows += [full(net, 7.0 * (n + 1), 0.0, workers=8)
+             for n, net in enumerate(paper.NETS[:with_workers])]  # fmt: skip
+    counted = costs(dict.fromkeys(paper.NETS, 10))
+    table = found.table_two(steps({}), full_epochs(rows), counted, accuracies())
+    assert table["workers"].tolist() == [workers] * 5
+    assert table["epoch_ratio"].tolist() == pytest.approx([1, 2, 3, 4, 5])
+
+
+def test_the_share_of_a_step_in_which_the_device_was_idle():
+    """Operators timed on the device take 0.3 s of a step that lasts 1 s: it waited for 0.7 s."""
+    timed = steps({"alexnet": [(8.0, 40.0, 20.0, 20.0, 0.0)] * 3})  # 10 s of arithmetic an image
+    profile = operators("alexnet", {"conv": 0.2, "norm": 0.05, "other": 0.05}, step=1.0)
+    row = found.why(profile, timed, peak_rows(1e6), costs({"alexnet": 5})).iloc[0]
+    assert row["idle_share"] == pytest.approx(0.7)
+    assert row["rest_s"] == pytest.approx(10 * (0.7 + 0.05))  # and the operators of no other part
+    busy = operators("alexnet", {"conv": 1.5}, step=1.0)
+    row = found.why(busy, timed, peak_rows(1e6), costs({"alexnet": 5})).iloc[0]
+    assert row["idle_share"] == pytest.approx(0)

@@ -32,6 +32,14 @@ def test_missing_values_and_numpy_types():
     assert tables.cell(0.5, "{:.3f}") == "0.500"
 
 
+def test_a_frame_without_rows_says_so_in_words():
+    nothing = tables.show(pd.DataFrame({"net": [], "epoch_s": []}), {"epoch_s": "{:.1f}"})
+    assert "nothing of this has been measured yet" in repr(nothing)
+    html = nothing._repr_html_()
+    assert "nothing of this has been measured yet" in html and "<table" not in html
+    assert list(nothing.frame.columns) == ["net", "epoch_s"]
+
+
 def test_the_frame_stays_as_it_was():
     frame = pd.DataFrame({"x": [1.23456789]})
     assert tables.show(frame).frame["x"][0] == 1.23456789

@@ -56,6 +56,7 @@ def tables(
     sizes: tuple[int, ...] = SIZES,
     batches: tuple[int, ...] = (32, 128),
     full: tuple[str, ...] = ("alexnet",),
+    full_workers: tuple[int, ...] = (0,),
     workers: tuple[int, ...] = (0, 1, 2, 4),
     repetitions: int = 5,
     failed: tuple[tuple[str, str], ...] = (("densenet161", "compiled"),),
@@ -77,7 +78,9 @@ def tables(
     found = {
         "loop_runs": _runs(rng, planned, failed),
         "training_steps": _steps(rng, planned, failed, steps, validation_steps),
-        "full_epochs": _full(rng, full, input_px, batch),
+        "full_epochs": [
+            row for count in full_workers for row in _full(full, input_px, batch, count)
+        ],
         "fashion_accuracies": [
             {"net": net, "seed": 0, "input_px": 64, "train_images": 20_000, "epochs": 1}
             | {"status": "trained", "test_images": 10_000, "test_correct": 8_000 + 100 * place}
@@ -161,14 +164,17 @@ def _steps(rng, planned, failed, steps, validation_steps):
     return rows
 
 
-def _full(rng, nets, px, batch):
+def _full(nets, px, batch, workers):
+    """Waiting for workers takes no time: they are faster than any net here."""
     rows = []
     for net in nets:
         forward, backward, optimiser = image_s(net, px)
-        train = 60_000 * (forward + backward + 2e-3) + 60_000 / batch * optimiser
+        pipeline = 0.0 if workers else 120.0
+        train = 60_000 * (forward + backward) + pipeline + 60_000 / batch * optimiser
         rows.append(
             _key(net, ("plain", px, 3, batch))
-            | {"batch": batch, "epoch": 1, "pipeline_s": 120.0, "forward_s": 60_000 * forward}
+            | {"workers": workers}
+            | {"batch": batch, "epoch": 1, "pipeline_s": pipeline, "forward_s": 60_000 * forward}
             | {"backward_s": 60_000 * backward, "optimiser_s": 60_000 / batch * optimiser}
             | {"train_images": 60_000, "train_s": 1.03 * train, "train_correct": 48_000}
             | {"test_images": 10_000, "validation_s": 10_000 * (forward + 2e-3)}
@@ -327,6 +333,38 @@ def _predicted():
                     | {"compute_s": compute, "memory_s": memory}
                 )
     return rows
+
+
+PARTS = {
+    "table-2": ("full_epochs",),
+    "step": (
+        "loop_runs", "training_steps", "operator_times", "machine_peaks", "layer_costs",
+        "pipeline_times",
+    ),
+    "protocols": ("loop_runs", "training_steps", "batch_times", "fashion_accuracies"),
+}  # fmt: skip
+"""What a GPU measures, part by part; the loops of "step" are those at the largest size."""
+
+COUNTED = ("net_costs", "predicted_steps")
+
+
+def only(made: dict[str, pd.DataFrame], *parts: str) -> dict[str, pd.DataFrame]:
+    """The tables of these parts and what is counted; the others keep their columns, not a row."""
+    known = {name for part in parts for name in PARTS[part]} | set(COUNTED)
+    found = {name: table if name in known else table.iloc[:0] for name, table in made.items()}
+    if "protocols" not in parts:
+        for name in ("loop_runs", "training_steps"):
+            largest = found[name]["input_px"] == found[name]["input_px"].max()
+            found[name] = found[name][largest]
+    return found
+
+
+def without(made: dict[str, pd.DataFrame], *nets: str) -> dict[str, pd.DataFrame]:
+    """The tables without what was measured of these nets; what is counted stays."""
+    return {
+        name: table[~table["net"].isin(nets)] if "net" in table and name not in COUNTED else table
+        for name, table in made.items()
+    }
 
 
 QUICK = {

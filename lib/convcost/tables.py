@@ -8,13 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+NO_ROWS = "No rows: nothing of this has been measured yet."
+
 
 class Shown:
     """A DataFrame as a reader sees it; the frame itself stays in `.frame`, unrounded.
 
     Text wraps instead of being cut at 50 characters, integers get a comma every three digits,
     floats four significant digits (or the format that `formats` gives for a column, as in
-    `{"ratio": "{:.3f}"}`), booleans read yes or no, and what is missing is a dash.
+    `{"ratio": "{:.3f}"}`), booleans read yes or no, and what is missing is a dash. A frame without
+    rows reads `NO_ROWS`.
     """
 
     def __init__(self, frame: pd.DataFrame, formats: Mapping[str, str] | None = None):
@@ -31,6 +34,8 @@ class Shown:
         )
 
     def _repr_html_(self) -> str:
+        if self.frame.empty:
+            return f"<p><em>{NO_ROWS}</em></p>"
         numeric = [
             pd.api.types.is_numeric_dtype(self.frame[c]) and self.frame[c].dtype != bool
             for c in self.frame
@@ -53,7 +58,7 @@ class Shown:
         return "\n".join(rows)
 
     def __repr__(self) -> str:
-        return self._text().to_string(index=False)
+        return NO_ROWS if self.frame.empty else self._text().to_string(index=False)
 
 
 def show(frame: pd.DataFrame, formats: Mapping[str, str] | None = None) -> Shown:

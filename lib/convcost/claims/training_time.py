@@ -8,7 +8,7 @@ import pandas as pd
 
 from convcost.claims.verdicts import LOGICAL, Check, Finding, Published, Tolerance
 from convcost.findings import training_time as found
-from convcost.findings.training_time import hypotheses, layers, paper
+from convcost.findings.training_time import hypotheses, layers, paper, per_epoch
 from convcost.records import REFERENCE, TABLES, MissingTableError, Results, machines
 
 Compute = Callable[[Results, Published, str], Finding]
@@ -22,35 +22,50 @@ _MAY_LACK = ("full_epochs", "fashion_accuracies", "predicted_steps")
 
 @lru_cache(maxsize=32)
 def _kept(
-    make: Callable[..., pd.DataFrame], results: Results, tables: tuple[tuple[str, str], ...]
+    make: Callable[..., pd.DataFrame],
+    results: Results,
+    tables: tuple[tuple[str, str], ...],
+    needed: tuple[str, ...],
 ) -> pd.DataFrame:
-    return make(
-        *(
-            results.table(name) if sha256 else pd.DataFrame(columns=list(TABLES[name].columns))
-            for name, sha256 in tables
-        )
-    )
+    read = {
+        name: results.table(name) if sha256 else pd.DataFrame(columns=list(TABLES[name].columns))
+        for name, sha256 in tables
+    }
+    for name in needed:
+        if read[name].empty:
+            raise MissingTableError(f"nothing of {name} was measured yet: {TABLES[name].row}")
+    return make(*read.values())
 
 
-def _sha256(results: Results, name: str, first: str) -> str:
-    """That of a table; "" of one that the machine of the table `first` does not have and may lack.
-
-    Times of two machines are not mixed: without a name `results` takes each table from the first
-    machine that has it.
-    """
+def _sha256(results: Results, name: str) -> str:
+    """That of a table; "" of one that no run has written, where a run may lack it."""
     try:
-        same = results.record(name).get("machine") == results.record(first).get("machine")
+        return results.sha256(name)
     except MissingTableError:
         if name not in _MAY_LACK:
             raise
-        same = False
-    return "" if name in _MAY_LACK and not same else results.sha256(name)
+        return ""
 
 
-def _made(results: Results, make: Callable[..., pd.DataFrame], *names: str) -> pd.DataFrame:
-    """What a finding makes of tables, once for each content of them: many checks share one."""
-    content = tuple((name, _sha256(results, name, names[0])) for name in names)
-    return _kept(make, results, content)
+def _made(
+    results: Results,
+    make: Callable[..., pd.DataFrame],
+    *names: str,
+    needed: tuple[str, ...] = (),
+) -> pd.DataFrame:
+    """What a finding makes of tables, once for each content of them: many checks share one.
+
+    Raises MissingTableError where a table of `needed` has no rows.
+    """
+    content = tuple((name, _sha256(results, name)) for name in names)
+    return _kept(make, results, content, needed)
+
+
+def _refuse_without(table: pd.DataFrame, what: str) -> None:
+    """MissingTableError, by name, where one of the five nets has no row."""
+    missing = [net for net in paper.NETS if net not in set(table["net"])]
+    if missing:
+        raise MissingTableError(f"{what} of {', '.join(missing)} was timed yet")
 
 
 _EPOCHS = ("training_steps", "full_epochs", "net_costs", "fashion_accuracies")
@@ -63,18 +78,31 @@ def _largest(*tables: pd.DataFrame) -> pd.DataFrame:
 def _five(results: Results) -> pd.DataFrame:
     """Table 2 beside the plain loop at its largest size, all five nets."""
     table = _made(results, _largest, *_EPOCHS).dropna(subset=["epoch_s"])
-    missing = [net for net in paper.NETS if net not in set(table["net"])]
-    if missing:
-        raise KeyError(f"epoch of {', '.join(missing)}")
+    _refuse_without(table, "no epoch")
     return table
 
 
-def _setting(table: pd.DataFrame) -> str:
+def _setting(results: Results, table: pd.DataFrame) -> str:
+    """The conditions of nets that share them, in words."""
     row = table.iloc[0]
+    workers = f", {row['workers']} loader workers" if row["workers"] else ""
+    whole = "" if table["extrapolated"].astype(bool).any() else ", whole epochs"
     return (
         f"plain loop, {row['input_px']} px, {row['in_channels']} channels, batch "
-        f"{row['batch_asked']}"
+        f"{row['batch_asked']}{workers}{whole}{_arithmetic(results)}"
     )
+
+
+def _arithmetic(results: Results) -> str:
+    """What float32 was on a GPU, by the record of the run; nothing where that does not say."""
+    record = results.record("training_steps")
+    told = record.get("arithmetic") or {}
+    kinds = {"cuda_matmul_tf32": "matrix products", "cudnn_tf32": "convolutions"}
+    known = {words: told[key] for key, words in kinds.items() if told.get(key) is not None}
+    if record.get("profile") != "gpu" or not known:
+        return ""
+    in_tf32 = [words for words, is_so in known.items() if is_so]
+    return f", float32, {' and '.join(in_tf32)} in TF32" if in_tf32 else ", float32 without TF32"
 
 
 def _percent(share: float) -> str:
@@ -86,9 +114,10 @@ def _percent(share: float) -> str:
 
 def _hypotheses(results: Results) -> pd.DataFrame:
     names = ("training_steps", "pipeline_times", "predicted_steps")
-    table = _made(results, found.forensics, *names)
+    table = _made(results, found.forensics, *names, needed=names[:2])
     if not (table["basis"] != hypotheses.PREDICTED).any():
-        raise KeyError("protocol under which all five nets were timed")
+        _refuse_without(results.table(names[0]), "no step")
+        raise MissingTableError("no protocol was timed for all five nets yet")
     return table
 
 
@@ -203,9 +232,9 @@ def _not_linear(results: Results, published: Published, name: str) -> Finding:
     return Finding(
         f"{ours['spread']:.1f}-fold spread of seconds per FLOP",
         agrees=bool(misses > _LINEAR and ours["spread"] > 1 + _LINEAR),
-        reason=f"{_setting(table)}; the best straight line misses a net by {_percent(misses)}, in "
-        f"the paper by {_percent(theirs)}; holds above {_percent(_LINEAR)}, for a line and for "
-        f"proportion; {_compared(ours, _theirs())}",
+        reason=f"{_setting(results, table)}; the best straight line misses a net by "
+        f"{_percent(misses)}, in the paper by {_percent(theirs)}; holds above {_percent(_LINEAR)}, "
+        f"for a line and for proportion; {_compared(ours, _theirs())}",
     )
 
 
@@ -217,7 +246,7 @@ def _drawing(results: Results, published: Published, name: str) -> Finding:
         agrees=bool(ours["in_order"] < ours["pairs"]),
         reason="the drawing's numbers are not in its text, by its caption it draws Tables 1 and 2: "
         "bars of FLOPs and of seconds that do not rise together; ours do not either where fewer "
-        f"than all pairs are in order ({_setting(table)}); {_compared(ours, theirs)}",
+        f"than all pairs are in order ({_setting(results, table)}); {_compared(ours, theirs)}",
     )
 
 
@@ -225,7 +254,8 @@ def _more_takes_longer(results: Results, published: Published, name: str) -> Fin
     table, ours = _ours(results)
     theirs = _theirs()
     value = f"{ours['in_order']} of {ours['pairs']} pairs in order"
-    measured = f"measured here ({_setting(table)}): {value}, Kendall's tau {ours['kendall']:.1f}"
+    setting = _setting(results, table)
+    measured = f"measured here ({setting}): {value}, Kendall's tau {ours['kendall']:.1f}"
     if theirs["in_order"] == theirs["pairs"]:
         return Finding(value, agrees=bool(ours["in_order"] == ours["pairs"]), reason=measured)
     both = paper.table_two().sort_values("flops", ascending=False)
@@ -245,13 +275,12 @@ def _more_takes_longer(results: Results, published: Published, name: str) -> Fin
 # --- depth -----------------------------------------------------------------------------------
 
 
-def _with_calls(results: Results) -> pd.DataFrame:
+def _with_calls(results: Results, table: pd.DataFrame) -> pd.DataFrame:
     """Our five nets with their operator calls, a measure of depth, the fewest first."""
-    counts = results.table("net_costs")
-    table = _five(results).merge(
-        counts[["net", "input_px", "in_channels", "calls", "backward_flops"]],
-        on=["net", "input_px", "in_channels"],
-    )
+    keys = ["net", "input_px", "in_channels"]
+    counts = per_epoch.costs(results.table("net_costs"))
+    counts = counts[[*keys, "flops", "calls", "backward_flops"]]
+    table = table.drop(columns="flops", errors="ignore").merge(counts, on=keys)
     return table.sort_values("calls", kind="stable").reset_index(drop=True)
 
 
@@ -260,7 +289,7 @@ def _spearman(x: pd.Series, y: pd.Series) -> float:
 
 
 def _deeper_costs_more(results: Results, published: Published, name: str) -> Finding:
-    table = _with_calls(results)
+    table = _with_calls(results, _five(results))
     first, deeper = table.iloc[0], table.iloc[1:]
     more = {
         what: deeper[column] / first[column]
@@ -273,18 +302,17 @@ def _deeper_costs_more(results: Results, published: Published, name: str) -> Fin
         reason=f"the four other nets against {first['net']}, which has the fewest operators; holds "
         f"where each needs {_STEEP:g} times both; among all five, depth (operator calls) ranks "
         f"with FLOPs at {_spearman(table['calls'], table['flops']):.1f} and with time at "
-        f"{_spearman(table['calls'], table['epoch_s']):.1f} (Spearman); {_setting(table)}",
+        f"{_spearman(table['calls'], table['epoch_s']):.1f} (Spearman); "
+        f"{_setting(results, table)}",
     )
 
 
 def _depth_inefficient(results: Results, published: Published, name: str) -> Finding:
     """FLOP/s of the arithmetic of a training step, the data pipeline left out."""
-    table = _with_calls(results)
     steps = found.epochs(results.table("training_steps"), pipeline=False)
-    keys = ["net", "loop", "input_px", "in_channels", "batch_asked", "workers", "threads"]
-    table = table.merge(steps[[*keys, "train_image_s"]], on=keys)
-    if len(table) < len(paper.NETS):
-        raise KeyError("training step of each of the five nets under the epochs' conditions")
+    table = found.of_one_condition(steps, PLAIN)
+    _refuse_without(table, "no training step")
+    table = _with_calls(results, table)
     rate = (table["flops"] + table["backward_flops"]) / table["train_image_s"]
     rank, factor = _spearman(table["calls"], rate), float(rate.max() / rate.iloc[-1])
     return Finding(
@@ -294,19 +322,22 @@ def _depth_inefficient(results: Results, published: Published, name: str) -> Fin
         reason="training FLOP/s, the data pipeline left out, against operator calls, five nets "
         f"(Spearman); {table['net'].iloc[-1]} has the most and reaches 1/{factor:.1f} of the best "
         f"rate; holds where the correlation is below 0 and that factor at least {_MARKED:g}; how "
-        f"hard a net is to train is not tested; {_setting(table)}",
+        f"hard a net is to train is not tested; {_setting(results, table)}",
     )
 
 
 # --- a GPU -----------------------------------------------------------------------------------
 
 
-def _conv_rate(results: Results) -> float:
-    """FLOP/s of all convolutions of the nets' layers together."""
-    table = _made(results, found.by_operator, "layer_costs")
-    convs = table[table["op"] == layers.WITH_FLOPS[0]]
-    if convs.empty:
-        raise KeyError("convolution in layer_costs")
+def _convolutions(results: Results) -> pd.DataFrame:
+    """All convolutions of each net's layers together."""
+    table = _made(results, found.by_operator, "layer_costs", needed=("layer_costs",))
+    return table[table["op"] == layers.WITH_FLOPS[0]]
+
+
+def _rate(convs: pd.DataFrame, nets: list[str]) -> float:
+    """FLOP/s of the convolutions of `nets` together."""
+    convs = convs[convs["net"].isin(nets)]
     return float((convs["flops_per_s"] * convs["seconds"]).sum() / convs["seconds"].sum())
 
 
@@ -320,7 +351,7 @@ def _other_machine(kind: str) -> Results:
     for name in machines(REFERENCE):
         other = Results(REFERENCE, name)
         try:
-            if _kind(other) == kind:
+            if _kind(other) == kind and len(_convolutions(other)):
                 return other
         except MissingTableError:
             continue
@@ -333,15 +364,21 @@ def _gpu_is_faster(results: Results, published: Published, name: str) -> Finding
         raise MissingTableError(f"profile {own} times too little of the layers to compare machines")
     other = _other_machine("cpu" if own == "gpu" else "gpu")
     gpu, cpu = (results, other) if own == "gpu" else (other, results)
-    factor = _conv_rate(gpu) / _conv_rate(cpu)
+    on_gpu, on_cpu = _convolutions(gpu), _convolutions(cpu)
+    nets = [net for net in paper.NETS if net in set(on_gpu["net"]) & set(on_cpu["net"])]
+    if not nets:
+        raise MissingTableError("no net's convolutions were timed on both machines yet")
+    factor = _rate(on_gpu, nets) / _rate(on_cpu, nets)
+    records = [one.record("layer_costs") for one in (gpu, cpu)]
     gpu_name, cpu_name = (
-        (one.record("layer_costs").get("machine_details") or {}).get(key)
-        for one, key in ((gpu, "gpu"), (cpu, "cpu"))
+        f"{(record.get('machine_details') or {}).get(key)} ({record.get('machine')})"
+        for record, key in zip(records, ("gpu", "cpu"), strict=True)
     )
+    whose = "the five nets'" if len(nets) == len(paper.NETS) else f"{', '.join(nets)}:"
     return Finding(
         f"{factor:.1f} times",
         agrees=factor > 1,
-        reason=f"FLOP/s of the five nets' convolutions in inference, {gpu_name} over {cpu_name}",
+        reason=f"FLOP/s of {whose} convolutions in inference, {gpu_name} over {cpu_name}",
     )
 
 

@@ -232,11 +232,32 @@ def evaluate(claim: Claim, results: Results) -> tuple[object, str, str]:
 
     The order is fixed: what cannot be tested here, what is not built, what no run has written,
     what was run on a stand-in, and only then what was found.
+
+    Of two machines nothing is mixed. Where several have results and `results` names none, they are
+    tried in the order of `records.machines`: the first whose own tables have what the check needs
+    gives value and verdict. The reason then names the machine.
     """
     if claim.check is None:
         if claim.testable != "yes":
             return None, NOT_TESTABLE, claim.testable
         return None, NOT_YET, f"notebook {claim.notebook} does not test it yet"
+    names = machines(results.where) if isinstance(results, Results) else []
+    if len(names) < 2:
+        return _of_one_machine(claim, results)
+    tried = {}
+    for name in [results.machine] if results.machine else names:
+        ours, verdict, reason = _of_one_machine(claim, Results(results.where, name))
+        if name not in reason:
+            reason = f"on {name}: {reason}" if reason else f"on {name}"
+        if verdict not in (NO_DATA, NOT_YET):
+            return ours, verdict, reason
+        tried.setdefault(verdict, []).append(reason)
+    verdict = NO_DATA if NO_DATA in tried else NOT_YET
+    return None, verdict, "; ".join(tried[verdict])
+
+
+def _of_one_machine(claim: Claim, results: Results) -> tuple[object, str, str]:
+    """(ours, verdict, reason) of a claim that has a check."""
     try:
         missing = _missing_data(claim.check, results)
         if missing:
@@ -280,9 +301,9 @@ def ledger(
 
     `source` a key of `sources.SOURCES`, `verdict` one of `VERDICTS` ("reproduced under protocol"
     takes any protocol), `notebook` a name such as "01-flop-counting" or its number; `machine`
-    a folder of `data/results/`, None the first that has the table. `verdict` of an entry is that
-    of the user's own results where there are any, else the reference's; both stand beside it, as
-    `verdict_this_run` ("not tested yet" where no run has written its numbers) and
+    a folder of `data/results/`, None the first that can tell (see `evaluate`). `verdict` of an
+    entry is that of the user's own results where there are any, else the reference's; both stand
+    beside it, as `verdict_this_run` ("not tested yet" where no run has written its numbers) and
     `verdict_reference`. Raises BadInputError for an unknown source, verdict or notebook.
     """
     from convcost.claims import checks

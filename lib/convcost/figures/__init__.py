@@ -6,9 +6,12 @@ measures, and nothing imports torch.
 
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
 
 from convcost import paths, records
 from convcost.errors import BadInputError
@@ -30,15 +33,43 @@ FIGURES: dict[str, FigureSpec] = (
 def draw(name: str, results: records.Results | None = None):
     """A figure of `FIGURES`, drawn from stored tables, as a matplotlib Figure.
 
-    `results` None takes the committed reference. Raises BadInputError for an unknown name,
-    MissingTableError where a table has not been written yet.
+    `results` None takes the committed reference. Where the tables have no rows to draw, it is a
+    plain panel that says which of them are not measured yet; its label says the same. Raises
+    BadInputError for an unknown name, MissingTableError where a table has not been written yet.
     """
     if name not in FIGURES:
         raise BadInputError(f"unknown figure {name!r}: choose one of {', '.join(FIGURES)}")
     results = results or records.Results()
     spec = FIGURES[name]
-    figure = spec.draw(*map(results.table, spec.tables))
+    tables = {table: results.table(table) for table in spec.tables}
+    more = {}
+    if spec.by_device:
+        more["on_gpu"] = results.record(spec.tables[0])["profile"] == "gpu"
+    try:
+        figure = spec.draw(*tables.values(), **more)
+    except style.NothingToDrawError:
+        figure = _plain(_why_nothing(tables, results))
     style.caption(figure, _made_by(spec, results))
+    return figure
+
+
+def _why_nothing(tables: Mapping[str, pd.DataFrame], results: records.Results) -> str:
+    """Which tables a machine has not measured yet."""
+    machine = results.record(next(iter(tables)))["machine"]
+    lacking = [name for name, table in tables.items() if table.empty]
+    if not lacking:
+        return f"Nothing to draw yet: on {machine} no net has all of {', '.join(tables)}."
+    rows = [f"{name}: {records.TABLES[name].row}" for name in lacking]
+    return "\n".join([f"Nothing to draw yet: on {machine} this has not been measured:", *rows])
+
+
+def _plain(words: str) -> Figure:
+    import matplotlib.pyplot as plt
+
+    style.apply()
+    figure, axis = plt.subplots(figsize=(11.5, 1.2 + 0.5 * len(words.splitlines())))
+    style.in_words(axis, words, 110)
+    figure.set_label(words)
     return figure
 
 
@@ -56,7 +87,11 @@ def show(name: str, run: records.Run) -> None:
     figure = draw(name, results)
     save(name, figure, folder, results)
     plt.close(figure)
-    display(Image(folder / f"{name}.png", width=900, alt=FIGURES[name].alt))
+    display(Image(folder / f"{name}.png", width=900, alt=_alt(name, figure)))
+
+
+def _alt(name: str, figure: Figure) -> str:
+    return figure.get_label() or FIGURES[name].alt
 
 
 def pick_a_digit(run: records.Run) -> str:
@@ -77,7 +112,7 @@ def save(name: str, figure, folder: Path, results: records.Results) -> Path:
     spec = FIGURES[name]
     provenance = {
         "figure": name,
-        "alt": spec.alt,
+        "alt": _alt(name, figure),
         "notebook": spec.notebook,
         "drawn_with": {"matplotlib": matplotlib.__version__},
         "tables": {table: _provenance(table, results) for table in spec.tables},

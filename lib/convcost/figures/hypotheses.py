@@ -38,8 +38,10 @@ def protocol_distance(
     and a thin line to the median of all of its kind. Lines: rules that know nothing of a protocol.
     Right: times relative to AlexNet, the paper's and those of the nearest of each kind.
     """
-    style.apply()
     table = findings.forensics(training_steps, pipeline_times, predicted_steps, net_costs)
+    if table.empty:
+        raise style.NothingToDrawError("no protocol has times of all five nets")
+    style.apply()
     figure, (left, right) = plt.subplots(1, 2, figsize=(11.5, 5.8), width_ratios=[1.15, 1])
     _distances(left, table)
     _ratios(right, findings.best_of(table, ["basis"]))

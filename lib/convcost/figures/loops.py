@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from convcost.figures import style
 from convcost.findings import training_time as findings
-from convcost.findings.training_time import loops, paper
+from convcost.findings.training_time import loops, paper, per_epoch
 from convcost.units import scaled
 
 _UNITS = ((1.0, 0.001, "ms"), (200.0, 1.0, "s"), (3 * 3600.0, 60.0, "min"))
@@ -35,10 +35,16 @@ def duration(time_s: float) -> str:
     return f"{time_s / size:.3g} {name}"
 
 
-def _size(training_steps: pd.DataFrame) -> int:
-    """The input size at which the paper's nets went through most loops; the larger of two."""
-    steps = training_steps[training_steps["net"].isin(paper.NETS)]
-    loops_by_px = steps.groupby("input_px")["loop"].nunique()
+def _size(*timed: pd.DataFrame) -> int:
+    """The input size at which the paper's nets went through most loops; the larger of two.
+
+    Raises NothingToDrawError where none of them went through any.
+    """
+    rows = pd.concat([table[["net", "input_px", "loop"]] for table in timed])
+    rows = rows[rows["net"].isin(paper.NETS)]
+    if rows.empty:
+        raise style.NothingToDrawError("none of the five nets was timed")
+    loops_by_px = rows.groupby("input_px")["loop"].nunique()
     return int(loops_by_px[loops_by_px == loops_by_px.max()].index.max())
 
 
@@ -56,11 +62,13 @@ def table2_figure1(
     Our seconds are those of the plain loop at the size that went through most loops, with
     quartiles; hatched where they are extrapolated from steps. A net without a time says so.
     """
-    style.apply()
-    px = _size(training_steps)
+    px = _size(training_steps, full_epochs)
     table = findings.table_two(
         training_steps, full_epochs, net_costs, fashion_accuracies, input_px=px
     )
+    if table["epoch_s"].isna().all():
+        raise style.NothingToDrawError("no epoch of the plain loop was timed")
+    style.apply()
     nets = list(paper.NETS)
     published = paper.table_two().set_index("net").loc[nets]
     ours = table.set_index("net").reindex(nets)
@@ -72,7 +80,9 @@ def table2_figure1(
     _bars(axes["flops"], flops, [f"{value:g}" for value in flops], **_PAPERS)
     printed = published["seconds"]
     _bars(axes["seconds"], printed, [f"{value:g} s" for value in printed], **_PAPERS)
-    flops = scaled(ours["flops"].astype(float), "G")
+    keys = ["input_px", "in_channels"]
+    counted = per_epoch.costs(net_costs).merge(table[keys].head(1), on=keys).set_index("net")
+    flops = scaled(counted["flops"].reindex(nets).astype(float), "G")
     _bars(axes["our flops"], flops, [f"{value:.3f}" for value in flops], **_OURS)
     _our_seconds(axes["our seconds"], ours)
     axes["flops"].set(title="the paper: FLOPs", xlabel="GFLOPs")
@@ -89,7 +99,7 @@ def _bars(axis: plt.Axes, lengths: pd.Series, words: list[str], **look) -> None:
     place = np.arange(len(lengths))
     known = lengths.notna().to_numpy()
     bars = axis.barh(place, lengths.fillna(0), **look)
-    ends = lengths.fillna(0) + (look.get("xerr")[1] if "xerr" in look else 0)
+    ends = lengths.fillna(0) + (look["xerr"][1].fillna(0) if "xerr" in look else 0)
     for bar, end, word, is_known in zip(bars, ends, words, known, strict=True):
         axis.annotate(
             word if is_known else "no time", (end, bar.get_y() + bar.get_height() / 2), (5, 0),
@@ -105,8 +115,8 @@ def _bars(axis: plt.Axes, lengths: pd.Series, words: list[str], **look) -> None:
 def _our_seconds(axis: plt.Axes, ours: pd.DataFrame) -> None:
     size, name = unit(ours["epoch_s"].max())
     spread = [
-        (ours["epoch_s"] - ours["epoch_low_s"]).fillna(0) / size,
-        (ours["epoch_high_s"] - ours["epoch_s"]).fillna(0) / size,
+        (ours["epoch_s"] - ours["epoch_low_s"]) / size,
+        (ours["epoch_high_s"] - ours["epoch_s"]) / size,
     ]
     words = [duration(value) for value in ours["epoch_s"]]
     look = _OURS | {"xerr": spread, "error_kw": _ERROR}
@@ -119,8 +129,11 @@ def _our_seconds(axis: plt.Axes, ours: pd.DataFrame) -> None:
     note = ",\nhatched: extrapolated" if from_steps.any() else ""
     if from_steps.all():
         note = ",\nextrapolated from steps"
+    elif not from_steps.any():
+        note = ",\nrun in full"
     axis.set_title("ours: one epoch, with validation" + note)
-    axis.set_xlabel(f"{name}; plain loop, batch {row['batch']:.0f}")
+    workers = f",\n{row['workers']:.0f} loader workers" if row["workers"] else ""
+    axis.set_xlabel(f"{name}; plain loop, batch {row['batch']:.0f}{workers}")
 
 
 def _ratios(axis: plt.Axes, ours: pd.DataFrame, published: pd.DataFrame) -> None:
@@ -159,9 +172,9 @@ def tuned_against_plain(training_steps: pd.DataFrame, loop_runs: pd.DataFrame) -
     steps; the number behind is the speed-up over the plain loop. A hatched bar was unstable; where
     there is no bar, a word says why.
     """
-    style.apply()
     px = _size(training_steps)
     table = findings.ablation(training_steps, loop_runs, px)
+    style.apply()
     order = [loop for loop in loops.LOOPS if loop in set(table["loop"])]
     nets = list(dict.fromkeys(table["net"]))
     columns = min(3, len(nets))
@@ -175,7 +188,7 @@ def tuned_against_plain(training_steps: pd.DataFrame, loop_runs: pd.DataFrame) -
     best = findings.tuned(table).set_index("net")
     for axis, net in zip(axes.flat, nets, strict=False):
         _loops(axis, table[table["net"] == net].set_index("loop").reindex(order))
-        name = f"all {len(nets) - 1} nets" if net == loops.TOTAL else style.net_name(net)
+        name = f"all {len(paper.NETS)} nets" if net == loops.TOTAL else style.net_name(net)
         words = f": {best['speed_up'][net]:.2f} × tuned" if net in best.index else ""
         axis.set_title(name + words)
     axes[0, 0].set_yticks(range(len(order)), [order[0], *(f"+ {loop}" for loop in order[1:])])

@@ -28,12 +28,14 @@ def time_against_flops(training_steps: pd.DataFrame, net_costs: pd.DataFrame) ->
     Dotted lines are equal FLOP/s: a point above one is slower than that. Right: the paper's whole
     runs against its FLOPs; the lines are relative to AlexNet's FLOPs per second.
     """
-    style.apply()
     timed = findings.epochs(training_steps)
     counted = per_epoch.costs(net_costs, 1, 0)[["net", "input_px", "in_channels", "epoch_flops"]]
     timed = timed.merge(counted, on=["net", "input_px", "in_channels"])
     sizes = sorted(timed["input_px"].unique())
     plain = _each(timed, loops.LOOPS[:1], sizes)
+    if plain.empty:
+        raise style.NothingToDrawError("no step of the plain loop was timed")
+    style.apply()
     tuned = _each(timed, loops.TUNED, sizes)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11.5, 5.2), width_ratios=[1.45, 1])
     for net in (net for net in _NETS if net in set(plain["net"])):
@@ -76,9 +78,8 @@ def time_against_flops(training_steps: pd.DataFrame, net_costs: pd.DataFrame) ->
 
 def _each(timed: pd.DataFrame, names: tuple[str, ...], sizes: list[int]) -> pd.DataFrame:
     """For each size, nets under one condition; of several loops the fastest of each net."""
-    rows = pd.concat(
-        [findings.of_one_condition(timed, loop, px, _NETS) for loop in names for px in sizes]
-    )
+    chosen = [findings.of_one_condition(timed, loop, px, _NETS) for loop in names for px in sizes]
+    rows = pd.concat(chosen or [timed])
     return rows.sort_values("train_image_s").drop_duplicates(["net", "input_px"])
 
 
@@ -157,8 +158,10 @@ def batch_and_family(batch_times: pd.DataFrame) -> plt.Figure:
     all nets and within each family of three or more. Right: the highest over the lowest time per
     FLOP, 1 where proportional; hollow there where not one timing of the batch was stable.
     """
-    style.apply()
     medians, relations = findings.net_medians(batch_times), findings.batches(batch_times)
+    if medians.empty:
+        raise style.NothingToDrawError("no batch was timed")
+    style.apply()
     cases = list(dict.fromkeys(zip(medians["what"], medians["input_px"], strict=True)))
     figure, axes = plt.subplots(
         len(cases), 3, figsize=(11.5, 0.7 + 2.75 * len(cases)), squeeze=False,
@@ -166,7 +169,7 @@ def batch_and_family(batch_times: pd.DataFrame) -> plt.Figure:
     )  # fmt: skip
     for row, (what, px) in zip(axes, cases, strict=True):
         mine, times, found = (
-            table[(table["what"] == what) & (table["input_px"] == px)] if len(table) else table
+            table[(table["what"] == what) & (table["input_px"] == px)]
             for table in (medians, batch_times, relations)
         )
         _nets(row[0], mine, times, found)
@@ -236,7 +239,7 @@ def _nets(
 
 
 def _over_batches(axis: plt.Axes, found: pd.DataFrame, name: str) -> None:
-    for family in dict.fromkeys(found["family"] if len(found) else ()):
+    for family in dict.fromkeys(found["family"]):
         mine = found[found["family"] == family].sort_values("batch")
         if family == many_nets.ALL:
             look = {"color": "black", "linewidth": 2.4, "marker": "o", "zorder": 3}

@@ -24,6 +24,7 @@ _PARTS = {  # part of `findings.why` -> words, colour, hatch
     "pipeline": ("data pipeline", "#cc78bc", "\\\\"),
     "rest": ("rest: launching, Python, other operators", "#e0e0e0", ""),
 }
+_REST_ON_GPU = "rest: the GPU waits for launches, from Python; other operators"
 _PEAK = {"color": "0.1", "linestyle": "--", "linewidth": 1.6, "zorder": 2.5}
 _SHORTEST = 0.045  # of the bar: shorter parts have no number
 
@@ -33,14 +34,17 @@ def where_the_time_goes(
     training_steps: pd.DataFrame,
     machine_peaks: pd.DataFrame,
     net_costs: pd.DataFrame,
+    on_gpu: bool = False,
 ) -> plt.Figure:
     """What a training step is spent on, net by net: shares (left), and per FLOP (right).
 
     Were time proportional to FLOPs, the bars on the right would have one length. The plain loop at
-    the largest size that was profiled.
+    the largest size that was profiled. `on_gpu`: the rest is what `findings.why` says of a GPU.
     """
-    style.apply()
     table = findings.why(operator_times, training_steps, machine_peaks, net_costs)
+    if table.empty:
+        raise style.NothingToDrawError("no net was both profiled and timed")
+    style.apply()
     table = table[table["loop"] == table["loop"].iloc[0]]
     table = table[table["input_px"] == table["input_px"].max()].drop_duplicates("net")
     parts = table[[f"{part}_s" for part in _PARTS]].set_axis(list(_PARTS), axis=1)
@@ -83,9 +87,10 @@ def where_the_time_goes(
     )
     left.set_ylim(len(table) - 0.5, -0.5)
     handles = [
-        Patch(facecolor=colour, hatch=hatch, edgecolor="0.2", linewidth=0.5, label=words)
-        for words, colour, hatch in _PARTS.values()
-    ]
+        Patch(facecolor=colour, hatch=hatch, edgecolor="0.2", linewidth=0.5,
+              label=_REST_ON_GPU if on_gpu and part == "rest" else words)
+        for part, (words, colour, hatch) in _PARTS.items()
+    ]  # fmt: skip
     handles.append(Line2D([], [], **_PEAK, label="all FLOPs at the peak, nothing else"))
     figure.legend(handles=handles, loc="outside upper left", ncols=2, frameon=False, fontsize=9.5)
     figure.get_layout_engine().set(wspace=0.06)
@@ -110,14 +115,20 @@ def roofline(layer_costs: pd.DataFrame, machine_peaks: pd.DataFrame) -> plt.Figu
     Inference, float32. A point is a layer, its area the share of its net's time. On the right the
     share of the time that layers without FLOPs take, which have no place on the left.
     """
+    layer_costs = layer_costs[layer_costs["input_px"] == layer_costs["input_px"].max()]
+    nets = [net for net in paper.NETS if net in set(layer_costs["net"])]
+    if not nets:
+        raise style.NothingToDrawError("no layer was timed")
     style.apply()
     table = findings.roofline(layer_costs, machine_peaks)
-    table = table[table["input_px"] == table["input_px"].max()]
     share = table["seconds"] / table.groupby("net")["seconds"].transform("sum")
     table = table.assign(share=share)
-    nets = [net for net in paper.NETS if net in set(table["net"])]
     figure, (left, right) = plt.subplots(1, 2, figsize=(11.5, 5), width_ratios=[2.5, 1])
     shown = table[table["flops"] > 0].sort_values("share", ascending=False)
+    _without_flops(right, layer_costs, nets)
+    if shown.empty:
+        style.in_words(left, "no roof: machine_peaks of these threads have not been measured yet")
+        return figure
     for net in nets:
         mine = shown[shown["net"] == net]
         left.scatter(
@@ -140,7 +151,6 @@ def roofline(layer_costs: pd.DataFrame, machine_peaks: pd.DataFrame) -> plt.Figu
         handles=handles, loc="outside upper left", ncols=len(handles), frameon=False, fontsize=9.5,
         columnspacing=1.2, handletextpad=0.3,
     )  # fmt: skip
-    _without_flops(right, layer_costs, nets)
     return figure
 
 
@@ -180,9 +190,7 @@ def _roofs(axis: plt.Axes, table: pd.DataFrame) -> None:
 
 
 def _without_flops(axis: plt.Axes, layer_costs: pd.DataFrame, nets: list[str]) -> None:
-    table = findings.no_flop_share(layer_costs)
-    table = table[table["input_px"] == table["input_px"].max()].drop_duplicates("net")
-    table = table.set_index("net").loc[nets]
+    table = findings.no_flop_share(layer_costs).drop_duplicates("net").set_index("net").loc[nets]
     place = np.arange(len(nets))
     axis.barh(
         place, table["share"], height=0.6, color=[style.NET_COLOURS[net] for net in nets],

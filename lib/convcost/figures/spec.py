@@ -16,3 +16,4 @@ class FigureSpec:
     tables: tuple[str, ...]  # the caption tells of the first one's run; none: from formulas alone
     notebook: str
     alt: str  # what a person who cannot see it should know
+    by_device: bool = False  # draw takes on_gpu as well: a GPU's run reads differently

@@ -1,8 +1,17 @@
 """One look for every figure: readable in print and for the colour-blind."""
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
+
+from convcost.errors import ConvcostError
+
+
+class NothingToDrawError(ConvcostError):
+    """The tables have no rows that a figure could show: raised before anything is drawn."""
+
 
 NETS = {
     "alexnet": "AlexNet",
@@ -93,6 +102,16 @@ def caption(figure: plt.Figure, text: str) -> None:
     height = 0.16 / figure.get_figheight()
     figure.get_layout_engine().set(rect=(0, height, 1, 1 - height))
     figure.text(0.005, 0.006, text, fontsize=7, color="0.35", ha="left", va="bottom")
+
+
+def in_words(axis: plt.Axes, words: str, width: int = 60) -> None:
+    """A panel that says why it shows nothing, in lines of `width` characters at most."""
+    axis.set_axis_off()
+    text = "\n".join(textwrap.fill(line, width) for line in words.splitlines())
+    axis.text(
+        0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", fontsize=11,
+        style="italic", color="0.3",
+    )  # fmt: skip
 
 
 def percents(axis, symbol: str = "%") -> None:

@@ -32,6 +32,7 @@ SPECS: dict[str, FigureSpec] = {
         "layers at this machine's measured peak, their time beyond that, layers without FLOPs, the "
         "optimiser, the data pipeline and the rest; beside it the same parts per GFLOP, which "
         "would be bars of one length if time were linear in FLOPs.",
+        by_device=True,
     ),
     "02-roofline": FigureSpec(
         roofline.roofline,

@@ -20,6 +20,7 @@ from convcost.findings.training_time.many_nets import batches, net_medians, pred
 from convcost.findings.training_time.per_epoch import (
     all_epochs,
     epochs,
+    epochs_by_workers,
     extrapolation_error,
     of_one_condition,
     table_two,
@@ -34,6 +35,7 @@ __all__ = [
     "by_choice",
     "by_operator",
     "epochs",
+    "epochs_by_workers",
     "extrapolation_error",
     "forensics",
     "most_epochs",

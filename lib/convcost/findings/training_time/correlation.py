@@ -132,7 +132,8 @@ def relations(
     machine"), loop, input_px (missing for the paper), and the entries of `relation`. Ours are the
     epoch seconds of the paper's five nets, as many as were timed under one condition (see
     `of_one_condition`); a loop and size with fewer than three has no row. With `loop_runs`, nets
-    whose run was not stable are left out; `unstable` says how many.
+    whose run was not stable are left out; `unstable` says how many. An epoch that was run in full,
+    and of which no steps were timed, has no such run, and stays.
     """
     published = paper.table_two()
     rows = [{"data": PAPER} | relation(published["seconds"], published["flops"]).to_dict()]
@@ -152,8 +153,9 @@ def relations(
         nets = nets.dropna(subset=["epoch_s"])
         timed = len(nets)
         if loop_runs is not None:
-            stable = loop_runs.loc[loop_runs["stable"].astype(bool), per_epoch.KEY]
-            nets = nets.merge(stable, on=per_epoch.KEY)
+            shaky = loop_runs.loc[~loop_runs["stable"].astype(bool), per_epoch.KEY]
+            known = pd.MultiIndex.from_frame(shaky)
+            nets = nets[~pd.MultiIndex.from_frame(nets[per_epoch.KEY]).isin(known)]
         if len(nets) >= 3:
             found = relation(nets["epoch_s"], nets["flops"]).to_dict()
             case = {"data": OURS, "loop": loop, "input_px": px, "unstable": timed - len(nets)}

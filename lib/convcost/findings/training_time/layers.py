@@ -84,25 +84,28 @@ def why(
       Python).
 
     The last five are the timed step without its pipeline, divided as the profiled step was (medians
-    of its repetitions; what its operators leave of the step is in none of them). Also flops
-    (training, one image), dtype, peak_flops_per_s, flops_per_s (flops over whole_s) and utilisation
-    (over the peak).
+    of its repetitions; what its operators leave of the step is in none of them). On a GPU the
+    operators are timed on the device and the step by the wall clock, so the time in no operator is
+    that in which the device stood idle, waiting for Python to launch the next one. Also idle_share,
+    the share of the profiled step in no operator at all (a part of rest_s), flops (training, one
+    image), dtype, peak_flops_per_s, flops_per_s (flops over whole_s) and utilisation (over the
+    peak).
     """
     keys = ["net", "loop", "input_px", "batch", "threads"]
     by_group = operator_times.groupby([*keys, "repetition", "group"])["seconds"].sum()
     seconds = by_group.unstack("group", fill_value=0.0).groupby(level=keys).median()
-    step, groups = seconds[STEP], seconds.drop(columns=STEP)
+    groups = seconds.drop(columns=STEP, errors="ignore")
     # a profiler adds to each operator: together they may exceed the step that ran without it
-    shares = groups.div(np.maximum(step, groups.sum(axis=1)), axis=0)
+    whole = np.maximum(seconds.get(STEP, np.nan), groups.sum(axis=1))
+    shares = groups.div(whole, axis=0)
+    shares["idle_share"] = (1 - shares.sum(axis=1)).clip(lower=0)
     timed = per_epoch.epochs(training_steps)
-    steps = pd.concat(
-        [
-            per_epoch.of_one_condition(timed, loop, px)
-            for loop, px in shares.index.droplevel(["net", "batch", "threads"]).unique()
-        ]
-    )
+    chosen = [
+        per_epoch.of_one_condition(timed, loop, px)
+        for loop, px in shares.index.droplevel(["net", "batch", "threads"]).unique()
+    ]
     columns = ["net", "loop", "input_px", "threads", "in_channels", "batch"]
-    steps = steps[[*columns, "train_image_s", "pipeline_image_s"]]
+    steps = pd.concat(chosen or [timed])[[*columns, "train_image_s", "pipeline_image_s"]]
     table = shares.reset_index().merge(
         steps.rename(columns={"batch": "timed_batch"}), on=["net", "loop", "input_px", "threads"]
     )
@@ -136,7 +139,7 @@ def why(
     order = table["net"].map({net: place for place, net in enumerate(paper.NETS)})
     table = table.assign(order=order).sort_values(["loop", "input_px", "order"], kind="stable")
     columns = [*keys, "in_channels", "timed_batch", "whole_s", *(f"{part}_s" for part in PARTS)]
-    columns += ["flops", "dtype", "peak_flops_per_s", "flops_per_s", "utilisation"]
+    columns += ["idle_share", "flops", "dtype", "peak_flops_per_s", "flops_per_s", "utilisation"]
     return table[columns].reset_index(drop=True)
 
 

@@ -102,12 +102,13 @@ def tuned(table: pd.DataFrame) -> pd.DataFrame:
 
     Columns: net, loop (the tuned one of this net; "each net's own" in the total), plain_s, tuned_s
     (epoch), speed_up. A net with no time under either loop has no row, and without a row for every
-    net there is no total.
+    net there is no total; nor is there one where `ablation` was asked for a net that it lacks.
     """
     rows = table[table["tuned"] & (table["net"] != TOTAL)].dropna(subset=["speed_up"])
     rows = rows.assign(tuned_s=rows["epoch_s"], plain_s=rows["speed_up"] * rows["epoch_s"])
     columns = ["net", "loop", "plain_s", "tuned_s", "speed_up"]
-    if set(rows["net"]) == set(table["net"]) - {TOTAL} and len(rows):
+    every = table[(table["net"] == TOTAL) & (table["loop"] == LOOPS[0])]["epoch_s"].notna().any()
+    if every and set(rows["net"]) == set(table["net"]) - {TOTAL} and len(rows):
         total = {"net": TOTAL, "loop": "each net's own"} | rows[
             ["plain_s", "tuned_s"]
         ].sum().to_dict()

@@ -65,8 +65,9 @@ def batches(batch_times: pd.DataFrame) -> pd.DataFrame:
                 | {"family": family, "unstable": len(unstable), "steady": steady}
                 | found
             )
-    table = pd.DataFrame(rows)
-    return table if table.empty else table.infer_objects()
+    entries = relation([1.0, 2.0], [1, 2]).index
+    table = pd.DataFrame(rows, columns=[*_CASE, "family", "unstable", "steady", *entries])
+    return table.infer_objects()
 
 
 def predictors(times: pd.DataFrame) -> pd.DataFrame:

@@ -109,6 +109,25 @@ def all_epochs(training_steps: pd.DataFrame, full_epochs: pd.DataFrame) -> pd.Da
     return pd.concat([measured, left], ignore_index=True)
 
 
+def epochs_by_workers(full_epochs: pd.DataFrame) -> pd.DataFrame:
+    """Epochs that were run in full, by the worker processes of their data loader.
+
+    One row for each condition and net; conditions in their order, the paper's nets in its own, then
+    all others. Columns: net, loop, input_px, in_channels, batch_asked, workers, threads, epoch_s
+    (median of the epochs), epoch_ratio (to AlexNet under the same condition; missing without it),
+    pipeline_share (of the epoch: waiting for batches to train on).
+    """
+    table = _measured(full_epochs)
+    first = table.loc[table["net"] == paper.NETS[0], [*CONDITION, "epoch_s"]]
+    table = table.merge(first.rename(columns={"epoch_s": "first_s"}), on=CONDITION, how="left")
+    place = {net: place for place, net in enumerate(paper.NETS)}
+    table = table.assign(
+        epoch_ratio=table["epoch_s"] / table["first_s"],
+        place=table["net"].map(place).fillna(len(place)),
+    ).sort_values([*CONDITION, "place", "net"])
+    return table[[*KEY, "epoch_s", "epoch_ratio", "pipeline_share"]].reset_index(drop=True)
+
+
 def extrapolation_error(training_steps: pd.DataFrame, full_epochs: pd.DataFrame) -> pd.DataFrame:
     """How far the extrapolation from steps is from epochs that were run in full.
 
