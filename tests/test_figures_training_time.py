@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from matplotlib.colors import to_rgb
 
 import figure_checks
 import training_time_tables
-from convcost import figures, records, sources
+from convcost import figures, paths, records, sources
 from convcost.figures import hypotheses, loops, roofline, style, training_time
 from convcost.findings import training_time as findings
 from convcost.findings.training_time import paper
@@ -469,3 +470,28 @@ def test_ratios_of_the_nearest_stand_beside_the_papers(whole, forensics):
         ratios = [best[f"{role}_ratio"] for role in paper.ROLES]
         assert marks[basis].get_ydata() == pytest.approx(ratios)
         assert f"{best['input_px']} px" in marks[basis].get_label()
+
+
+def test_a_reference_figure_is_of_the_first_machine_with_rows_in_all_its_tables(
+    tmp_path, monkeypatch
+):
+    """A GPU that has measured a part only does not take the place of a processor that is whole."""
+    monkeypatch.setattr(paths, "REFERENCE_RESULTS", tmp_path)
+    whole = training_time_tables.tables()
+    names = ("training_steps", "full_epochs", "net_costs", "fashion_accuracies", "batch_times")
+    for machine, profile, tables in (
+        ("nvidia-h100", "gpu", training_time_tables.only(whole, "table-2")),
+        ("two-cores", "cpu", whole),
+    ):
+        monkeypatch.setenv("CONVCOST_MACHINE", machine)
+        monkeypatch.setattr(records.hosts, "is_elsewhere", lambda *_: False)
+        run = records.start_run("02-training-time", profile, where=records.REFERENCE)
+        for name in names:
+            run.write(name, tables[name])
+    assert records.machines() == ["nvidia-h100", "two-cores"]
+    spec = figures.FIGURES["02-batch-and-family"]
+    assert figures._reference(spec).machine == "two-cores"
+    assert figures._reference(replace(spec, tables=("full_epochs",))).machine == "nvidia-h100"
+    # where none has rows the first one says so
+    lacking = replace(spec, tables=("machine_peaks",))
+    assert figures._reference(lacking).machine is None

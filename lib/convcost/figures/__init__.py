@@ -33,14 +33,15 @@ FIGURES: dict[str, FigureSpec] = (
 def draw(name: str, results: records.Results | None = None):
     """A figure of `FIGURES`, drawn from stored tables, as a matplotlib Figure.
 
-    `results` None takes the committed reference. Where the tables have no rows to draw, it is a
+    `results` None takes the committed reference: the first machine with rows in all of its tables,
+    for those of two machines are not mixed. Where the tables have no rows to draw, it is a
     plain panel that says which of them are not measured yet; its label says the same. Raises
     BadInputError for an unknown name, MissingTableError where a table has not been written yet.
     """
     if name not in FIGURES:
         raise BadInputError(f"unknown figure {name!r}: choose one of {', '.join(FIGURES)}")
-    results = results or records.Results()
     spec = FIGURES[name]
+    results = results or _reference(spec)
     tables = {table: results.table(table) for table in spec.tables}
     more = {}
     if spec.by_device:
@@ -51,6 +52,21 @@ def draw(name: str, results: records.Results | None = None):
         figure = _plain(_why_nothing(tables, results))
     style.caption(figure, _made_by(spec, results))
     return figure
+
+
+def _reference(spec: FigureSpec) -> records.Results:
+    """What a figure is drawn from: one machine, with rows in all tables where there is one."""
+    complete = []
+    for name in records.machines():
+        results = records.Results(machine=name)
+        try:
+            rows = [results.rows(table) for table in spec.tables]
+        except records.MissingTableError:
+            continue
+        if all(rows):
+            return results
+        complete.append(results)
+    return complete[0] if complete else records.Results()
 
 
 def _why_nothing(tables: Mapping[str, pd.DataFrame], results: records.Results) -> str:
@@ -161,8 +177,8 @@ def redraw_all(folder: Path | None = None) -> tuple[list[str], list[str]]:
     import matplotlib.pyplot as plt
 
     drawn, missing = [], []
-    results = records.Results()
-    for name in FIGURES:
+    for name, spec in FIGURES.items():
+        results = _reference(spec)
         try:
             figure = draw(name, results)
         except records.MissingTableError:

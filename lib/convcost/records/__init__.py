@@ -374,6 +374,10 @@ class Results:
         folder, entry = self._entry(name)
         return _load_json(folder / "runs" / f"{entry.get('run_id')}.json")
 
+    def rows(self, name: str) -> int:
+        """How many rows a table has, as its manifest has it."""
+        return self._entry(name)[1]["rows"]
+
     def sha256(self, name: str) -> str:
         """sha256 of a table's file, as its manifest has it."""
         return self._entry(name)[1]["sha256"]
