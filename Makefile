@@ -27,11 +27,11 @@ SELF := $(MAKE) --no-print-directory
 # MPLBACKEND is set only where no notebook runs: in a notebook it would take the figures away.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data reproduce sweep test figures lab lint doctor bench lock clean distclean
+.PHONY: help setup data reproduce sweep test test-gpu figures lab lint doctor bench lock clean distclean
 
 help: ## list the commands
 	@echo "make COMMAND, with COMMAND one of:"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
 
 # What the environment was made from: another lock, another pyproject, another place of this folder
 # (scripts and the editable install hold its path) make a new set-up; a touched file does not.
@@ -103,6 +103,11 @@ test: setup ## pytest, the notebooks on the quick profile, lint
 	echo; \
 	if [ -z "$$failed" ]; then echo "make test: library, notebooks and lint all pass"; \
 	else echo "make test: FAILED:$$failed"; exit 1; fi
+
+test-gpu: setup ## the tests that need a CUDA GPU (minutes; `make test` runs them where there is one)
+	@"$(PY)" -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else \
+		"make test-gpu: torch finds no CUDA GPU here; make doctor says what this machine has")'
+	@"$(PY)" -m pytest -m gpu tests/test_gpu.py
 
 figures: setup ## redraw every figure from data/ (nothing is measured, no torch)
 	@MPLBACKEND=Agg "$(PY)" -m convcost figures

@@ -16,7 +16,7 @@ LIBRARY = ROOT / "lib" / "convcost"
 # layers, none of its own. A package is one unit.
 LAYERS = {
     0: "errors paths units machine tables",
-    1: "sources ops equations records probe crew sensors",
+    1: "sources ops equations records probe memory crew sensors",
     2: "nets datasets shapes conventions checkpoints profiles",
     3: "count zeros sparse timing training sweep predict fits",
     4: "compress protocols findings archive",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from convcost import checkpoints, datasets, nets
+from convcost import checkpoints, datasets, memory, nets
 from convcost.errors import BadInputError, ConvcostError
 from convcost.records.training_time import TABLES
 from convcost.training import (
@@ -27,6 +28,7 @@ from convcost.training import (
     session,
     timed_steps,
 )
+from fake_gpu import Gpus
 
 SMALL = "lenet_atsumi"  # takes 28 pixels
 PLAIN, RESIDENT, DEVICE = "plain", "resident data", "resized on the device"
@@ -156,6 +158,33 @@ def test_resident_data_says_what_memory_it_lacks(sets, monkeypatch):
         full_epoch("resnet18", sets, RESIDENT, input_px=64, batch=5)
 
 
+def test_what_the_allocator_keeps_on_a_gpu_is_free_for_images(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3 * 2**30, 80 * 2**30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 70 * 2**30)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 50 * 2**30)
+    on_gpu = SimpleNamespace(device="cuda:0")
+    assert pipelines.Resident._free(on_gpu) == (3 + 70 - 50) * 2**30
+
+
+@pytest.mark.parametrize("loop", [RESIDENT, DEVICE])
+def test_which_images_is_said_to_the_device_once(sets, loop, monkeypatch):
+    """Each copy to a GPU waits for it: an epoch's batches go there together."""
+    one = begun(sets, loop)
+    chosen = one.batches("training")
+    one.pipeline["training"].prepare(chosen)
+    asked, copy = [], torch.Tensor.to
+
+    def to(tensor, *args, **more):
+        if args == ("cpu",):
+            asked.append(len(tensor))
+        return copy(tensor, *args, **more)
+
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    sizes = [len(images) for images, _ in one.source("training", chosen)]
+    assert sizes == [5, 5, 5, 6] and asked == [21]
+    assert list(one.source("training", [])) == []
+
+
 @pytest.mark.parametrize("px", [28, 40, 64])
 def test_resizing_on_the_device_is_within_a_grey_level_of_pil(sets, px):
     """PIL rounds to whole levels after the rows and after the columns: half a level each."""
@@ -256,6 +285,47 @@ def test_the_clock_sees_which_phase_is_slow(sets, monkeypatch):
             run = timed_steps(SMALL, sets, PLAIN, input_px=28, batch=1, steps=1, warmup=1)
         step = run.steps.iloc[-1]
         assert step[phase] > 0.3 and step.step_s - step[phase] < 0.2
+
+
+MS = 1_000_000
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Two GPUs whose times are the test's, and the host's clock beside them."""
+    gpus = Gpus(monkeypatch)
+    monkeypatch.setattr(session, "time", SimpleNamespace(perf_counter_ns=lambda: gpus.now))
+    return gpus
+
+
+def two_steps(gpus, clock, device):
+    """Two phases of 3 and 5 ms, each launched in 1 ms; the host's time at each mark."""
+    marks = []
+    for _ in range(2):
+        clock.begin()
+        marks.append(gpus.now)
+        for kernel_ms in (3, 5):
+            gpus.launch(kernel_ms * MS, 1 * MS, device)
+            clock.mark()
+            marks.append(gpus.now)
+    return marks
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:1"])
+def test_where_phases_overlap_nobody_waits_for_a_gpu(gpus, device):
+    clock = session.Clock(device, overlapping=True)
+    gpus.launch(2 * MS, 0, device)  # what it has still to do
+    assert two_steps(gpus, clock, device) == [0, MS, 2 * MS, 2 * MS, 3 * MS, 4 * MS]
+    assert clock.take() == [[3e-3, 5e-3], [3e-3, 5e-3]]
+    assert gpus.now == (2 + 3 + 5 + 3 + 5) * MS and clock.take() == []
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_phases_one_by_one_end_when_the_gpu_is_done(gpus, device):
+    clock = session.Clock(device)
+    gpus.launch(2 * MS, 0, device)
+    assert two_steps(gpus, clock, device) == [n * MS for n in (2, 6, 12, 12, 16, 22)]
+    assert clock.take() == [[4e-3, 6e-3], [4e-3, 6e-3]]  # each with its launch
 
 
 def test_a_step_is_what_a_student_writes(sets):
@@ -406,21 +476,97 @@ def test_where_memory_is_refused_the_batch_is_halved():
     assert "memory" in refused["reason"].lower() and refused["setup_s"] is None
 
 
-def test_what_says_that_memory_is_short():
-    short = [
-        MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't"),
-        OSError(12, "Cannot allocate memory"),
-    ]  # fmt: skip
-    assert all(session.memory_refused(error, 1) for error in short)
-    others = [
-        RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
-        ValueError("out of memory"),
-    ]
-    assert not any(session.memory_refused(error, 8) for error in others)
-    # what oneDNN says where it gets no memory, and also otherwise: worth a smaller batch
-    unclear = RuntimeError("could not create a primitive")
-    assert session.memory_refused(unclear, 2) and not session.memory_refused(unclear, 1)
+GIB = 2**30
+
+
+@pytest.fixture
+def peaks(monkeypatch):
+    """Memory as a GPU would have it: a peak that each look finds one GiB higher; resets counted."""
+    seen = SimpleNamespace(resets=0, looks=0)
+
+    def from_now(device):
+        seen.resets, seen.looks = seen.resets + 1, 0
+
+        def look():
+            seen.looks += 1
+            return (10 * seen.resets + seen.looks) * GIB
+
+        return look
+
+    monkeypatch.setattr(memory, "peak_from_now", from_now)
+    return seen
+
+
+def test_the_peak_of_memory_is_that_of_the_net(sets, peaks, monkeypatch):
+    asked = {"input_px": 28, "steps": 1, "warmup": 0}
+    assert timed_steps(SMALL, sets, PLAIN, batch=4, **asked).record["memory_peak_bytes"] == 11 * GIB
+    forward, tried = session.Session._forward, []
+
+    def refuse(self, images, labels):
+        tried.append(len(images))
+        if len(images) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return forward(self, images, labels)
+
+    monkeypatch.setattr(session.Session, "_forward", refuse)
+    record = timed_steps(SMALL, sets, PLAIN, batch=16, **asked).record
+    # 16, 8 and 4: each net has a peak of its own
+    assert tried == [16, 8, 4] and peaks.resets == 1 + 3
+    assert (record["batch"], record["memory_peak_bytes"]) == (4, 41 * GIB)
+
+
+def test_a_cpu_has_no_peak_of_memory(sets):
+    record = timed_steps(SMALL, sets, PLAIN, input_px=28, batch=4, steps=1).record
+    assert record["memory_peak_bytes"] is None
+    (row,) = full_epoch(SMALL, sets, DEVICE, input_px=28, batch=5)
+    assert row["memory_peak_bytes"] is None
+
+
+def test_where_one_net_gets_no_memory_the_next_one_runs(sets, monkeypatch):
+    """In the backward pass, where torch raises it from a thread of its own on a GPU."""
+
+    def refuse(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nMore words")
+
+    given = []
+    monkeypatch.setattr(memory, "give_back", lambda: given.append(True))
+    asked = {"input_px": 28, "batch": 5, "steps": 1, "validation_steps": 1, "warmup": 0}
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "backward", refuse)
+        lost = timed_steps(SMALL, sets, PLAIN, **asked)
+    assert lost.rows == [] and given == [True] * 3  # after 5, 2 and 1
+    assert lost.record["reason"] == "CUDA out of memory. Tried to allocate 2 GiB"
+    assert (lost.record["status"], lost.record["memory_peak_bytes"]) == ("out of memory", None)
+    done = timed_steps(SMALL, sets, PLAIN, **asked)
+    assert done.record["status"] == "done" and len(done.rows) == 2
+
+
+NO_COMPILER = """
+import json
+from convcost import datasets
+from convcost.errors import ConvcostError
+from convcost.training import timed_steps
+sets = tuple(datasets.load("digits", split) for split in ("train", "test"))
+for loop in ("compiled", "channels_last"):
+    try:
+        run = timed_steps("lenet_atsumi", sets, loop, input_px=28, batch=4, steps=1)
+        print(json.dumps(run.record))
+    except ConvcostError as error:
+        print(json.dumps(str(error)))
+"""
+
+
+def test_a_machine_without_a_compiler_loses_the_compiled_loop_alone(tmp_path):
+    hidden = {"PATH": str(tmp_path), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    environment = {k: v for k, v in os.environ.items() if k not in ("CC", "CXX")} | hidden
+    ran = subprocess.run(
+        [sys.executable, "-c", NO_COMPILER], env=environment, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    reason, done = map(json.loads, ran.stdout.splitlines())
+    assert reason.startswith("lenet_atsumi under the loop 'compiled', 4 images of 1×28×28 a step")
+    assert "compiler" in reason and "\n\n" not in reason
+    assert done["status"] == "done"
 
 
 # --- whole epochs ----------------------------------------------------------------------------
@@ -509,6 +655,24 @@ def test_a_killed_epoch_goes_on_where_it_was(tmp_path):
     hits = ("epoch", "train_correct", "test_correct")
     assert [[row[k] for k in hits] for row in rows] == [[row[k] for k in hits] for row in expected]
     assert all(sum(row[phase] for phase in loops.PHASES) <= row["train_s"] for row in rows)
+
+
+def test_the_peak_of_an_epoch_outlives_a_stop(sets, tmp_path, peaks):
+    """Before the stop 12 GiB, afterwards 21; and the second epoch has one of its own."""
+    options = {"input_px": 28, "batch": 5, "folder": tmp_path, "every_s": 0, "epochs": 2}
+
+    def stop(epoch, part, step):
+        if (part, step) == ("training", 2):
+            raise ConvcostError("stopped")
+
+    with pytest.raises(ConvcostError, match="stopped"):
+        full_epoch(SMALL, sets, DEVICE, on_step=stop, **options)
+    assert (peaks.resets, peaks.looks) == (1, 2)  # at the checkpoints after two steps
+    peaks.resets = -1  # what comes is lower
+    first, second = full_epoch(SMALL, sets, DEVICE, **options)
+    assert first["memory_peak_bytes"] == 12 * GIB
+    # looked at four times in training, twice in validation
+    assert second["memory_peak_bytes"] == (10 + 4 + 2) * GIB
 
 
 def test_a_damaged_checkpoint_is_set_aside(sets, tmp_path):

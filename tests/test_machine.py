@@ -1,5 +1,8 @@
 """What this machine is: real texts of other machines go in, names and numbers come out."""
 
+import json
+import subprocess
+import sys
 import types
 
 import pytest
@@ -44,6 +47,29 @@ def test_an_intel_server():
 def test_an_arm_server():
     assert machine.cpu_name(GRACE)  # no name there: the architecture's
     assert machine.cpu_flags(GRACE) == ["asimd", "asimddp", "bf16", "i8mm", "sve"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["avx2", "avx512f", "avx512_vnni"], False),
+        (["avx512f", "avx512_bf16"], True),
+        (["avx512f", "amx_tile", "amx_bf16"], True),
+        (["asimd", "asimddp"], False),
+        (["asimd", "bf16"], True),
+        ([], False),
+    ],
+)
+def test_which_processors_multiply_bfloat16(monkeypatch, flags, expected):
+    assert machine.has_bf16(flags) is expected
+    cpuinfo = f"flags : fpu {' '.join(flags)}\n"
+    monkeypatch.setattr(machine, "read_text", lambda path: cpuinfo)
+    assert machine.has_bf16() is expected
+
+
+def test_where_no_flags_can_be_read_bfloat16_is_not_counted_on(monkeypatch):
+    monkeypatch.setattr(machine, "read_text", lambda path: None)
+    assert machine.has_bf16() is False
 
 
 def test_what_cannot_be_read_is_none_and_what_is_absent_is_empty():
@@ -184,6 +210,82 @@ def test_no_gpu_is_none_and_never_zero(monkeypatch, fault, visible):
     nvml = Nvml(fault)
     assert set(machine.gpu_facts(nvml, visible).values()) == {None}
     assert nvml.open == 0
+
+
+# --- how torch is set ------------------------------------------------------------------------
+
+PLAIN = {
+    "cuda_matmul_tf32": False,
+    "cudnn_tf32": True,
+    "cudnn_benchmark": False,
+    "cudnn_deterministic": False,
+    "float32_matmul_precision": "highest",
+    "onednn_matmul_precision": "none",
+    "onednn_conv_precision": "none",
+    "tf32_override": None,
+}
+# Torch has two sets of words for the same, and is offended where they are mixed.
+SETTINGS = {
+    "pass": {},
+    "b.cuda.matmul.allow_tf32 = True": {
+        "cuda_matmul_tf32": True, "float32_matmul_precision": "high",
+    },
+    "b.cuda.matmul.fp32_precision = 'tf32'": {
+        "cuda_matmul_tf32": True, "float32_matmul_precision": None,
+    },
+    "b.cudnn.allow_tf32 = False": {"cudnn_tf32": False},
+    "b.cudnn.conv.fp32_precision = 'ieee'": {"cudnn_tf32": False},
+    "b.cudnn.allow_tf32 = False; b.cuda.matmul.fp32_precision = 'tf32'": {
+        "cudnn_tf32": False, "cuda_matmul_tf32": True, "float32_matmul_precision": None,
+    },
+    "torch.set_float32_matmul_precision('high')": {
+        "cuda_matmul_tf32": True, "float32_matmul_precision": "high",
+        "onednn_matmul_precision": "tf32",
+    },
+    "b.cudnn.benchmark = b.cudnn.deterministic = True": {
+        "cudnn_benchmark": True, "cudnn_deterministic": True,
+    },
+    "b.mkldnn.matmul.fp32_precision = 'bf16'": {
+        "onednn_matmul_precision": "bf16", "float32_matmul_precision": None,
+    },
+    "b.mkldnn.conv.fp32_precision = 'tf32'": {"onednn_conv_precision": "tf32"},
+}  # fmt: skip
+EACH = """
+import json, os, sys
+from convcost import machine
+assert machine.arithmetic() is None and "torch" not in sys.modules
+import torch
+b = torch.backends
+for setting in sys.argv[1:]:
+    if os.fork() == 0:  # none sees what another one has set
+        exec(setting)
+        print(json.dumps(machine.arithmetic()), flush=True)
+        os._exit(0)
+    assert os.wait()[1] == 0
+"""
+
+
+def arithmetic_after(*settings, **environment):
+    """What `arithmetic` says after each of the settings; a warning is an error."""
+    inherited = {k: v for k, v in machine.os.environ.items() if "TF32" not in k}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", EACH, *settings], capture_output=True, text=True,
+        env=inherited | environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return list(map(json.loads, done.stdout.splitlines()))
+
+
+def test_settings_are_seen_in_whichever_words_they_were_made():
+    found = dict(zip(SETTINGS, arithmetic_after(*SETTINGS), strict=True))
+    assert found == {setting: PLAIN | changed for setting, changed in SETTINGS.items()}
+
+
+def test_the_environment_overrides_torch():
+    assert arithmetic_after("pass", NVIDIA_TF32_OVERRIDE="0") == [PLAIN | {"tf32_override": "0"}]
+    # this one torch reads itself
+    (found,) = arithmetic_after("pass", TORCH_ALLOW_TF32_CUBLAS_OVERRIDE="1")
+    assert found == PLAIN | {"cuda_matmul_tf32": True, "float32_matmul_precision": "high"}
 
 
 def test_this_machine():

@@ -5,6 +5,7 @@ import copy
 import importlib
 import random
 import time
+import weakref
 from collections import namedtuple
 from types import SimpleNamespace
 
@@ -148,6 +149,20 @@ def test_blocks_are_long_enough_for_the_load_to_be_known():
     done = measure(model, (2,), 1)
     assert (done.samples.seconds >= 0.01).all()
     assert done.samples.seconds.sum() > 0.25
+
+
+def test_on_a_gpu_samples_are_its_own_time_and_the_wall_is_beside_them():
+    rows = pd.DataFrame(
+        {"case": "a", "repetition": [0, 1], "calls": [2, 2], "seconds": [6.0, 8.0],
+         "device_s": [2.0, 4.0]}
+    )  # fmt: skip
+    shared = dict.fromkeys(
+        ("device", "threads", "drift", "others_load", "clock_mhz", "temperature_c", "energy_j",
+         "throttled", "instability")
+    )  # fmt: skip
+    done = module._measurement(rows, Case(nn.Linear(1, 1), (1,), 5), shared)
+    assert done.samples.values.tolist() == [[0, 2, 2.0], [1, 2, 4.0]]
+    assert (done.seconds, done.wall_s) == ((1 + 2) / 2, (3 + 4) / 2)
 
 
 # --- what is run -----------------------------------------------------------------------------
@@ -294,6 +309,106 @@ def test_memory_refused_comes_out_as_it_is():
 
     with pytest.raises(RuntimeError, match=r"allocate|memory"):
         measure(Calls(forward), (1,), 1)
+
+
+class Refused(torch.autograd.Function):
+    """Passes on; memory is refused to its backward pass."""
+
+    @staticmethod
+    def forward(context, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(context, gradient):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+
+
+def greedy(when, ran):
+    """A net that gets no memory in its first pass, in a later one, or backwards."""
+
+    def forward(self, x):
+        ran.append("big")
+        if when == "backward":
+            return Refused.apply(self.head(x))
+        if when == "first" or len(ran) > 20:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+        return self.head(x)
+
+    return Calls(forward, head=nn.Linear(4, 2))
+
+
+def modest(name, ran):
+    return Calls(lambda self, x: ran.append(name) or self.head(x), head=nn.Linear(4, 2))
+
+
+@pytest.mark.parametrize(
+    ("when", "what"),
+    [("first", "inference"), ("later", "inference"), ("first", "training_step"),
+     ("later", "training_step"), ("backward", "training_step")],
+)  # fmt: skip
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_net_that_gets_no_memory_costs_only_itself(when, what, place):
+    ran = []
+    models = {name: modest(name, ran) for name in "ab"}
+    names = ["a", "b"]
+    names.insert(place, "big")
+    models["big"] = greedy(when, ran)
+    states = {name: copy.deepcopy(model.state_dict()) for name, model in models.items()}
+    cases = {name: Case(models[name], (4,), 3, what) for name in names}
+    options = {"repetitions": 4, "calls": 3, "warmup": 1, "threads": 1}
+    done = measure_many(cases, skip_out_of_memory=True, **options)
+    assert list(done) == ["a", "b"]
+    for one in done.values():
+        assert len(one.samples) == 4 and set(one.samples.calls) == {3} and one.seconds > 0
+    # the others were begun again, so that they all had the same turns: 4 * 3, and what is before
+    tail = ran[len(ran) - ran[::-1].index("big") :]
+    assert tail.count("b") >= 1 + 1 + 4 * 3 and tail.count("a") >= tail.count("b") + 3 * 3
+    for name, model in models.items():
+        assert model.training and all(p.grad is None for p in model.parameters())
+        for key, tensor in model.state_dict().items():
+            assert torch.equal(tensor, states[name][key])
+    assert not torch.is_inference_mode_enabled()
+    with (
+        pytest.raises(RuntimeError, match="out of memory")
+        if when != "later"
+        else pytest.raises(ConvcostError, match=r"case 'big' .* OutOfMemoryError")
+    ):
+        ran.clear()
+        measure_many(cases, **options)
+
+
+def test_what_a_net_held_is_given_back_before_the_others_begin_again():
+    held, seen = [], []
+
+    def forward(self, x):
+        mine = torch.ones(1000)
+        held.append(weakref.ref(mine))
+        raise torch.OutOfMemoryError("no more")
+
+    def watching(self, x):
+        seen.append([one() is None for one in held])
+
+    cases = {"watching": Case(Calls(watching), (1,), 1), "big": Case(Calls(forward), (1,), 1)}
+    options = {"repetitions": 1, "calls": 1, "warmup": 0}
+    assert list(measure_many(cases, skip_out_of_memory=True, **options)) == ["watching"]
+    assert seen[0] == [] and seen[1:] == [[True]] * (1 + 1 + 1)
+
+
+def test_where_no_net_gets_memory_nothing_comes_out():
+    cases = {name: Case(greedy("first", []), (4,), 3) for name in "ab"}
+    assert measure_many(cases, skip_out_of_memory=True) == {}
+
+
+def test_only_memory_is_skipped():
+    def fails(self, x):
+        raise ValueError("no such weather")
+
+    cases = {"a": Case(modest("a", []), (4,), 3), "b": Case(Calls(fails), (4,), 3)}
+    with pytest.raises(ValueError, match="weather"):  # as it is: in the first call
+        measure_many(cases, skip_out_of_memory=True)
+    dicts = Case(Calls(lambda self, x: {}, head=nn.Linear(4, 2)), (4,), 3, "training_step")
+    with pytest.raises(BadInputError, match="dict"):
+        measure_many({"a": cases["a"], "b": dicts}, skip_out_of_memory=True)
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ PROJECT = PYPROJECT["project"]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = (
-    *("help", "setup", "data", "reproduce", "sweep", "test", "figures", "lab", "lint", "doctor"),
-    *("bench", "lock", "clean", "distclean"),
+    *("help", "setup", "data", "reproduce", "sweep", "test", "test-gpu", "figures", "lab", "lint"),
+    *("doctor", "bench", "lock", "clean", "distclean"),
 )
 
 
@@ -166,7 +166,7 @@ def make(*words, cwd=ROOT, **environment):
 
 def test_plain_make_is_help_and_names_every_command():
     text = make().stdout
-    assert re.findall(r"^  ([a-z]+) +\S", text, re.MULTILINE) == list(TARGETS)
+    assert re.findall(r"^  ([a-z-]+) +\S", text, re.MULTILINE) == list(TARGETS)
     assert text == make("help").stdout
 
 
@@ -178,7 +178,7 @@ def test_every_command_can_be_planned(target):
 
 
 @pytest.mark.parametrize(
-    "target", ["data", "reproduce", "sweep", "test", "figures", "lab", "lint", "bench"]
+    "target", ["data", "reproduce", "sweep", "test", "test-gpu", "figures", "lab", "lint", "bench"]
 )
 def test_every_command_sets_up_first(target):
     plan = make("-n", target).stdout
@@ -270,6 +270,18 @@ def test_setup_is_stamped_by_content_and_place(tmp_path):
         path = f"{Path(no_uv).parent}{os.pathsep}{os.environ['PATH']}"
         assert make("setup", venv, PATH=path).returncode != 0
         assert not stamp.exists()  # a set-up that did not end leaves none
+
+
+def test_without_a_gpu_its_tests_fail_with_a_clear_word(tmp_path):
+    (tmp_path / "venv" / "bin").mkdir(parents=True)
+    script(tmp_path / "venv" / "bin", "python", f'exec "{sys.executable}" "$@"')
+    hashed = subprocess.run(
+        "cat requirements.lock pyproject.toml | cksum", shell=True, cwd=ROOT, capture_output=True
+    ).stdout.decode()
+    (tmp_path / "venv" / ".convcost-stamp").write_text(f"{hashed.strip()} {ROOT}\n")
+    done = make("test-gpu", f"VENV={tmp_path}/venv", CUDA_VISIBLE_DEVICES="")
+    assert done.returncode != 0 and "make test-gpu: torch finds no CUDA GPU here" in done.stderr
+    assert "pytest" not in done.stdout
 
 
 def test_setup_that_was_interrupted_starts_again(tmp_path):

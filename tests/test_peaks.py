@@ -6,9 +6,11 @@ from collections import Counter
 import pytest
 import torch
 from torch import nn
+from torch.autograd import DeviceType
+from torch.autograd.profiler_util import EventList, FunctionEvent
 
 from convcost import nets
-from convcost.errors import BadInputError
+from convcost.errors import BadInputError, ConvcostError
 from convcost.records.training_time import TABLES
 from convcost.timing import GROUPS, STEP, operator_times, operators, peaks
 
@@ -190,6 +192,82 @@ def test_operators_of_a_resnet_make_up_its_step():
     # the quietest of each kind, on a machine that may do other work
     assert 0.6 < together.min() / seconds[STEP].min() < 1.4
     assert (seconds["conv"] > seconds.drop(columns=[STEP, "conv"]).max(axis=1)).all()
+
+
+# --- operators on a GPU ----------------------------------------------------------------------
+
+
+def on_host(number, name, begin, end, kernels=(), thread=1):
+    """An event of the CPU, with the microseconds of the kernels that torch has put under it."""
+    event = FunctionEvent(number, name, thread, begin, end, use_device="cuda")
+    for duration in kernels:
+        event.append_kernel("a kernel", 0, duration)
+    return event
+
+
+def on_gpu(name, begin, end, shadow=False):
+    return FunctionEvent(
+        0, name, 7, begin, end, use_device="cuda", device_type=DeviceType.CUDA,
+        is_user_annotation=shadow,
+    )  # fmt: skip
+
+
+def a_profile(*more):
+    """A convolution of 100 us on the GPU, its backward pass of 150 and 50, an addition of 10.
+
+    As torch 2.11 has it: the runtime's calls are events beside the operators, and one of them, with
+    the number of the convolution, has the convolution's kernel once more. The backward pass is in a
+    thread of its own; the range "Optimizer.step" has a shadow on the GPU.
+    """
+    events = EventList([
+        on_host(1, "aten::conv2d", 0, 20),
+        on_host(2, "aten::cudnn_convolution", 2, 18, [100]),
+        on_host(3, "cudaLaunchKernel", 5, 9),
+        on_host(4, "aten::view", 19, 20),
+        on_host(5, "autograd::engine::evaluate_function: ConvolutionBackward0", 30, 60, thread=2),
+        on_host(6, "aten::convolution_backward", 31, 59, [150, 50], thread=2),
+        on_host(2, "cudaStreamIsCapturing", 32, 33, [100], thread=2),
+        on_host(0, "Lazy Function Loading", 34, 36, thread=2),
+        on_host(8, "Optimizer.step#SGD.step", 70, 90),
+        on_host(9, "aten::add_", 72, 80, [10]),
+        on_host(0, "cudaDeviceSynchronize", 95, 400),
+        on_gpu("sm90_xmma_fprop", 10, 110), on_gpu("sm90_xmma_dgrad", 110, 260),
+        on_gpu("sm90_xmma_wgrad", 260, 310), on_gpu("vectorized_elementwise_kernel", 310, 320),
+        on_gpu("Optimizer.step#SGD.step", 310, 320, shadow=True),
+        *more,
+    ])  # fmt: skip
+    events._build_tree()
+    return events
+
+
+def test_on_a_gpu_operators_have_the_time_of_their_kernels_once():
+    found = operators._self_times(a_profile(), gpu=True)
+    assert {key: value for key, value in found.items() if value[1]} == {
+        ("aten::convolution_backward", "conv"): (1, (150 + 50) / 1e6),
+        ("aten::cudnn_convolution", "conv"): (1, 100 / 1e6),
+        ("aten::add_ in optimiser", "optimiser"): (1, 10 / 1e6),
+    }
+    busy = sum(seconds for _, seconds in found.values())
+    assert busy == pytest.approx((100 + 150 + 50 + 10) / 1e6, rel=1e-12)
+    names = [name for name, _ in found]
+    assert "aten::view" in [name.split(" in ")[0] for name in names]  # called, without a kernel
+    assert not [name for name in names if "cuda" in name or "Loading" in name]
+
+
+def test_what_no_operator_launched_is_a_row_of_its_own():
+    more = on_gpu("Memcpy HtoD (Pageable -> Device)", 330, 350), on_gpu("a graph", 350, 400)
+    found = operators._self_times(a_profile(*more), gpu=True)
+    calls, seconds = found[operators.UNCLAIMED, "other"]
+    assert calls == 2 and seconds == pytest.approx((20 + 50) / 1e6, rel=1e-9)
+
+
+def test_a_profile_that_saw_no_kernel_is_no_profile():
+    """Times of zero would say that the operators are free."""
+    blind = [on_host(1, "aten::conv2d", 0, 20), on_host(2, "cudaLaunchKernel", 5, 9)]
+    with pytest.raises(ConvcostError, match="saw nothing that the GPU did"):
+        operators._self_times(blind, gpu=True)
+    found = operators._self_times(blind[:1], gpu=False)
+    assert found == {("aten::conv2d", "conv"): (1, 20 / 1e6)}
 
 
 @pytest.mark.parametrize(

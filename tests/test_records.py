@@ -230,6 +230,64 @@ def test_a_table_without_rows_is_read_back(places):
     assert table["epoch"].dtype == "int64" and table["train_s"].dtype == "float64"
 
 
+def _as_before(columns):
+    """The table `loop_runs` as a run wrote it that did not know these columns; the whole one."""
+    row = {
+        "net": "alexnet", "loop": "plain", "input_px": 224, "in_channels": 3, "batch_asked": 32,
+        "workers": 0, "threads": 2, "batch": 32, "status": "done", "reason": None, "setup_s": 2.5,
+        "seconds": 8.0, "memory_peak_bytes": 2**33 + 1, "others_load": 0.1, "clock_mhz": 2600.0,
+        "temperature_c": 50.0, "energy_j": 9.5, "throttled": "power cap", "stable": True,
+        "instability": None,
+    }  # fmt: skip
+    run = start()
+    written = run.write("loop_runs", [row, row | {"net": "vgg16", "memory_peak_bytes": None}])
+    whole = records.read("loop_runs", where="local")
+    path = run.folder / "loop_runs.csv"
+    content = written.drop(columns=columns).to_csv(index=False, lineterminator="\n").encode()
+    path.write_bytes(content)
+    manifest = run.folder / "manifest.json"
+    entries = json.loads(manifest.read_text())
+    entries["loop_runs"]["sha256"] = records.sha256(path)
+    manifest.write_text(json.dumps(entries))
+    return whole
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [["memory_peak_bytes"], ["throttled"], ["energy_j"], ["instability"],
+     ["memory_peak_bytes", "energy_j", "throttled", "instability", "batch"]],
+)  # fmt: skip
+def test_an_optional_column_may_be_younger_than_the_file(places, columns):
+    whole = _as_before(columns)
+    read = records.read("loop_runs", where="local")
+    assert list(read.columns) == [*records.TABLES["loop_runs"].columns, "run_id"]
+    assert read[columns].isna().all(axis=None)
+    pd.testing.assert_frame_equal(read.drop(columns=columns), whole.drop(columns=columns))
+    assert read.dtypes.to_dict() == whole.dtypes.to_dict()
+    assert str(read["memory_peak_bytes"].dtype) == "Int64"
+    # and what was read can be written again
+    start().write("loop_runs", read.drop(columns="run_id"))
+    pd.testing.assert_frame_equal(
+        records.read("loop_runs", where="local").drop(columns="run_id"),
+        read.drop(columns="run_id"),
+    )
+
+
+@pytest.mark.parametrize("columns", [["seconds", "stable"], ["memory_peak_bytes", "status"]])
+def test_a_column_that_must_be_there_cannot_be_younger(places, columns):
+    _as_before(columns)
+    with pytest.raises(DamagedFileError, match=columns[1]):
+        records.read("loop_runs", where="local")
+
+
+def test_the_committed_tables_are_read():
+    """Whatever columns have come since they were written."""
+    for machine in records.machines():
+        for path in sorted((paths.REFERENCE_RESULTS / machine).glob("*.csv")):
+            table = records.read(path.stem, machine=machine)
+            assert list(table.columns) == [*records.TABLES[path.stem].columns, "run_id"]
+
+
 @pytest.mark.parametrize("wrong", [0.5, "14400", -1])
 def test_a_count_that_is_none_is_refused_where_counts_may_be_missing(places, wrong):
     rows = [_pruned(), _pruned(seed=1, layer_macs=wrong)]

@@ -97,7 +97,15 @@ def test_rows_and_units_in_the_order_of_the_plan(tmp_path, traces):
     assert names == sorted(f"{key}.json" for key in done.units.key)  # and no locks
     record = json.loads((tmp_path / "three" / names[0]).read_bytes())
     assert record["threads"] == 1 and record["versions"]["pandas"] == pd.__version__
+    assert record["arithmetic"] is None  # nobody loaded torch
     assert record["function"] == POWERS and record["date"].endswith("+00:00")
+
+
+def test_how_torch_is_set_is_asked_for_every_unit(monkeypatch):
+    """The first unit may load torch, and each may set it."""
+    for said in (None, {"cudnn_tf32": True}, {"cudnn_tf32": False}):
+        monkeypatch.setattr(machine, "arithmetic", lambda said=said: said)
+        assert provenance()["arithmetic"] == said
 
 
 def test_only_what_is_not_there_is_done(tmp_path, traces):

@@ -18,6 +18,7 @@ from convcost import nets
 from convcost.errors import BadInputError, ConvcostError
 from convcost.records.zero_rates import TABLES
 from convcost.timing import NET, blocks, cold_layer_times, fresh, interleaved, layer_times, layers
+from fake_gpu import Gpus
 
 CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="GPU"))
 
@@ -42,6 +43,14 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     return Clock(monkeypatch)
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Two GPUs whose times are the test's, and the host's clock beside them."""
+    gpus = Gpus(monkeypatch)
+    monkeypatch.setattr(blocks, "perf_counter_ns", lambda: gpus.now)
+    return gpus
 
 
 class Calls(nn.Module):
@@ -172,6 +181,40 @@ def test_a_real_block_takes_what_another_clock_says():
     assert (table.seconds >= table.calls * 0.002).all()
     assert (table.calls >= 2).all()
     assert min(table.seconds / table.calls) < 0.002 * 1.5  # the quietest: a busy machine wakes late
+
+
+MS = 1_000_000
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:1"])
+def test_a_block_on_a_gpu_is_over_when_the_gpu_is_done(gpus, device):
+    """The host launches within microseconds, or is slower than the GPU, which then waits for it."""
+    cases = {
+        "long kernels": lambda: gpus.launch(3 * MS, 10_000, device),
+        "slow host": lambda: gpus.launch(1 * MS, 2 * MS, device),
+    }
+    table = interleaved(cases, repetitions=2, calls=5, device=device)
+    assert list(table.columns) == ["case", "repetition", "calls", "seconds", "device_s"]
+    # the GPU never stops once the first launch is done; or it has only the last kernel left to do
+    expected = {"long kernels": 10e-6 + 5 * 3e-3, "slow host": 5 * 2e-3 + 1e-3}
+    for times in (table.seconds, table.device_s):
+        assert times.tolist() == pytest.approx([expected[case] for case in table.case], rel=1e-12)
+
+
+def test_what_was_given_to_a_gpu_before_is_not_in_a_block(gpus):
+    def case():
+        gpus.launch(1 * MS)
+
+    gpus.launch(500 * MS)
+    table = interleaved({"a": case}, repetitions=1, calls=1, warmup=0, device="cuda")
+    assert table[["seconds", "device_s"]].values.tolist() == [[1e-3, 1e-3]]
+
+
+def test_marks_are_read_only_once_the_gpu_is_there(gpus, monkeypatch):
+    """The emulation is worth something only if reading too early fails, as it does on CUDA."""
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    with pytest.raises(RuntimeError, match="not ready"):
+        interleaved({"a": lambda: gpus.launch(MS)}, repetitions=1, calls=1, device="cuda")
 
 
 # --- layer_times -----------------------------------------------------------------------------
@@ -358,6 +401,35 @@ def test_a_model_that_calls_other_layers_for_other_images():
         layer_times(Deciding(), images, batch=1, repetitions=1)
     table = layer_times(Deciding(), images[:2], batch=1, repetitions=1)
     assert table.layer.tolist() == ["a", NET]
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_layers_on_a_gpu_have_its_times_and_nobody_waits_between_them(gpus, monkeypatch, device):
+    monkeypatch.setattr(layers, "refuse_unseen", lambda model, device: None)
+    monkeypatch.setattr(layers, "_batches", lambda images, batch, device: list(images.split(batch)))
+    began = []
+
+    def layer(kernel_ns):
+        def forward(x):
+            began.append(gpus.now)
+            gpus.launch(kernel_ns, 10_000)  # on the current device
+            return x
+
+        return Calls(forward)
+
+    model = nn.Sequential(OrderedDict(slow=layer(6 * MS), fast=layer(2 * MS)))
+    table = layer_times(model, torch.ones(6, 1), batch=2, repetitions=2, device=device, warmup=0)
+    passes = 6 // 2
+    times = wide(table)
+    # the first launch of a repetition finds the GPU idle: that is in the layer, and in the net
+    assert times.slow.tolist() == pytest.approx([passes * 6e-3 + 1e-5] * 2, rel=1e-12)
+    assert times.fast.tolist() == pytest.approx([passes * 2e-3] * 2, rel=1e-12)
+    assert times[NET].tolist() == pytest.approx([passes * 8e-3 + 1e-5] * 2, rel=1e-12)
+    # all launches of a repetition follow each other, long before the first kernel is done
+    calls = 2 * passes
+    for first in range(2, len(began), calls):  # after the pass that gives the names
+        assert began[first + calls - 1] - began[first] == (calls - 1) * 10_000
+    assert gpus.done[1 - gpus.index(device)] == 0  # the other one had nothing to do
 
 
 GOOD = torch.ones(6, 2)

@@ -11,6 +11,8 @@ import os
 import platform
 import re
 import subprocess
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas")
@@ -32,6 +34,7 @@ FLAGS_OF_INTEREST = (
     "i8mm",
     "sve",
 )
+BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
 
 
 def describe() -> dict:
@@ -152,6 +155,20 @@ def cpu_flags(cpuinfo: str | None) -> list[str] | None:
     return [flag for flag in FLAGS_OF_INTEREST if flag in present]
 
 
+def has_bf16(flags: Iterable[str] | None = None) -> bool:
+    """Whether the processor multiplies bfloat16 by itself: without, it is slower than float32.
+
+    `flags`: as `cpu_flags` gives them; None: those of this machine. False where there are none to
+    be read.
+
+    >>> has_bf16(["avx2", "avx512f"]), has_bf16(["avx512f", "avx512_bf16"]), has_bf16(["bf16"])
+    (False, True, True)
+    """
+    if flags is None:
+        flags = cpu_flags(read_text("/proc/cpuinfo"))
+    return any(flag in BF16_FLAGS for flag in flags or ())
+
+
 def physical_cores(cpuinfo: str | None) -> int | None:
     """How many cores, hyperthreads of one core counted once; None where it cannot be told."""
     packages = _cpuinfo_fields(cpuinfo, "physical id")
@@ -256,6 +273,45 @@ def gpu_facts(nvml=None, visible: str | None = None) -> dict:
         nvml.nvmlShutdown()
 
 
+def arithmetic() -> dict | None:
+    """How torch is set to calculate with float32 in this process now: a flat dict of plain values.
+
+    None where torch is not loaded; nothing is loaded for it. Keys:
+        cuda_matmul_tf32, cudnn_tf32
+                            whether a GPU's matrix products, and its convolutions, may round their
+                            factors to TF32 (10 bits instead of 23)
+        cudnn_benchmark     whether cuDNN tries its algorithms and takes the fastest
+        cudnn_deterministic whether it keeps to those that give the same bits each time
+        float32_matmul_precision
+                            "highest", "high" or "medium"; None where GPU and CPU are set apart, so
+                            that torch has no word for both
+        onednn_matmul_precision, onednn_conv_precision
+                            the same of a CPU's oneDNN: "ieee", "tf32" or "bf16"; "none": not set,
+                            which is float32
+        tf32_override       the environment's NVIDIA_TF32_OVERRIDE: "0" switches TF32 off whatever
+                            torch says; None where it is not set
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return None
+    cudnn, onednn = torch.backends.cudnn, torch.backends.mkldnn
+    try:
+        precision = torch.get_float32_matmul_precision()
+    except RuntimeError:
+        precision = None
+    return {
+        # not `allow_tf32`: that raises where somebody has set `fp32_precision`, which is newer
+        "cuda_matmul_tf32": torch.backends.cuda.matmul.fp32_precision == "tf32",
+        "cudnn_tf32": cudnn.conv.fp32_precision == "tf32",
+        "cudnn_benchmark": cudnn.benchmark,
+        "cudnn_deterministic": cudnn.deterministic,
+        "float32_matmul_precision": precision,
+        "onednn_matmul_precision": onednn.matmul.fp32_precision,
+        "onednn_conv_precision": onednn.conv.fp32_precision,
+        "tf32_override": os.environ.get("NVIDIA_TF32_OVERRIDE"),
+    }
+
+
 def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
@@ -272,11 +328,3 @@ def _command_output(*command: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None
-
-
-def arithmetic():  # TEMPORARY until helper-b is merged
-    return None
-
-
-def has_bf16(flags=None):
-    return "avx512_bf16" in (describe()["cpu_flags"] if flags is None else flags or ())

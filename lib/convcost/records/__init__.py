@@ -320,9 +320,10 @@ def machines(where: str = REFERENCE) -> list[str]:
 def read(table: str, *, machine: str | None = None, where: str = REFERENCE) -> pd.DataFrame:
     """A table as written, checked against its sha256 and its schema.
 
-    `machine` None takes the first of `machines(where)` that has the table. Raises
-    MissingTableError where no run has written it, DamagedFileError where the file is not what
-    was written, BadInputError for a name that is no table.
+    `machine` None takes the first of `machines(where)` that has the table. An optional column that
+    the file lacks is younger than it, and comes out without values. Raises MissingTableError where
+    no run has written it, DamagedFileError where the file is not what was written, BadInputError
+    for a name that is no table.
     """
     spec = _known(table)
     for name in [machine] if machine else machines(where):
@@ -351,7 +352,12 @@ def _read_file(path: Path, table: str, spec: Table) -> pd.DataFrame:
         )
     except (ValueError, pd.errors.ParserError) as error:
         raise DamagedFileError(f"{path} cannot be read as a table: {error}") from None
-    for column, column_spec in spec.columns.items():
+    for place, (column, column_spec) in enumerate(spec.columns.items()):
+        if column_spec.optional and column not in frame:
+            # the column is younger than the file; `_with_gaps` makes counts of these
+            kind = "str" if column_spec.dtype == "text" else "float64"
+            missing = pd.Series(index=frame.index, dtype=kind)
+            frame.insert(min(place, frame.shape[1]), column, missing)
         if column_spec.dtype == "text" and column in frame:
             if not column_spec.optional:
                 frame[column] = frame[column].fillna("")

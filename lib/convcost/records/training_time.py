@@ -24,6 +24,10 @@ def _number(meaning: str) -> Column:
     return Column("float", meaning, 0, optional=True)
 
 
+_MEMORY_PEAK = count(
+    "bytes of the GPU's memory that the process held at most; empty on a CPU", True
+)
+
 _LOOP_COLUMNS = {
     "net": NET,
     "loop": _LOOP,
@@ -55,6 +59,7 @@ TABLES: dict[str, Table] = {
                 "float", "wall-clock seconds from the start to the first step done", 0, True
             ),
             "seconds": _seconds("of the whole run", optional=True),
+            "memory_peak_bytes": _MEMORY_PEAK,
             "others_load": _number("processor cores that other processes kept busy, on average"),
             "clock_mhz": _number("median clock of the processor, or of the GPU, while it ran"),
             "temperature_c": _number("of the GPU at the end, degrees Celsius"),
@@ -92,6 +97,7 @@ TABLES: dict[str, Table] = {
             "test_images": count("images validated on"),
             "validation_s": _seconds("of the validation, its data pipeline included"),
             "test_correct": count("of these, named rightly"),
+            "memory_peak_bytes": _MEMORY_PEAK,
         },
     ),
     "fashion_accuracies": Table(

@@ -581,8 +581,9 @@ def batches_of(
     # one pass of a large batch is long enough to be timed by itself
     calls = 1 if batch * input_px**2 > 32 * 64**2 and device == "cpu" else None
     measured = timing.measure_many(
-        cases, repetitions=repetitions, warmup=1, calls=calls, threads=threads, device=device
-    )
+        cases, repetitions=repetitions, warmup=1, calls=calls, threads=threads, device=device,
+        skip_out_of_memory=True,
+    )  # fmt: skip
     for net, found in measured.items():
         for sample in found.samples.to_dict("records"):
             yield {"net": net, **facts[net], **sample, "stable": found.stable}

@@ -196,9 +196,11 @@ def perform(function: Callable, configuration: Mapping) -> dict:
 
 
 def provenance() -> dict:
-    """This machine, the versions a result depends on, and the date."""
+    """This machine, the versions a result depends on, `machine.arithmetic`, and the date."""
     now = datetime.datetime.now(datetime.UTC)
-    return {**_here(), "date": now.isoformat(timespec="seconds")}
+    # what does not change is found out once; how torch is set may
+    changing = {"arithmetic": machine.arithmetic(), "date": now.isoformat(timespec="seconds")}
+    return {**_here(), **changing}
 
 
 @cache

@@ -16,6 +16,16 @@ from convcost.errors import BadInputError, ConvcostError
 from convcost.units import scaled
 
 
+class CaseError(ConvcostError):
+    """What a case raised while it was timed: `case` is its name, `__cause__` the original."""
+
+    def __init__(self, case: str, cause: Exception):
+        super().__init__(
+            f"case {case!r} cannot be timed, it raises {type(cause).__name__}: {cause}"
+        )
+        self.case = case
+
+
 def interleaved(
     cases: Mapping[str, Callable[[], object]],
     *,
@@ -46,7 +56,7 @@ def interleaved(
     of garbage waits while a block runs.
 
     Refused with `BadInputError`: no cases, one that cannot be called, a number below 1 (`min_s`
-    and `warmup` below 0), a device that is not there. What a case raises becomes a `ConvcostError`
+    and `warmup` below 0), a device that is not there. What a case raises becomes a `CaseError`
     that names the case, with the original as its cause.
 
     >>> table = interleaved({"a": list, "b": dict}, repetitions=2, calls=3)
@@ -111,9 +121,7 @@ def _block_s(
         wait()
         return scaled(perf_counter_ns() - begin, "G")
     except Exception as error:
-        raise ConvcostError(
-            f"case {name!r} cannot be timed, it raises {type(error).__name__}: {error}"
-        ) from error
+        raise CaseError(name, error) from error
     finally:
         if collecting:
             gc.enable()

@@ -31,6 +31,7 @@ def main() -> None:
     stamps = Stamps(model, device)
     gc.disable()
     with evaluating(model, device):
+        stamps.wait()
         # nothing before it may run the net, not even to learn the names of its layers
         with stamps:
             model(images)

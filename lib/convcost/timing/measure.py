@@ -11,10 +11,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from convcost import sensors
+from convcost import memory, sensors
 from convcost.errors import BadInputError
 from convcost.probe import as_found
-from convcost.timing.blocks import at_least, interleaved, on_cuda, on_threads
+from convcost.timing.blocks import CaseError, at_least, interleaved, on_cuda, on_threads
 from convcost.timing.layers import evaluating
 
 WHATS = ("inference", "training_step")
@@ -153,6 +153,7 @@ def measure_many(
     drift_limit: float | None = None,
     load_limit: float = LOAD_LIMIT,
     every_s: float = 0.5,
+    skip_out_of_memory: bool = False,
 ) -> dict[str, Measurement]:
     """Passes and training steps of several nets, timed in turns on a machine that is watched.
 
@@ -172,10 +173,13 @@ def measure_many(
     threads and the model are left as found, also after an exception. The way on CUDA, by events,
     has not been tried on a GPU yet.
 
+    skip_out_of_memory: a case to which memory is refused, whenever that is, is not in what comes
+    out. The others are begun again, without it; so a case has to fit beside those before it.
+
     Refused with `BadInputError`: no cases, a model that is not on `device`, in training outputs
     that are not one number per class, and what `Case` and `interleaved` refuse. What a model
     raises in its first call comes out as it is, memory refused among it; later than that it is the
-    cause of a `ConvcostError`.
+    cause of a `ConvcostError`. Memory refused is neither with `skip_out_of_memory`.
 
     Source: ours; the order and the repeated first case, so that a change of the machine shows.
     """
@@ -186,35 +190,27 @@ def measure_many(
     limit = DRIFT_LIMIT["cuda" if gpu else "cpu"] if drift_limit is None else drift_limit
     for name, case in cases.items():
         refuse_elsewhere(name, case.model, device)
-    options = {"min_s": min_s, "device": device}
-    models = {name: model_of(case) for name, case in cases.items()}
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(on_threads(threads))
-        for case in cases.values():
-            stack.enter_context(as_found(case.model))
-        functions = {}
-        for name, case in cases.items():
-            function = _inference if case.what == "inference" else training_step
-            functions[name] = function(models[name], case, device)
-        for name, case in cases.items():
-            if case.what == "inference":
-                stack.enter_context(evaluating(models[name], device))
-        for function in functions.values():
-            function()
-        first = next(iter(functions))
-        with sensors.watching(device, every_s=every_s) as watch:
-            table = interleaved(
-                functions, repetitions=repetitions, warmup=warmup, calls=calls, **options
-            )
-            again = interleaved(
-                {first: functions[first]},
-                repetitions=min(repetitions, max(3, math.ceil(repetitions / 2))),
-                warmup=0,
-                calls=int(table[table.case == first].calls.iloc[0]),
-                **options,
-            )
-        used = torch.get_num_threads()
-    drift = drift_between(table[table.case == first], again)
+    options = {"repetitions": repetitions, "warmup": warmup, "min_s": min_s, "calls": calls}
+    options |= {"device": device, "threads": threads, "every_s": every_s}
+    cases = dict(cases)
+    try:
+        while cases:
+            try:
+                table, again, watch, used = _in_turns(cases, skip_out_of_memory, **options)
+                break
+            except CaseError as error:
+                lost = error.case
+                if not (skip_out_of_memory and memory.refused(error.__cause__, cases[lost].batch)):
+                    raise
+            # here, where the exception and all that its frames held are gone
+            memory.give_back()
+            del cases[lost]
+        else:
+            return {}
+    finally:
+        if gpu:
+            memory.give_back()
+    drift = drift_between(table[table.case == next(iter(cases))], again)
     shared = {
         "device": device,
         "threads": used,
@@ -229,6 +225,56 @@ def measure_many(
     return {
         name: _measurement(table[table.case == name], case, shared) for name, case in cases.items()
     }
+
+
+def _in_turns(
+    cases: dict[str, Case], name_lost: bool, *, device: str, threads: int | None, every_s: float,
+    repetitions: int, warmup: int, min_s: float, calls: int | None,
+) -> tuple[pd.DataFrame, pd.DataFrame, sensors.Watch, int]:  # fmt: skip
+    """All cases in turns, the first one again, how the machine was, and torch's threads.
+
+    `name_lost`: memory refused to a case before it is timed is a `CaseError`, as it is later.
+    """
+    options = {"min_s": min_s, "device": device}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(on_threads(threads))
+        for case in cases.values():
+            stack.enter_context(as_found(case.model))
+        models, functions = {}, {}
+        for name, case in cases.items():
+            function = _inference if case.what == "inference" else training_step
+            with _named(name, case, name_lost):
+                models[name] = model_of(case)
+                functions[name] = function(models[name], case, device)
+        for name, case in cases.items():
+            if case.what == "inference":
+                stack.enter_context(evaluating(models[name], device))
+        for name, function in functions.items():
+            with _named(name, cases[name], name_lost):
+                function()
+        first = next(iter(functions))
+        with sensors.watching(device, every_s=every_s) as watch:
+            table = interleaved(
+                functions, repetitions=repetitions, warmup=warmup, calls=calls, **options
+            )
+            again = interleaved(
+                {first: functions[first]},
+                repetitions=min(repetitions, max(3, math.ceil(repetitions / 2))),
+                warmup=0,
+                calls=int(table[table.case == first].calls.iloc[0]),
+                **options,
+            )
+        return table, again, watch, torch.get_num_threads()
+
+
+@contextlib.contextmanager
+def _named(name: str, case: Case, name_lost: bool):
+    try:
+        yield
+    except Exception as error:
+        if name_lost and memory.refused(error, case.batch):
+            raise CaseError(name, error) from error
+        raise
 
 
 def _measurement(rows: pd.DataFrame, case: Case, shared: dict) -> Measurement:

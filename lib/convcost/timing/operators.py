@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity
 
+from convcost.errors import ConvcostError
 from convcost.probe import as_found
 from convcost.timing.blocks import at_least, interleaved, on_cuda, on_threads
 from convcost.timing.measure import Case, model_of, refuse_elsewhere, training_step
@@ -19,6 +20,11 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 STEP = "(step)"  # the row of the whole step
 OPTIMISER = "optimiser"
 OTHER = "other"
+UNCLAIMED = "(no operator)"  # the row of what a GPU did and no operator had launched
+
+# What CUDA itself does on the CPU, as cudaLaunchKernel and "Lazy Function Loading": no operators.
+# Torch 2.11 counts under them, once more, kernels of operators that happen to have their number.
+_RUNTIME = re.compile(r"cu(da)?[A-Z]|[A-Z]\w+( \w+)+$")
 
 # Names as `_plain` gives them; the first that fits.
 _PATTERNS = (
@@ -59,10 +65,12 @@ def operator_times(
 
     What comes out: a DataFrame, per repetition one row per operator and a first one, operator and
     group "(step)". Columns: `repetition`, `operator`, `group`, `calls` in the step, `seconds`:
-    inside this operator, what it calls left out; on CUDA seconds of the device, on a CPU those of
-    the thread that calls. "(step)" is the wall clock of a step without the profiler, which takes
-    turns with the profiled one: the operators together are less than it where Python takes time
-    between them, and on a GPU where it waits; they are more by what the profiler adds to each call.
+    inside this operator, what it calls left out; on CUDA seconds of the device in the kernels that
+    it launched, on a CPU those of the thread that calls. "(step)" is the wall clock of a step
+    without the profiler, which takes turns with the profiled one: the operators together are less
+    than it where Python takes time between them, and on a GPU where it waits; they are more by what
+    the profiler adds to each call. On CUDA there is a row "(no operator)", group other, where
+    kernels are left over, so that all together are what the device was busy for.
 
     The step is that of `measure`, with the same arguments. group: conv, linear, norm, activation,
     pool, concat, elementwise, optimiser, other. An operator that another one calls belongs with
@@ -71,7 +79,7 @@ def operator_times(
     All that the optimiser's step and its clearing of gradients do is "… in optimiser". The backward
     pass of an operator is in its group. The rest, the loss among it, is "other".
 
-    Refused: as by `measure`.
+    Refused: as by `measure`. ConvcostError where the profiler sees nothing of the GPU.
 
     Source: torch.profiler, self times of its events.
 
@@ -113,9 +121,17 @@ def operator_times(
 def _self_times(events, gpu: bool) -> dict[tuple[str, str], tuple[int, float]]:
     """(operator, group) -> (calls, seconds), the longest first."""
     calls, microseconds = defaultdict(int), defaultdict(float)
+    kernels, kernels_us, claimed = 0, 0.0, 0
     for event in events:
         if event.device_type != torch.autograd.DeviceType.CPU:
-            continue  # a kernel: its time is that of the operator which launched it
+            # a kernel or a copy, whose time is that of the operator which launched it; or the
+            # shadow there of a range of operators
+            if not event.is_user_annotation:
+                kernels, kernels_us = kernels + 1, kernels_us + event.time_range.elapsed_us()
+            continue
+        if gpu and _RUNTIME.match(event.name):
+            continue
+        claimed += len(event.kernels)
         callers, above = [], event.cpu_parent
         while above is not None:
             callers.append(above.name)
@@ -123,6 +139,14 @@ def _self_times(events, gpu: bool) -> dict[tuple[str, str], tuple[int, float]]:
         key = labelled(event.name, callers)
         calls[key] += 1
         microseconds[key] += event.self_device_time_total if gpu else event.self_cpu_time_total
+    if gpu and not kernels:
+        raise ConvcostError(
+            "torch's profiler saw nothing that the GPU did, so operators have no times: is another "
+            "profiler at work, or CUPTI not to be had?"
+        )
+    if kernels > claimed:
+        key, rest_us = (UNCLAIMED, OTHER), kernels_us - sum(microseconds.values())
+        calls[key], microseconds[key] = kernels - claimed, max(rest_us, 0.0)
     order = sorted(microseconds, key=microseconds.get, reverse=True)
     return {key: (calls[key], microseconds[key] / 1e6) for key in order}
 

@@ -46,8 +46,9 @@ def peaks(
     dtype and size. A copy moves n float32
     elements: no operations, n read and n written. The smaller copies stay in a cache, the largest
     default (2 x 128 MiB; 2 x 1 GiB on CUDA) goes to memory. sizes None: defaults of the kind of
-    device; an empty one leaves that kind out. float32 products run as torch is set to: without TF32
-    unless it was switched on.
+    device; an empty one leaves that kind out. float32 runs as torch is set to: on CUDA products
+    without TF32 unless it was switched on, convolutions with it unless it was switched off
+    (`machine.arithmetic` says).
 
     Refused with `BadInputError`: an unknown dtype, sizes and numbers below 1, nothing to time, a
     device that is not there. A dtype that the device cannot multiply, and memory refused, come out

@@ -11,7 +11,7 @@ from pathlib import Path
 import filelock
 import torch
 
-from convcost import checkpoints, machine, records
+from convcost import checkpoints, machine, memory, records
 from convcost.datasets import Dataset
 from convcost.errors import BadInputError, ConvcostError, DamagedFileError
 from convcost.training.loops import PHASES
@@ -58,7 +58,8 @@ def full_epoch(
     of training. On CUDA they are the times between events in its stream: nothing waits for them, so
     the device works while Python prepares, as without us. Outside of the clock lie, once before the
     first epoch: building the net, resizing beforehand ("resident"), and one rehearsed step, which
-    compiles and leaves no trace.
+    compiles and leaves no trace. `memory_peak_bytes` is, on CUDA, the most that the process held
+    there during the epoch, and None on a CPU.
 
     net, sets, seed and images as in `timed_steps`; the images come in a new order in each epoch, in
     batches of which the last may be smaller (or larger by one: a single image left over joins it).
@@ -102,12 +103,13 @@ class _Progress:
     """How far a training has come.
 
     `step` counts the steps of the epoch, training and validation together; `sums` are the seconds
-    and the hits of its steps so far.
+    and the hits of its steps so far, `memory_peak_bytes` is their peak of memory.
     """
 
     epoch: int = 1
     step: int = 0
     sums: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_SUMS, 0))
+    memory_peak_bytes: int | None = None
     rows: list[dict] = field(default_factory=list)
 
 
@@ -127,18 +129,20 @@ def _trained(
             batches = {part: session.batches(part) for part in PARTS}  # drawn for all, in order
             if epoch < progress.epoch:
                 continue
+            peak_bytes = memory.peak_from_now(chosen.execution.device)
             for part in PARTS:
                 done = progress.step - (len(batches["training"]) if part == "validation" else 0)
-                _run(session, part, batches[part], done, progress, shelf, on_step)
-            progress.rows.append(_row(progress, chosen, batch))
-            progress.epoch, progress.step, progress.sums = epoch + 1, 0, _Progress().sums
+                _run(session, part, batches[part], done, progress, shelf, on_step, peak_bytes)
+            rows = [*progress.rows, _row(progress, chosen, batch)]
+            progress = _Progress(epoch + 1, rows=rows)
             shelf.save(session, progress)
         return progress.rows[:epochs]
 
 
 def _run(
-    session: Session, part: str, batches: list, done: int, progress: _Progress, shelf, on_step
-) -> None:
+    session: Session, part: str, batches: list, done: int, progress: _Progress, shelf, on_step,
+    peak_bytes: Callable[[], int | None],
+) -> None:  # fmt: skip
     """The steps of one part of an epoch that are not done yet."""
     if done >= len(batches):
         return
@@ -152,6 +156,9 @@ def _run(
         progress.sums[f"{part}_s"] += time.perf_counter() - begin
         progress.sums[f"{part}_correct"] += int(session.correct)
         session.correct.zero_()
+        progress.memory_peak_bytes = max(
+            filter(None, (progress.memory_peak_bytes, peak_bytes())), default=None
+        )
         taken = clock.take()
         if part == "training":
             for phase, seconds in zip(PHASES, zip(*taken, strict=True), strict=True):
@@ -183,6 +190,7 @@ def _row(progress: _Progress, chosen: Setting, batch: int) -> dict:
         "test_images": test,
         "validation_s": sums["validation_s"],
         "test_correct": sums["validation_correct"],
+        "memory_peak_bytes": progress.memory_peak_bytes,
     }
 
 

@@ -12,6 +12,7 @@ from itertools import zip_longest
 import pandas as pd
 import torch
 
+from convcost import memory
 from convcost.datasets import Dataset
 from convcost.errors import BadInputError
 from convcost.training import pipelines
@@ -41,7 +42,8 @@ class LoopRun:
     `training_steps` describes them, warm-up included; what a step has not is None in `rows` and
     missing in `steps`. The record has `batch` (as used; None where no step was done), `status`
     ("done" or "out of memory"), `reason` of the latter, `setup_s` (seconds to the first step done:
-    building, resizing beforehand, compiling) and `seconds` (of all); what is not available is None.
+    building, resizing beforehand, compiling), `seconds` (of all) and `memory_peak_bytes` (on CUDA
+    the most that the process held there once the net was built); what is not available is None.
     """
 
     rows: list[dict]
@@ -115,24 +117,26 @@ def timed_steps(
     begin = time.perf_counter()
     # the numbers of rows are known before the first: a halved batch repeats all of them
     found, used, reason = with_memory(batch, chosen, partial(_measured, chosen, counts, warmup))
-    rows, first_done = found or ([], None)
+    rows, first_done, memory_peak_bytes = found or ([], None, None)
     record = {
         "batch": used,
         "status": "out of memory" if reason else "done",
         "reason": reason,
         "setup_s": first_done and first_done - begin,
         "seconds": time.perf_counter() - begin,
+        "memory_peak_bytes": memory_peak_bytes,
     }
     return LoopRun(rows, record)
 
 
 def _measured(
     chosen: Setting, counts: dict[str, int], warmup: int, batch: int
-) -> tuple[list[dict], float | None]:
-    """The rows, and the moment at which the first step was done."""
+) -> tuple[list[dict], float | None, int | None]:
+    """The rows, the moment at which the first step was done, and the peak of memory."""
     rows, first_done = [], None
     with guest(chosen.execution):
         session = Session(chosen, batch)
+        peak_bytes = memory.peak_from_now(chosen.execution.device)
         clock = Clock(chosen.execution.device)
         for part, count in counts.items():
             batches = session.batches(part)[:count]
@@ -147,7 +151,7 @@ def _measured(
                 row |= {"images": len(batches[step]), "step_s": sum(seconds)}
                 # all intervals but the last are phases
                 rows.append(row | dict(zip_longest(PHASES, seconds[:-1])))
-    return rows, first_done
+        return rows, first_done, peak_bytes()
 
 
 def pipeline_times(

@@ -103,7 +103,11 @@ class _OnDevice(Pipeline):
         self.labels = torch.from_numpy(part.labels.copy()).to(self.device)
 
     def over(self, chosen):
-        return (self._batch(batch.to(self.device)) for batch in chosen)
+        if not chosen:
+            return iter(())
+        # in one copy: each would make Python wait for a GPU to finish the step before
+        there = torch.cat(list(chosen)).to(self.device).split([len(batch) for batch in chosen])
+        return map(self._batch, there)
 
     def _batch(self, chosen: torch.Tensor) -> Batch:
         grey = self._grey(chosen).expand(-1, self.in_channels, -1, -1)
@@ -152,7 +156,10 @@ class Resident(_OnDevice):
 
     def _free(self) -> int:
         if torch.device(self.device).type == "cuda":
-            return torch.cuda.mem_get_info(self.device)[0]
+            kept = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(
+                self.device
+            )
+            return torch.cuda.mem_get_info(self.device)[0] + kept
         return psutil.virtual_memory().available
 
     def _grey(self, chosen):

@@ -5,7 +5,6 @@ by mean and deviation of the training images.
 """
 
 import contextlib
-import gc
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from typing import TypeVar
 import torch
 from torch.nn import functional
 
-from convcost import nets
+from convcost import memory, nets
 from convcost.datasets import Dataset
 from convcost.errors import BadInputError, ConvcostError
 from convcost.training import pipelines
@@ -115,7 +114,7 @@ class Clock:
     """
 
     def __init__(self, device: str, overlapping: bool = False):
-        self.on_cuda = torch.device(device).type == "cuda"
+        self.device, self.on_cuda = device, torch.device(device).type == "cuda"
         self.wait = partial(torch.cuda.synchronize, device) if self.on_cuda else lambda: None
         self.by_events = overlapping and self.on_cuda
         self.steps: list[list] = []
@@ -128,7 +127,7 @@ class Clock:
     def mark(self) -> None:
         if self.by_events:
             moment = torch.cuda.Event(enable_timing=True)
-            moment.record()
+            moment.record(torch.cuda.current_stream(self.device))
         else:
             self.wait()
             moment = time.perf_counter_ns()
@@ -259,47 +258,32 @@ def with_memory(
     """(what `attempt(batch)` gives, batch, None), the batch halved as long as memory is refused.
 
     (None, None, reason) where 1 is still too much. What else is raised becomes a ConvcostError.
+    On a GPU memory that is not used any more is given back in the end.
     """
-    while True:
-        try:
-            return attempt(batch), batch, None
-        except ConvcostError:
-            raise
-        except Exception as error:
-            if not memory_refused(error, batch):
-                raise ConvcostError(
-                    f"{chosen.net} under the loop {chosen.loop.name!r}, {batch} images of "
-                    f"{chosen.in_channels}×{chosen.input_px}×{chosen.input_px} a step: "
-                    f"{type(error).__name__}: {error}"
-                ) from error
-            reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
-        release_memory()  # here, where the exception and all that its frames held are gone
-        if batch == 1:
-            return None, None, reason[0]
-        batch //= 2
-
-
-def release_memory() -> None:
-    """Give back what nobody holds any more, on the CPU and on a GPU that was in use."""
-    gc.collect()
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
-
-
-def memory_refused(error: Exception, batch: int) -> bool:
-    """Whether an exception says that there is not enough memory, on the CPU or on a GPU.
-
-    oneDNN does not say why it cannot do something: memory is its usual reason, so that a smaller
-    batch is worth a try, but with a batch of 1 it is not called the reason.
-    """
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    words = ("defaultcpuallocator", "alloc_cpu", "not enough memory", "out of memory", "bad_alloc",
-             "cannot allocate memory")  # fmt: skip
-    if batch > 1:
-        words += ("could not create a primitive", "could not execute a primitive")
-    return isinstance(error, RuntimeError | OSError) and any(word in text for word in words)
+    try:
+        while True:
+            try:
+                return attempt(batch), batch, None
+            except ConvcostError:
+                raise
+            except Exception as error:
+                if not memory.refused(error, batch):
+                    # after an empty line torch tells how to find out more
+                    words, _, _ = str(error).strip().partition("\n\n")
+                    raise ConvcostError(
+                        f"{chosen.net} under the loop {chosen.loop.name!r}, {batch} images of "
+                        f"{chosen.in_channels}×{chosen.input_px}×{chosen.input_px} a step: "
+                        f"{type(error).__name__}: {words}"
+                    ) from error
+                reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
+            # here, where the exception and all that its frames held are gone
+            memory.give_back()
+            if batch == 1:
+                return None, None, reason[0]
+            batch //= 2
+    finally:
+        if chosen.execution.device != "cpu":
+            memory.give_back()
 
 
 @contextlib.contextmanager

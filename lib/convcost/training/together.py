@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from convcost import memory
 from convcost.datasets import Dataset
 from convcost.errors import BadInputError, ConvcostError
 from convcost.training.execution import Execution, autocast, guest
@@ -30,7 +31,6 @@ from convcost.training.loop import (
     pair,
 )
 from convcost.training.recipe import Recipe, key
-from convcost.training.session import memory_refused, release_memory
 from convcost.training.stacked import Dropout, stacked
 from convcost.training.trained import History, Trained, own_record, shared_record
 
@@ -101,11 +101,11 @@ def trained_groups(
         try:
             ended = _fitted(net, build, sets, recipe, group, execution, on_epoch)
         except Exception as error:
-            if not memory_refused(error, size):
+            if not memory.refused(error, size):
                 raise
             ended, reason = None, f"{type(error).__name__}: {error}".splitlines()[0]
         if ended is None:
-            release_memory()  # here, where the exception and all that its frames held are gone
+            memory.give_back()  # here, where the exception and all that its frames held are gone
             if size == 1:
                 raise ConvcostError(
                     f"{net} at {recipe.batch_size} images a step does not fit into the memory of "
