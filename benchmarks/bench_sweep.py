@@ -183,7 +183,7 @@ def main() -> int:
         return 2
     cores = machine.usable_cores(os.cpu_count()) or 1
     device, cuda = options.device, options.device != "cpu"
-    bf16 = cuda or "avx512_bf16" in (machine.describe()["cpu_flags"] or ())
+    bf16 = cuda or machine.has_bf16()
     recipe = Recipe(lr=1e-3, batch_size=32, epochs=options.epochs)
     plan = [
         {

@@ -278,7 +278,7 @@ def start_run(
     """
     where = where or (REFERENCE if is_reference_run() else LOCAL)
     now = datetime.datetime.now(datetime.UTC)
-    host = hosts.measuring(profile, notebook)
+    host = hosts.measuring(profile, notebook, strict=False)
     run_id = f"{notebook.split('-')[0]}-{profile}-{now:%Y%m%dT%H%M%S}-{os.getpid() % 10000:04d}"
     record = {
         "run_id": run_id,

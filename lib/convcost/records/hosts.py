@@ -74,12 +74,12 @@ def stored() -> list[Host]:
     return found
 
 
-def measuring(profile: str, notebook: str) -> Host:
+def measuring(profile: str, notebook: str, *, strict: bool = True) -> Host:
     """The machine whose measurements a run of this notebook and profile is made of.
 
     It is this machine, unless the environment's CONVCOST_HOST names another one, or the profile is
     "gpu" and this machine has no GPU: then it is the host that measured the notebook last in this
-    profile. Raises BadInputError where there is none.
+    profile. Where there is none, BadInputError is raised, or, unless `strict`, it is this machine.
     """
     own, wanted = here(), os.environ.get(VARIABLE)
     if notebook not in MEASURED or not is_elsewhere(profile, own):
@@ -88,6 +88,8 @@ def measuring(profile: str, notebook: str) -> Host:
     fit = [host for host in fit if wanted in (None, "", host.name)]
     if fit:
         return max(fit, key=lambda host: host.measured[notebook]["date"])
+    if not strict:
+        return own
     known = ", ".join(host.name for host in stored() if not host.here) or "none"
     asked = f"{VARIABLE} names {wanted!r}, which" if wanted else "This machine has no GPU, and none"
     raise BadInputError(

@@ -437,8 +437,11 @@ def timed(
     for one in itertools.starmap(Configuration, configurations):
         net = nets.build("ke_cnn", **letters(one)).to(device)
         cases[one] = timing.Case(net, (3, one.input_px, one.input_px), batch)
-    options = {"repetitions": repetitions, "min_s": min_s, "threads": threads, "device": device}
-    done = timing.measure_many({str(one): case for one, case in cases.items()}, **options)
+    done = timing.measure_many(
+        {str(one): case for one, case in cases.items()},
+        repetitions=repetitions, min_s=min_s, threads=threads, device=device,
+        skip_out_of_memory=True,
+    )  # fmt: skip
     return [
         {
             **asdict(one),
@@ -448,6 +451,7 @@ def timed(
             "stable": measured.stable,
         }
         for one in cases
+        if str(one) in done
         for measured in [done[str(one)]]
         for number, seconds in enumerate(measured.per_call_s)
     ]
