@@ -144,27 +144,32 @@ def measure(
         if smoke:
             raise BadInputError("a smoke run counts for nothing, and gives no archive: leave one")
     experiments = study(notebook, profile, smoke=smoke)
-    asked = chosen(experiments, parts)
-    say(text(outlook(asked), experiments.notebook, experiments.profile))
-    for name, part in asked.items():
+    wanted, begun = list(parts), set()
+    say(text(outlook(chosen(experiments, wanted)), experiments.notebook, experiments.profile))
+    # asked again after each part: what is to be measured may follow from what was
+    while left := {n: part for n, part in chosen(experiments, wanted).items() if n not in begun}:
+        name, part = next(iter(left.items()))
+        begun.add(name)
         for planned in part.sweeps:
-            if not planned.configurations:
-                continue
-            say(f"{name}: {planned.function.partition(':')[2]}")
-            done = planned.run(budget=budget, progress=say)
-            for trouble in _troubles(done):
-                say(f"{name}: {trouble}")
-            if left := int((done.units["status"] == "left").sum()):
-                say(
-                    f"{name}: {left} left, {max(0.0, budget.left_s):.0f} s of the budget are too "
-                    "few for one"
-                )
-            host = experiments.host if smoke else _noted(experiments)
-            if into is not None:
-                archive.write(into, host, experiments, checkpoints=checkpoints)
-    lines = outlook(asked)
+            if planned.configurations:
+                _swept(name, planned, budget, say)
+                host = experiments.host if smoke else _noted(experiments)
+                if into is not None:
+                    archive.write(into, host, experiments, checkpoints=checkpoints)
+    lines = outlook(chosen(experiments, wanted))
     say(text(lines, experiments.notebook, experiments.profile))
     return lines
+
+
+def _swept(part: str, planned: sweep.Planned, budget: sweep.Budget | None, say) -> None:
+    """Do what is left of a sweep, and say what did not go well, or did not fit."""
+    say(f"{part}: {planned.function.partition(':')[2]}")
+    done = planned.run(budget=budget, progress=say)
+    for trouble in _troubles(done):
+        say(f"{part}: {trouble}")
+    if left := int((done.units["status"] == "left").sum()):
+        seconds = max(0.0, budget.left_s)
+        say(f"{part}: {left} left, {seconds:.0f} s of the budget are too few for one")
 
 
 _WELL = ("done", "trained", "left")

@@ -324,7 +324,7 @@ class Study(study.Study):
         if not self._further_optima:
             return self._planned_times
         optima = self.done(self._times("optima")).rows.reindex(columns=list(TIMES))
-        return pd.concat([self._planned_times, optima])
+        return pd.concat([self._planned_times, optima]) if len(optima) else self._planned_times
 
     # --- the cheapest that is precise enough ---------------------------------------------------
 
