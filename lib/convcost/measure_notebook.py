@@ -6,7 +6,6 @@ What is measured is kept where the notebook's own run keeps it, unit by unit, so
 
 import datetime
 import importlib
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -201,7 +200,9 @@ def _noted(experiments: Study) -> hosts.Host:
         "profile": experiments.profile,
         "date": now.isoformat(timespec="seconds"),
         "commit": records.commit(),
-        "command": " ".join(["python -m convcost", *sys.argv[1:]]),
+        # not as it was typed: the path of an archive is nobody's business
+        "command": f"python -m convcost measure {experiments.notebook[:2]} "
+        f"--profile {experiments.profile}",
         "data": [part.describe() for part in experiments.used],
         "arithmetic": machine.arithmetic(),
         "code": archive.code(),

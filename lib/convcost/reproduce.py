@@ -23,6 +23,7 @@ from convcost.errors import BadInputError, ConvcostError, DamagedFileError
 from convcost.records import hosts
 
 EVERY_S = 10.0  # between two lines of progress where there is no terminal
+DRAWN_S = 60.0  # of a notebook for which nothing is left to measure
 _LEAST_TIMEOUT_S = 1800.0  # a slow machine must not be taken for a hanging one
 _TIMEOUT_FACTOR = 10.0  # times the expected time
 _KEPT_LANGUAGE_INFO = {  # without the interpreter's version, which is the run record's business
@@ -206,7 +207,7 @@ def _planned(source: Path, folder: Path, profile: str, force: bool, reference: b
         output,
         state,
         reason,
-        card.minutes[profile] * 60,
+        DRAWN_S if measured else card.minutes[profile] * 60,
         card.ram_gb,
         notebooks.data_origins(card.datasets),
         card.reads_runs,

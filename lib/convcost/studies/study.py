@@ -98,5 +98,9 @@ def typed(frame: pd.DataFrame, table: str) -> pd.DataFrame:
     whole = [n for n, column in columns.items() if column.dtype == "int" and not column.optional]
     marks = [name for name, column in columns.items() if column.dtype == "bool"]
     real = [name for name, column in columns.items() if column.dtype == "float"]
+    words = [name for name, column in columns.items() if column.dtype == "text"]
+    counts = [n for n, column in columns.items() if column.dtype == "int" and column.optional]
     types = {"int64": whole, bool: marks, float: real}
+    if frame.empty:  # of no rows at all pandas makes floats
+        types |= {"Int64": counts, object: words}
     return frame.astype({name: kind for kind, names in types.items() for name in names})

@@ -9,7 +9,6 @@ bench_training.py has the numbers).
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -60,7 +59,7 @@ def train(
     history = fit(model, sets, recipe, seed, execution=execution, tests=tests, on_epoch=on_epoch)
     seconds = time.perf_counter() - begin
     own = key(net, *sets, recipe, seed, options, numerics=execution.numerics())
-    record = shared_record(net, build, sets, recipe, asdict(execution))
+    record = shared_record(net, build, sets, recipe, execution)
     record |= own_record(own, seeds, history, seconds)
     # plain contiguous tensors, whatever memory order they were trained in
     state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}

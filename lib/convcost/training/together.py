@@ -8,7 +8,7 @@ rates, so that it ends as `train` would have left it, up to rounding (and to dro
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -114,8 +114,8 @@ def trained_groups(
             size //= 2
             continue
         seconds = (time.perf_counter() - begin) / size
-        how, numerics = asdict(execution) | {"together": size}, execution.numerics(together=True)
-        shared = shared_record(net, build, sets, recipe, how)
+        numerics = execution.numerics(together=True)
+        shared = shared_record(net, build, sets, recipe, execution, together=size)
         keys = [key(net, *sets, recipe, s["seed"], options, numerics=numerics) for s in group]
         yield [
             Trained(state, shared | own_record(own, seeds, history, seconds))

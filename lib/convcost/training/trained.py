@@ -9,6 +9,7 @@ from torch import nn
 
 from convcost import machine, nets
 from convcost.datasets import Dataset
+from convcost.training.execution import Execution, guest
 from convcost.training.recipe import TRAINING_VERSION, Recipe, Scaling
 
 
@@ -38,7 +39,8 @@ class Trained:
     """A trained network: `state` (its state dict, on the CPU) and `record` (plain JSON values).
 
     The record has key, net, build (the arguments of `nets.build`), recipe, seed, seeds, status
-    ("trained" or "diverged"), scaling, data, history, seconds, execution, versions, machine, date.
+    ("trained" or "diverged"), scaling, data, history, seconds, execution, arithmetic
+    (`machine.arithmetic`), versions, machine, date.
     """
 
     state: dict[str, torch.Tensor]
@@ -87,16 +89,27 @@ class Trained:
 
 
 def shared_record(
-    net: str, build: dict, sets: tuple[Dataset, Dataset], recipe: Recipe, execution: dict
+    net: str,
+    build: dict,
+    sets: tuple[Dataset, Dataset],
+    recipe: Recipe,
+    execution: Execution,
+    **more: int,
 ) -> dict:
-    """The part of a record that all seeds of a recipe have alike, date and machine included."""
+    """The part of a record that all seeds of a recipe have alike, date and machine included.
+
+    `more` is said of the execution besides.
+    """
+    with guest(execution, 0):  # where cuDNN is told to be deterministic
+        arithmetic = machine.arithmetic()
     return {
         "net": net,
         "build": build,
         "recipe": asdict(recipe),
         "scaling": asdict(recipe.scaling(sets[0])),
         "data": {part.split: part.row() for part in sets},
-        "execution": execution,
+        "execution": asdict(execution) | more,
+        "arithmetic": arithmetic,
         "versions": {"python": platform.python_version()}
         | {package: machine.version(package) for package in machine.PACKAGES},
         "training_version": TRAINING_VERSION,
