@@ -129,7 +129,7 @@ def write(path: Path, host: hosts.Host, experiments, *, checkpoints: bool = Fals
     except OSError as error:
         raise ConvcostError(
             f"{path} cannot be written ({error}): make room, or name another"
-        ) from (error)
+        ) from error
     return list(members)
 
 

@@ -1,11 +1,14 @@
-"""Who does the units: worker processes on this machine, behind an interface others may have."""
+"""Who does the units, behind an interface others may have: worker processes on this machine, or
+this process itself.
+"""
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, Protocol
 
-from convcost.crew import Crew, Progress
-from convcost.sweep.unit import Unit, home, provenance
+from convcost.crew import POLL_S, Crew, Progress
+from convcost.sweep.unit import Unit, expect, expected_data, home, perform, provenance, resolve
 
 
 class Executor(Protocol):
@@ -72,3 +75,40 @@ class LocalProcesses(Crew):
                     yield unit, event
                 case status:  # no worker is left to say more
                     yield unit, {"status": status, "rows": [], **event, **provenance()}
+
+
+class ThisProcess:
+    """One unit after the other in this process: no start to wait for, and nothing that protects.
+
+    For short units, of a function that leaves the process as it was. A unit cannot be stopped: the
+    budget is looked at between two.
+    """
+
+    def __init__(self, function: str, *, data: dict | None):
+        self.count, self.began = 1, None
+        self._function, self._data = resolve(function), data
+        self._unit: Unit | None = None
+        self._since = 0.0
+
+    def __enter__(self) -> "ThisProcess":
+        self._before = expected_data()
+        expect(self._data)
+        return self
+
+    def __exit__(self, *_) -> None:
+        expect(self._before)
+
+    def in_hand(self) -> list[tuple[Unit, float]]:
+        return [(self._unit, time.monotonic() - self._since)] if self._unit else []
+
+    def outcomes(self, units: Iterable[Unit | None], say: Progress) -> Iterator[tuple[Unit, dict]]:
+        self.began = time.monotonic()
+        for unit in units:
+            say.tick()
+            if unit is None:
+                time.sleep(POLL_S)
+                continue
+            self._unit, self._since = unit, time.monotonic()
+            outcome = perform(self._function, unit.configuration)
+            self._unit = None
+            yield unit, outcome
