@@ -477,17 +477,15 @@ def test_the_time_left_is_that_of_the_longest_worker():
     assert progress.left_s() == max(5 * 2, 1 + 2 * 2 + 1 * 2)
 
 
-def test_no_workers_at_all_is_this_process(tmp_path, traces):
+def test_units_may_be_done_in_this_process(tmp_path, traces):
     """Units done here are stored, resumed and told as those of workers are."""
     plan, told = [{"n": n} for n in (2, 3)], {"data": {"x": 1}, "progress": None}
-    done = sweep.run("sweep_functions:powers", plan, tmp_path / "a", workers=0, **told)
+    done = sweep.run("sweep_functions:powers", plan, tmp_path / "a", here=True, **told)
     assert list(done.rows["value"]) == [2, 4, 3, 9] and not done.units["reused"].any()
     assert {path.name.split(",")[1] for path in traces.iterdir()} == {str(os.getpid())}
     again = sweep.run("sweep_functions:powers", plan, tmp_path / "a", workers=2, **told)
     assert again.units["reused"].all() and len(list(traces.iterdir())) == 2
     odd = [{"how": "raises"}]
-    failed = sweep.run("sweep_functions:wayward", odd, tmp_path / "b", workers=0, **told)
+    failed = sweep.run("sweep_functions:wayward", odd, tmp_path / "b", here=True, **told)
     assert list(failed.units["reason"]) == ["ValueError: no such net"]
     assert sweep.expected_data() is None, "as it was before"
-    with pytest.raises(BadInputError, match="workers is -1"):
-        sweep.run("sweep_functions:powers", plan, tmp_path / "c", workers=-1)

@@ -107,12 +107,12 @@ class Study(study.Study):
 
     def _clocked(self, function: str, plan: Iterable[dict]) -> Planned:
         """The same of what is timed: one after the other, tried once."""
-        return self._sweep(function, plan, workers=self._short, attempts=1)
+        return self._sweep(function, plan, attempts=1, **self._short)
 
     @property
-    def _short(self) -> int:
-        """Of short units: on a processor this process does them, on a GPU one of their own."""
-        return 1 if self.scale.device != "cpu" else 0
+    def _short(self) -> dict:
+        """Who does short units: on a processor this process, on a GPU one of their own."""
+        return {"workers": 1, "here": self.scale.device == "cpu"}
 
     @property
     def _workers(self) -> int | None:
@@ -202,7 +202,7 @@ class Study(study.Study):
             for number, (recipe, seeds) in enumerate(self.recipes())
             for first in range(0, seeds, 25)
         ]
-        return self._sweep("zeros_of_lenets", plan, timed=False, workers=self._short)
+        return self._sweep("zeros_of_lenets", plan, timed=False, **self._short)
 
     @cached_property
     def _counted(self) -> pd.DataFrame:
@@ -223,7 +223,7 @@ class Study(study.Study):
 
     @property
     def _maps(self) -> Planned:
-        return self._sweep("maps_of_lenet", [self._of_lenet()], timed=False, workers=self._short)
+        return self._sweep("maps_of_lenet", [self._of_lenet()], timed=False, **self._short)
 
     def activation_maps(self) -> pd.DataFrame:
         """The first image of each digit, and its maps in the net of seed 0."""
@@ -344,7 +344,7 @@ class Study(study.Study):
     def _net_zeros(self) -> Planned:
         plan = [self._of_lenet() | {"net": NET, "test_images": None, "input_px": None}]
         plan += [self._of_fashion(net) for net in self.scale.fashion_nets]
-        return self._sweep("zeros_of_net", plan, timed=False, workers=self._short)
+        return self._sweep("zeros_of_net", plan, timed=False, **self._short)
 
     def net_zero_rates(self) -> pd.DataFrame:
         """One row a ReLU of each net trained on FashionMNIST."""

@@ -56,6 +56,7 @@ def run(
     timeout_s: float | None = None,
     attempts: int = 3,
     fresh: bool = False,
+    here: bool = False,
     scheduler: str | None = None,
     resources: Mapping[str, float] | None = None,
     cost: Callable[[dict], float] | None = None,
@@ -74,8 +75,8 @@ def run(
     receives one file per unit, named by a hash of function, `version`, configuration and `data`;
     other files in it do no harm, and other drivers may be at work in it.
 
-    `workers`: processes of `threads` threads each; None is as many as the usable cores hold; 0 does
-    the units in this process, without limits or protection: for what is short, and was tried.
+    `workers`: processes of `threads` threads each; None is as many as the usable cores hold.
+    `here`: this process does the units, without limits or protection: for what is short.
     `fresh`: each unit has a process of its own, so that memory, limits and settings of one never
     reach the next.
     `scheduler`: the address of a Dask scheduler, such as "tcp://10.0.0.5:8786"; its workers do the
@@ -107,7 +108,7 @@ def run(
 
     has one row: base 2, exponent 5, value 32.
     """
-    _check(threads=threads, attempts=attempts, workers=workers or None)
+    _check(workers=workers, threads=threads, attempts=attempts)
     if timeout_s is not None and not timeout_s > 0:
         raise BadInputError(f"timeout_s is {timeout_s!r}; more than 0, or None")
     _check_cluster(scheduler, resources)
@@ -124,7 +125,7 @@ def run(
         if any(map(pace.fits, left)):
             shared = {"threads": threads, "data": left[0].data}
             limits = {"attempts": attempts, "timeout_s": timeout_s, "fresh": fresh}
-            if scheduler is None and workers == 0:
+            if here:
                 chosen = ThisProcess(function, data=left[0].data)
             elif scheduler is None:
                 cores = machine.usable_cores(os.cpu_count()) or 1

@@ -82,5 +82,6 @@ class Planned:
 
     def _workers(self) -> int:
         cores = machine.usable_cores(os.cpu_count()) or 1
-        asked = self.options.get("workers")
-        return max(1, cores // self.options.get("threads", 1) if asked is None else asked)
+        if self.options.get("here"):
+            return 1
+        return self.options.get("workers") or cores // self.options.get("threads", 1)
