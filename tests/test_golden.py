@@ -62,7 +62,7 @@ def _listed(file: Path) -> list[str] | None:
 
 
 def api_now() -> dict[str, list[str]]:
-    """Package -> its public names, for each that lists them; "commands" -> those of the command line."""
+    """Package -> its public names, for each that lists them; "commands" -> the command line's."""
     found = {"commands": sorted(cli.COMMANDS)}
     for file in sorted(PACKAGE.rglob("__init__.py")):
         names = _listed(file)
