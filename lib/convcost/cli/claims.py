@@ -5,8 +5,6 @@ import sys
 from collections import Counter
 from dataclasses import asdict
 
-HELP = "every claim of the sources, with its verdict"
-
 
 def add_arguments(parser) -> None:
     parser.add_argument("--source", help="one source only, by its key")
