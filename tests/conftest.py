@@ -56,3 +56,7 @@ def raw(tmp_path):
     folder.mkdir()
     (folder / "mine.txt").write_text("a file of the user's own")
     return folder
+
+
+def pytest_addoption(parser):
+    parser.addoption("--renew", action="store_true", help="write tests/golden/ anew, on purpose")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from convcost import claims, notebooks, paths, records, sources
+from convcost import claims, cli, notebooks, paths, records, sources
 from convcost.claims import checks
 from convcost.claims.verdicts import (
     NOT_TESTABLE,
@@ -16,7 +16,7 @@ from convcost.claims.verdicts import (
     Published,
     Tolerance,
 )
-from convcost.errors import BadInputError, DamagedFileError
+from convcost.errors import BadInputError, ConvcostError, DamagedFileError
 
 
 @pytest.fixture
@@ -193,6 +193,107 @@ def test_a_damaged_run_of_ones_own_does_not_stop_the_ledger_a_damaged_reference_
     reference.write_bytes(reference.read_bytes()[:-9])
     with pytest.raises(DamagedFileError, match="restore it from git"):
         claims.ledger()
+
+
+def _misspelt(results, published, name):
+    return Finding(int(results.table("lenet_multiplications")["multiplicatoins"].iloc[0]))
+
+
+def _beyond_the_end(results, published, name):
+    return Finding(int(results.table("lenet_multiplications")["multiplications"].iloc[99]))
+
+
+@pytest.mark.parametrize("wrong", [_misspelt, _beyond_the_end])
+def test_a_wrong_check_is_an_error_of_the_reference_and_named(places, monkeypatch, wrong):
+    """It was "not tested yet", and a misspelling lost a verdict without a word."""
+    key = "atsumi2020/conv1_multiplications"
+    every = checks.all_checks()
+    monkeypatch.setattr(checks, "all_checks", lambda: every | {key: Check(wrong, "somewhere")})
+    write_lenet()
+    with pytest.raises(ConvcostError, match=f"check of {key} fails on table lenet_mult") as caught:
+        claims.ledger()
+    assert isinstance(caught.value.__cause__, KeyError | IndexError)
+    (reference,) = (places / "results").iterdir()
+    reference.rename(places / "elsewhere")
+    write_lenet(where="local")  # a run of one's own may be older than the check
+    found = entry(key)
+    assert found.verdict == claims.NOT_YET and "make reproduce" in evaluate_local(key)
+
+
+def evaluate_local(key):
+    claim = next(c for c in claims.claims(checks.all_checks()) if c.key == key)
+    return claims.evaluate(claim, records.Results("local"))[2]
+
+
+def test_rows_that_a_reference_lacks_are_not_tested_yet_in_words(places):
+    write_lenet()
+    records.start_run("01-flop-counting", "quick", where="reference").write(
+        "net_facts", [{"fact": "vgg_kernel_px", "value": 3, "detail": "another fact"}]
+    )
+    found = entry("cheng2025/vgg_layers_min")
+    assert found.verdict == claims.NOT_YET
+    assert found.reason == (
+        "the stored results have no fact vgg16_weighted_layers: run `make reproduce` again"
+    )
+
+
+# --- damage of one's own run -----------------------------------------------------------------
+
+
+def _said(capsys, *arguments):
+    status = cli.main(["claims", "--source", "atsumi2020", *arguments])
+    return status, capsys.readouterr()
+
+
+@pytest.mark.parametrize("damage", ["table", "record", "manifest", "removed"])
+def test_the_command_names_what_is_damaged_and_fails(places, capsys, damage):
+    write_lenet()
+    write_lenet(where="local", fc84=(1, 2))
+    assert _said(capsys)[0] == 0
+    (table,) = (places / "runs").rglob("lenet_multiplications.csv")
+    (record,) = table.parent.glob("runs/*.json")
+    broken = {"table": table, "removed": table, "record": record}.get(
+        damage, table.parent / "manifest.json"
+    )
+    if damage == "table":
+        table.write_bytes(table.read_bytes()[:-9])
+    else:
+        broken.unlink()
+    for arguments in ((), ("--json",)):
+        status, said = _said(capsys, *arguments)
+        assert status == 1
+        assert str(broken) in said.err and "make reproduce" in said.err
+        assert "the reference's verdicts stand in" in said.err
+        assert "data set not available" not in said.out + said.err
+    assert len(json.loads(said.out)) == len(sources.published("atsumi2020"))
+
+
+def test_a_reference_without_its_record_or_manifest_is_named(places, capsys):
+    write_lenet()
+    (record,) = (places / "results").rglob("runs/*.json")
+    content = record.read_bytes()
+    record.unlink()
+    status, said = _said(capsys)
+    assert status == 2 and f"its run record is missing ({record})" in said.err
+    assert cli.main(["figures", "--out", str(places / "out")]) == 2
+    assert f"its run record is missing ({record})" in capsys.readouterr().err
+    record.write_bytes(content)
+    (record.parents[1] / "manifest.json").unlink()
+    status, said = _said(capsys)
+    assert status == 2 and "manifest.json is missing, so nothing says" in said.err
+
+
+def test_the_command_says_that_runs_are_mixed(places, capsys):
+    write_lenet()
+    write_lenet(where="local")
+    assert "mixed" not in _said(capsys)[1].err
+    records.start_run("01-flop-counting", "cpu", where="local").write(
+        "net_facts", [{"fact": "vgg_kernel_px", "value": 3, "detail": "another run"}]
+    )
+    status, said = _said(capsys)
+    assert status == 0
+    (line,) = said.err.splitlines()
+    assert line.startswith("mixed runs: 01-flop-counting on ") and "01-cpu-" in line
 
 
 def test_the_users_own_verdict_comes_first_with_the_references_beside_it(places):

@@ -119,3 +119,24 @@ def test_a_stand_in_is_named_on_the_figure(tmp_path, monkeypatch):
     run.write("net_counts", reference)
     figure = figures.draw("01-training-cost", records.Results("local"))
     assert any("STAND-IN: digits" in text.get_text() for text in figure.texts)
+
+
+def test_a_figure_of_mixed_runs_says_so(tmp_path, monkeypatch):
+    """A `cpu` run that was cut off behind its first table, on top of a `quick` one."""
+    monkeypatch.setattr(paths, "LOCAL_RESULTS", tmp_path)
+    name = next(name for name, spec in figures.FIGURES.items() if len(spec.tables) > 1)
+    spec, results = figures.FIGURES[name], records.Results("local")
+    stand_in = [{"asked": "mnist", "name": "digits", "is_stand_in": True}]
+
+    def written(profile, tables, data=()):
+        run = records.start_run(spec.notebook, profile, data=data, where="local")
+        for table in tables:
+            run.write(table, records.read(table).drop(columns="run_id"))
+        return "\n".join(text.get_text() for text in figures.draw(name, results).texts)
+
+    assert "profile quick" in written("quick", spec.tables, stand_in)
+    told = written("cpu", spec.tables[:1])
+    assert "mixed runs: cpu and quick" in told and "profile" not in told
+    assert "STAND-IN: digits" in told  # of the run that is not the first table's
+    told = written("cpu", spec.tables)
+    assert "profile cpu" in told and "mixed" not in told

@@ -2,7 +2,7 @@
 
 import re
 
-from convcost import claims, guide, notebooks, paths, protocols, records
+from convcost import claims, guide, machine, notebooks, paths, protocols, records
 
 
 def test_readme_shows_the_reference_results():
@@ -36,8 +36,20 @@ def test_verdict_counts_add_up():
 
 def test_machine_facts_never_show_a_zero_for_what_is_not_there():
     facts = guide.this_machine().set_index("fact")["value"]
-    assert "not available" in facts["gpu"] or facts["gpu"]
-    assert "0" not in facts[facts == "0"].index
+    described = machine.describe()
+    assert len(facts) == len(described) > 10
+    for key, value in described.items():
+        shown = facts[key.removesuffix("_bytes").replace("_", " ")]
+        assert (shown == "not available") == (value is None), key
+        assert shown not in ("0", "0 B", "nan", "None"), key
+
+
+def test_what_a_machine_has_not_is_said_in_words(monkeypatch):
+    facts = dict.fromkeys(machine.describe()) | {"cores_usable": 2, "ram_bytes": 3 * 2**30}
+    monkeypatch.setattr(machine, "describe", lambda: facts)
+    shown = guide.this_machine().set_index("fact")["value"]
+    assert (shown["cores usable"], shown["ram"]) == ("2", "3.0 GiB")
+    assert set(shown.drop(["cores usable", "ram"])) == {"not available"}
 
 
 def test_effort_lists_the_built_notebooks():

@@ -233,7 +233,8 @@ def test_not_done_when_it_is_something_else(done, content):
 def test_not_done_with_metadata_of_another_kind(done):
     path, key = done
     raw = json.loads(path.read_text())
-    for convcost in ([], "x", {"run": "x"}, {"run": [key]}, {}):
+    odd = [{"run": {"key": key, "wrote": wrote}} for wrote in ("x", [1], [{}], {"a": 1})]
+    for convcost in ([], "x", {"run": "x"}, {"run": [key]}, {}, *odd):
         raw["metadata"]["convcost"] = convcost
         path.write_text(json.dumps(raw))
         assert not notebooks.is_done(path, key), convcost

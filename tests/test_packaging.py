@@ -86,9 +86,7 @@ def test_the_lock_has_what_reproduce_and_test_need(python, platform):
 
 
 def test_the_extras():
-    assert set(PROJECT["optional-dependencies"]) == {
-        *("cluster", "int8", "pruning", "site", "counters", "dev")
-    }
+    assert set(PROJECT["optional-dependencies"]) == {*("cluster", "pruning", "counters", "dev")}
     assert PROJECT["requires-python"] == ">=3.11"
     assert PROJECT["license"] == "MIT"
     torch = next(Requirement(d) for d in PROJECT["dependencies"] if d.startswith("torch>"))

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import resource
@@ -293,3 +294,233 @@ def test_a_count_that_is_none_is_refused_where_counts_may_be_missing(places, wro
     rows = [_pruned(), _pruned(seed=1, layer_macs=wrong)]
     with pytest.raises(DamagedFileError, match="layer_macs"):
         start().write("pruned_nets", rows)
+
+
+# --- a table counts only with the record of the run that wrote it ---
+
+
+class Killed(BaseException):
+    """What a kill looks like from within: nothing after it is done."""
+
+
+def _two_runs(**second):
+    """A stand-in run has written; a second one, on the real set, is about to."""
+    first = start(data=[{"asked": "mnist", "is_stand_in": True}])
+    first.write("parameter_counts", ROWS)
+    later = start(data=[{"asked": "mnist", "is_stand_in": False}], **second)
+    assert later.run_id != first.run_id  # though both began in one second
+    return first, later
+
+
+def _credited(run):
+    """The table that is read is this run's, in its rows, its hash and its record."""
+    results = records.Results("local")
+    assert set(results.table("parameter_counts")["run_id"]) == {run.run_id}
+    assert results.record("parameter_counts") == json.loads(json.dumps(run.record, default=str))
+    path = run.folder / "parameter_counts.csv"
+    assert results.sha256("parameter_counts") == records.sha256(path)
+    assert results.rows("parameter_counts") == len(results.table("parameter_counts"))
+
+
+WRITES = ("runs/*.json", "manifest.json", "parameter_counts.csv", "manifest.json")
+
+
+@pytest.mark.parametrize("after", range(len(WRITES) + 1))
+def test_killed_between_any_two_writes_a_table_is_its_own_runs(places, monkeypatch, after):
+    first, second = _two_runs()
+    done, write = [], records.manifest.write_atomically
+
+    def until_killed(path, content):
+        if len(done) == after:
+            raise Killed
+        done.append(path.relative_to(second.folder))
+        write(path, content)
+
+    killed = pytest.raises(Killed) if after < len(WRITES) else contextlib.nullcontext()
+    with monkeypatch.context() as patch, killed:
+        patch.setattr(records.manifest, "write_atomically", until_killed)
+        second.write("parameter_counts", ROWS[:1])
+    assert all(path.match(kind) for path, kind in zip(done, WRITES, strict=False))
+    assert len(done) == after
+    _credited(second if after >= 3 else first)
+    assert records.faults("local") == []
+
+    third = start()  # and whoever writes next leaves nothing open
+    third.write("net_facts", [{"fact": "x", "value": 1.0, "detail": ""}])
+    _credited(second if after >= 3 else first)
+    entries = json.loads((third.folder / "manifest.json").read_text())
+    assert not any("before" in entry for entry in entries.values())
+    kept = {path.stem for path in (third.folder / "runs").glob("*.json")}
+    assert kept == {third.run_id, (second if after >= 3 else first).run_id}
+
+
+@pytest.mark.parametrize("after", range(4))
+def test_killed_in_the_first_write_there_is_no_table_or_a_whole_one(places, monkeypatch, after):
+    run, count, write = start(), 0, records.manifest.write_atomically
+
+    def until_killed(path, content):
+        nonlocal count
+        if count == after:
+            raise Killed
+        count += 1
+        write(path, content)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(records.manifest, "write_atomically", until_killed)
+        run.write("parameter_counts", ROWS)
+    if after == 3:
+        _credited(run)
+    else:
+        with pytest.raises(records.MissingTableError, match="make reproduce"):
+            records.read("parameter_counts", where="local")
+    assert records.faults("local") == []
+    again = start()
+    again.write("parameter_counts", ROWS)
+    _credited(again)
+
+
+def test_a_full_disk_while_a_later_run_writes_credits_nothing_to_it(places):
+    first, second = _two_runs()
+    many = [{"net": f"net{i}", "params": i, "how": "traced"} for i in range(5000)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096 * 4, hard))
+        with pytest.raises(OSError, match="File too large"):
+            second.write("parameter_counts", many)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    _credited(first)
+
+
+@pytest.mark.parametrize("old_manifest", [False, True])
+def test_an_older_table_put_back_is_refused_by_name(places, old_manifest):
+    first, second = _two_runs()
+    path = first.folder / "parameter_counts.csv"
+    older, its_hash = path.read_bytes(), records.sha256(path)
+    second.write("parameter_counts", ROWS[:1])
+    if old_manifest:  # of a version that let this pass
+        manifest = first.folder / "manifest.json"
+        entries = json.loads(manifest.read_text())
+        entries["parameter_counts"]["previous_sha256"] = its_hash
+        del entries["parameter_counts"]["record_sha256"]
+        manifest.write_text(json.dumps(entries))
+        _credited(second)
+    path.write_bytes(older)
+    said = (
+        rf"parameter_counts\.csv is not the file .* its rows are of run {first.run_id}, not of "
+        rf"{second.run_id}\): restore it from git"
+    )
+    with pytest.raises(DamagedFileError, match=said):
+        records.read("parameter_counts", where="local")
+    with pytest.raises(DamagedFileError, match=said):
+        records.Results("local").record("parameter_counts")
+
+
+def test_rows_of_another_run_are_refused_though_the_hash_is_right(places):
+    first, second = _two_runs()
+    second.write("parameter_counts", ROWS)
+    path = first.folder / "parameter_counts.csv"
+    last = path.read_text().rindex(second.run_id)
+    path.write_text(path.read_text()[:last] + first.run_id + "\n")  # one row of two
+    manifest = first.folder / "manifest.json"
+    entries = json.loads(manifest.read_text())
+    entries["parameter_counts"]["sha256"] = records.sha256(path)
+    manifest.write_text(json.dumps(entries))
+    with pytest.raises(DamagedFileError, match=f"rows of run {first.run_id}, but manifest.json"):
+        records.read("parameter_counts", where="local")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("missing", r"parameter_counts\.csv: its run record is missing \(.*\.json\): restore it"),
+        ("stand-in", r"is not the run record that was written"),
+        ("list", r"is not the run record that was written"),
+        ("other", r"is the record of another run, other"),
+        ("unhashed list", r"is not JSON of an object"),
+    ],
+)
+def test_a_run_record_is_guarded_like_a_table(places, damage, said):
+    run, _ = _two_runs()
+    (path,) = (run.folder / "runs").glob("*.json")
+    manifest = run.folder / "manifest.json"
+    entries = json.loads(manifest.read_text())
+    text = path.read_text()
+    if damage == "missing":
+        path.unlink()
+    elif damage == "stand-in":
+        path.write_text(text.replace('"is_stand_in": true', '"is_stand_in": false'))
+        assert path.read_text() != text
+    elif "list" in damage:
+        path.write_text("[]")
+    else:
+        path.write_text(text.replace(f'"run_id": "{run.run_id}"', '"run_id": "other"'))
+    if damage in ("other", "unhashed list"):  # results from before records were hashed
+        del entries["parameter_counts"]["record_sha256"]
+        manifest.write_text(json.dumps(entries))
+    for ask in (records.Results("local").table, records.Results("local").record):
+        with pytest.raises(DamagedFileError, match=said):
+            ask("parameter_counts")
+    (fault,) = records.faults("local")
+    assert "parameter_counts" in fault or path.name in fault
+
+
+def test_a_removed_manifest_is_named_and_a_new_run_makes_one(places):
+    run = start()
+    run.write("parameter_counts", ROWS)
+    (run.folder / "manifest.json").unlink()
+    assert records.machines("local") == [run.machine]
+    with pytest.raises(DamagedFileError, match=r"manifest\.json is missing, so nothing says"):
+        records.read("parameter_counts", where="local")
+    assert len(records.faults("local")) == 1
+    again = start()
+    again.write("parameter_counts", ROWS)
+    _credited(again)
+
+
+def test_a_removed_table_and_one_that_no_run_wrote_are_named(places):
+    run = start()
+    run.write("parameter_counts", ROWS)
+    path = run.folder / "parameter_counts.csv"
+    path.rename(run.folder / "net_facts.csv")
+    missing, unknown = sorted(records.faults("local"), key=lambda text: "does not know" in text)
+    assert f"parameter_counts.csv is missing, which run {run.run_id} wrote" in missing
+    assert "net_facts.csv is not the file that was written: manifest.json does not" in unknown
+    (run.folder / "manifest.json").write_text('{"parameter_counts": ["x"]}')
+    with pytest.raises(DamagedFileError, match="no sha256, run_id and rows of 'parameter_counts'"):
+        records.read("parameter_counts", where="local")
+
+
+def test_the_committed_results_are_guarded_to_the_last_record():
+    for machine in records.machines():
+        folder = paths.REFERENCE_RESULTS / machine
+        entries = json.loads((folder / "manifest.json").read_text())
+        assert set(entries) == {path.stem for path in folder.glob("*.csv")}
+        for entry in entries.values():
+            assert set(entry) == {"sha256", "run_id", "record_sha256", "rows"}
+    assert records.faults("reference") == []
+
+
+# --- a run is whole, or said to be mixed ---
+
+
+def test_tables_of_several_runs_of_a_notebook_are_said_to_be_mixed(places):
+    first = start()
+    first.write("parameter_counts", ROWS)
+    first.write("net_facts", [{"fact": "x", "value": 1.0, "detail": ""}])
+    both, results = ("parameter_counts", "net_facts"), records.Results("local")
+    assert records.mixed("local") == [] and results.mixed(both) == ""
+    second = records.start_run("01-flop-counting", "cpu")
+    second.write("net_facts", [{"fact": "x", "value": 1.0, "detail": ""}])
+    (line,) = records.mixed("local")
+    assert line.startswith(f"01-flop-counting on {first.machine}: ")
+    assert first.run_id in line and second.run_id in line
+    assert results.mixed(both) == "cpu and quick"
+    assert results.mixed(both[:1]) == results.mixed(()) == ""
+    third = records.start_run("01-flop-counting", "cpu")
+    third.write("parameter_counts", ROWS)
+    assert results.mixed(both) == "2 of profile cpu"
+    third.write("net_facts", [{"fact": "x", "value": 1.0, "detail": ""}])
+    assert records.mixed("local") == [] and results.mixed(both) == ""

@@ -4,6 +4,7 @@ import contextlib
 import io
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import time
@@ -12,7 +13,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_markdown_cell
 
-from convcost import cli, hygiene, notebooks, paths, reproduce, runner
+from convcost import cli, hygiene, notebooks, paths, records, reproduce, runner
 from convcost.errors import BadInputError
 from small_notebooks import notebook, write
 
@@ -262,6 +263,77 @@ def test_killed_and_interrupted_reproduce_resumes(house):
             assert "00-start-here     already done" in said and "all done" in said
         marker.unlink()
     assert len(list(paths.NOTEBOOKS.glob("ran-*"))) == 1 + 3
+
+
+# --- done means that the tables are there, too ---
+
+WRITES = (
+    "from convcost import records\n"
+    "run = records.start_run('01-flop-counting', profile)\n"
+    "run.write('net_facts', [{'fact': 'x', 'value': 1.0, 'detail': ''}])\n"
+    "run.write('parameter_counts', [{'net': 'a', 'params': 1, 'how': 'traced'}])"
+)
+
+
+@pytest.fixture
+def own_runs(house, monkeypatch):
+    """A folder for one's own results, for this process and for kernels."""
+    folder = house / "runs"
+    monkeypatch.setenv("CONVCOST_RESULTS", str(folder))
+    monkeypatch.setattr(paths, "LOCAL_RESULTS", folder)
+    write(paths.NOTEBOOKS / "01-flop-counting.ipynb", WRITES)
+    return folder
+
+
+def _planned():
+    (planned,) = reproduce.plan("quick", "01").notebooks
+    return planned.state, planned.reason
+
+
+def test_done_means_that_the_tables_of_the_run_are_there_and_whole(own_runs, capsys):
+    assert reproduce.main_job("quick", "01")[0].state == "done", capsys.readouterr().out
+    assert _planned() == ("done", "")
+    output = paths.EXECUTED_NOTEBOOKS / "01-flop-counting.ipynb"
+    (wrote,) = notebooks.read(output).metadata.convcost.run.wrote
+    assert wrote["tables"] == ["net_facts", "parameter_counts"] and wrote["where"] == "local"
+    (table,) = own_runs.rglob("net_facts.csv")
+    folder, (record,) = table.parent, table.parent.glob("runs/*.json")
+    assert (folder.name, record.stem) == (wrote["machine"], wrote["run_id"])
+
+    kept = folder.parent / "kept"
+    shutil.copytree(folder, kept)
+    for damage, said in (
+        (lambda: table.write_bytes(table.read_bytes()[:-3]), "net_facts.csv is not the file"),
+        (table.unlink, "net_facts.csv is missing, which run"),
+        (record.unlink, "its run record is missing"),
+        ((folder / "manifest.json").unlink, "manifest.json is missing"),
+        (lambda: shutil.rmtree(folder), "no local run has written table 'net_facts'"),
+        (_another_run, f"table net_facts of its run {record.stem} was replaced by run 01-quick"),
+    ):
+        damage()
+        state, reason = _planned()
+        assert state == "to run", said
+        assert reason.startswith("it was run, but its tables are not as it wrote them: ")
+        assert said in reason
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(kept, folder)
+        assert _planned() == ("done", "")
+
+    # what `claims` advises, helps: the damaged table is made again, once
+    table.write_bytes(table.read_bytes()[:-3])
+    shutil.rmtree(kept)
+    assert cli.main(["claims"]) == 1
+    assert str(table) in capsys.readouterr().err
+    assert reproduce.main_job("quick", "01")[0].state == "done"
+    assert reproduce.main_job("quick", "01")[0].state == "already done"
+    assert records.faults("local") == [] and cli.main(["claims"]) == 0
+    assert reproduce.plan("quick", "01", force=True).notebooks[0].state == "to run"
+
+
+def _another_run():
+    records.start_run("01-flop-counting", "quick").write(
+        "net_facts", [{"fact": "x", "value": 2.0, "detail": ""}]
+    )
 
 
 # --- publish ---

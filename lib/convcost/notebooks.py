@@ -391,16 +391,45 @@ def inputs(
 
 
 def is_done(output: Path | str, key: str) -> bool:
-    """Whether a file is the whole, executed notebook of exactly the inputs with that key.
+    """Whether a file is the whole, executed notebook of exactly the inputs with that key, and the
+    tables that its run wrote are there.
 
     False for a missing, damaged, half-run, failed or stale one; never raises for its content.
     """
+    return why_not_done(output, key) is None
+
+
+def why_not_done(output: Path | str, key: str) -> str | None:
+    """None where it is done; what is wrong with its run's tables; or "" for anything else."""
     output = Path(output)
     if output.stem.endswith(_UNFINISHED):
-        return False
+        return ""
     try:
         notebook = read(output)
         run = notebook.metadata.get("convcost", {}).get("run", {})
-        return run.get("key") == key and not incomplete(notebook)
+        if run.get("key") != key or incomplete(notebook):
+            return ""
+        return next(filter(None, map(_lost, run.get("wrote", []))), None)
     except (BadInputError, DamagedFileError, OSError, AttributeError, KeyError, TypeError):
-        return False
+        return ""
+
+
+def _lost(wrote: Mapping) -> str:
+    """What is wrong with the first lost table of those that a run wrote; "" where none is."""
+    place = (wrote["run_id"], wrote["machine"], wrote["where"])
+    return next(filter(None, (records.not_of_run(table, *place) for table in wrote["tables"])), "")
+
+
+def written_since(before: Mapping, name: str, where: str) -> list[dict]:
+    """The tables that runs of a notebook have written since `before`, as `records.run_ids` gave it.
+
+    One entry for each run: where, machine, run_id, tables.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    for (machine, table), (notebook, run_id) in records.run_ids(where).items():
+        if notebook == name and before.get((machine, table)) != (notebook, run_id):
+            found.setdefault((machine, run_id), []).append(table)
+    return [
+        {"where": where, "machine": machine, "run_id": run_id, "tables": tables}
+        for (machine, run_id), tables in found.items()
+    ]

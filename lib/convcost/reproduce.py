@@ -191,8 +191,11 @@ def _planned(source: Path, folder: Path, profile: str, force: bool, reference: b
     except ConvcostError as error:
         return Planned(source.stem, source, output, "broken", str(error), 0, 0, {})
     state, reason = "to run", ""
-    if notebooks.is_done(output, key):
+    undone = notebooks.why_not_done(output, key)
+    if undone is None:
         state, reason = ("to run", "done, but asked for again") if force else ("done", "")
+    elif undone:
+        reason = f"it was run, but its tables are not as it wrote them: {undone}"
     elif runner.is_locked(runner.lock_of(output)):
         reason = "another process is running it now"
     elif output.exists():

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import nbformat
 
-from convcost import notebooks
+from convcost import notebooks, records
 from convcost.errors import BadInputError, ConvcostError
 from convcost.notebooks import Scalar
 from convcost.profiles import PROFILES
@@ -659,8 +659,9 @@ def run_notebook(
     The profile ("quick", "cpu" or "gpu", resolved) goes to the kernel as CONVCOST_PROFILE and,
     where the notebook has one, as parameter `profile`. Both limits are in seconds; None sets
     none. The output is there under its name only if it is whole; its metadata `convcost.run`
-    holds the key and all inputs (see `notebooks.inputs`). An older output of the same inputs
-    stays until the new one replaces it; one of other inputs is set aside at the start.
+    holds the key and all inputs (see `notebooks.inputs`), and which tables were written. An older
+    output of the same inputs stays until the new one replaces it; one of other inputs, or without
+    its tables, is set aside at the start.
 
     Raises BadInputError for a wrong parameter (with the valid ones), profile or path, for an
     output on which another run works, and DamagedFileError for a source that is no notebook.
@@ -687,12 +688,14 @@ def run_notebook(
         return notebooks.inputs(notebook, given, profile, reference=reference)
 
     inputs = made_from()
+    where = records.REFERENCE if reference else records.LOCAL
     with locked(lock_of(output), f"is writing {output}"):
         part, failed = beside(output, "part"), beside(output, "failed")
         part.unlink(missing_ok=True)
         failed.unlink(missing_ok=True)
         if output.exists() and not notebooks.is_done(output, inputs["key"]):
             os.replace(output, beside(output, "old"))
+        tables_before = records.run_ids(where)
         began = time.monotonic()
         with _kernel(profile, source.parent, env) as (process, notes):
             session = _Session(name, part, process, timeout_s, cell_timeout_s, progress, began)
@@ -703,7 +706,13 @@ def run_notebook(
                 error = caught
             transport = process.transport
             said = None if error is None else _explained(error, session)
-        return _finish(session, output, error, said, inputs, made_from, transport, tuple(notes))
+
+        def wrote() -> list[dict]:
+            return notebooks.written_since(tables_before, name, where)
+
+        return _finish(
+            session, output, error, said, inputs, made_from, wrote, transport, tuple(notes)
+        )
 
 
 def _execute(notebook, parameters, kernel, session) -> None:
@@ -731,7 +740,7 @@ def _execute(notebook, parameters, kernel, session) -> None:
     )
 
 
-def _finish(session, output, error, said, inputs, made_from, transport, notes) -> RunResult:
+def _finish(session, output, error, said, inputs, made_from, wrote, transport, notes) -> RunResult:
     """Give the .part file the name it deserves."""
     ran = session.notebook
     part, failed = beside(output, "part"), beside(output, "failed")
@@ -763,7 +772,7 @@ def _finish(session, output, error, said, inputs, made_from, transport, notes) -
             part.unlink(missing_ok=True)
         else:
             if said is None:
-                ran.metadata["convcost"]["run"] = inputs
+                ran.metadata["convcost"]["run"] = {**inputs, "wrote": wrote()}
             else:
                 ran.metadata["convcost"]["failure"] = said
             _replace(part, target, ran)

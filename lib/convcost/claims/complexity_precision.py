@@ -6,6 +6,7 @@ from functools import lru_cache, partial
 import numpy as np
 import pandas as pd
 
+from convcost.claims.lookup import lacking
 from convcost.claims.verdicts import LOGICAL, Check, Finding, Published, Tolerance
 from convcost.errors import BadInputError
 from convcost.findings import complexity_precision as found
@@ -76,7 +77,7 @@ def _cheaper_with_less(results: Results, published: Published, name: str) -> Fin
     table = _made(results, found.steps_summary, TIMES)
     if set(table["parameter"]) != set(NAMES):
         missing = ", ".join(sorted(set(NAMES) - set(table["parameter"])))
-        raise KeyError(f"step of {missing}")
+        raise lacking(f"step of {missing}")
     counts = "; ".join(
         f"{LETTERS[row.parameter]}: {row.cheaper} of {row.steps}, median {row.ratio:.2f}, worst "
         f"{row.worst:.2f} of the time"
@@ -370,7 +371,7 @@ def _baseline(factor: int) -> Compute:
         table = _made(results, found.baseline, TRAININGS).set_index("what")
         seeds = table[table["images"].notna()]
         if seeds.empty:
-            raise KeyError("baseline that was trained to the end")
+            raise lacking("baseline that was trained to the end")
         mean, constant = table.loc[faces.MEAN], table.loc[faces.CONSTANT]
         p, images = float(mean["accuracy"]), int(seeds["images"].iloc[0])
         drawn = _TWO_SIDED * np.sqrt(p * (1 - p) / images)
@@ -399,7 +400,7 @@ def _by_models(results: Results) -> pd.DataFrame:
     table = table[~table["way"].isin([optimum.RANDOM, optimum.BEST])]
     table = table.dropna(subset=["accuracy", "saving_s"])
     if table.empty:
-        raise KeyError("optimum that was trained and timed")
+        raise lacking("optimum that was trained and timed")
     return table
 
 
@@ -424,7 +425,7 @@ def _tenfold(results: Results, published: Published, name: str) -> Finding:
     table = _by_models(results)
     table = table[table["drop_points"] == drop]
     if table.empty:
-        raise KeyError(f"trained optimum at {drop} points given up")
+        raise lacking(f"trained optimum at {drop} points given up")
     reached = table[table["reaches"].fillna(False).astype(bool)]
     best = (reached if len(reached) else table).sort_values("saving_s").iloc[-1]
     needed = _ABOUT * published(name)
@@ -482,7 +483,7 @@ def _minimisation(results: Results, published: Published, name: str) -> Finding:
     trained = table[(table["seeds"] > 0) & (table["grid"] == optimum.INTEGERS)]
     own = trained[trained["model"] == precision.EQ6]
     if own.empty:
-        raise KeyError("optimum of eq. (6) that was trained")
+        raise lacking("optimum of eq. (6) that was trained")
     told = []
     for model, rows in trained.groupby("model", sort=False):
         met = int(rows["reaches"].sum())

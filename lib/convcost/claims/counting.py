@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from convcost import protocols
+from convcost.claims.lookup import one
 from convcost.claims.verdicts import EXACT, LOGICAL, Check, Finding, Published, Tolerance
 from convcost.records import Results
 from convcost.units import SCALES
@@ -79,11 +80,11 @@ def _atsumi_equation(layers: tuple[str, ...]) -> Callable[[Results, Published, s
 def _printed_multiplications(layer: str) -> Callable[[Results, Published, str], Finding]:
     def compute(results: Results, published: Published, name: str) -> Finding:
         table = results.table("lenet_multiplications")
-        by_equation = table[table["reading"] == "equation"].set_index("layer")["multiplications"]
-        ours, theirs = int(by_equation[layer]), published(name)
+        table = table[table["reading"] == "equation"]
+        ours, theirs = int(one(table, layer=layer)["multiplications"]), published(name)
         if ours == theirs:
             return Finding(ours, reason="by the paper's own equation")
-        twins = [other for other, value in by_equation.items() if value == theirs]
+        twins = table.loc[table["multiplications"] == theirs, "layer"].tolist()
         swapped = f", which is what they give for {' and '.join(twins)}" if twins else ""
         return Finding(
             ours,
@@ -112,9 +113,13 @@ def _ke_sum(results: Results, published: Published, name: str) -> Finding:
 # --- the separable example -------------------------------------------------------------------
 
 
+def _traced(results: Results, step: str) -> int:
+    return int(one(results.table("separable_example"), step=step)["traced"])
+
+
 def _separable(step: str) -> Callable[[Results, Published, str], Finding]:
     def compute(results: Results, published: Published, name: str) -> Finding:
-        row = results.table("separable_example").set_index("step").loc[step]
+        row = one(results.table("separable_example"), step=step)
         if row["by_formula"] != row["traced"]:
             return Finding(int(row["traced"]), agrees=False, reason="formula and trace differ")
         return Finding(int(row["traced"]), reason="by formula and traced in a real layer")
@@ -124,7 +129,7 @@ def _separable(step: str) -> Callable[[Results, Published, str], Finding]:
 
 def _separable_formula(step: str) -> Callable[[Results, Published, str], Finding]:
     def compute(results: Results, published: Published, name: str) -> Finding:
-        traced = int(results.table("separable_example").set_index("step").loc[step, "traced"])
+        traced = _traced(results, step)
         value = 1
         for factor in published.text(name).split("*"):
             value *= int(factor)
@@ -134,23 +139,22 @@ def _separable_formula(step: str) -> Callable[[Results, Published, str], Finding
 
 
 def _separable_ratio(results: Results, published: Published, name: str) -> Finding:
-    table = results.table("separable_example").set_index("step")["traced"]
-    ratio = table["regular"] / table["separable"]
+    regular, separable = (_traced(results, step) for step in ("regular", "separable"))
     return Finding(
-        round(float(ratio), 4),
-        reason=f"{table['regular']:,} / {table['separable']:,}; 9 is the limit for endless output "
+        round(regular / separable, 4),
+        reason=f"{regular:,} / {separable:,}; 9 is the limit for endless output "
         "channels, never reached",
     )
 
 
 def _separable_description(results: Results, published: Published, name: str) -> Finding:
-    table = results.table("separable_example").set_index("step")["traced"]
+    traced = _traced(results, "depthwise")
     depthwise = published("dsc_depthwise_macs")
     mixing = depthwise * published("dsc_input_channels")
-    if depthwise != table["depthwise"]:
+    if depthwise != traced:
         return Finding("not decided", agrees=False, reason="its depthwise product is not traced")
     return Finding(
-        f"depthwise {table['depthwise']:,}",
+        f"depthwise {traced:,}",
         contradiction="the post's own product for the depthwise step, "
         f"{published.text('dsc_depthwise_formula')} = {depthwise:,}, has no sum over channels; a "
         f"kernel that mixes them would need {mixing:,}. The two descriptions are exchanged",
@@ -161,12 +165,12 @@ def _separable_description(results: Results, published: Published, name: str) ->
 
 
 def _fact(results: Results, fact: str) -> float:
-    value = float(results.table("net_facts").set_index("fact").loc[fact, "value"])
+    value = float(one(results.table("net_facts"), fact=fact)["value"])
     return int(value) if value.is_integer() else value
 
 
 def _detail(results: Results, fact: str) -> str:
-    return str(results.table("net_facts").set_index("fact").loc[fact, "detail"])
+    return str(one(results.table("net_facts"), fact=fact)["detail"])
 
 
 def _number(fact: str) -> Callable[[Results, Published, str], Finding]:
@@ -189,7 +193,7 @@ def _holds(fact: str) -> Callable[[Results, Published, str], Finding]:
 
 def _parameters(net: str, unit: str = "") -> Callable[[Results, Published, str], Finding]:
     def compute(results: Results, published: Published, name: str) -> Finding:
-        params = int(results.table("parameter_counts").set_index("net").loc[net, "params"])
+        params = int(one(results.table("parameter_counts"), net=net)["params"])
         return Finding(params / SCALES[unit], reason=f"{params:,} parameters")
 
     return compute

@@ -1,5 +1,6 @@
 """Checks of notebook 00: what the sources say of the data sets."""
 
+from convcost.claims.lookup import one
 from convcost.claims.verdicts import Check, Finding, Published
 from convcost.records import Results
 
@@ -7,8 +8,7 @@ _SECTION = "The data of this run"
 
 
 def _split(results: Results, dataset: str, split: str):
-    table = results.table("datasets")
-    return table[(table["asked"] == dataset) & (table["split"] == split)].iloc[0]
+    return one(results.table("datasets"), asked=dataset, split=split)
 
 
 def _all_images(results: Results, published: Published, name: str) -> Finding:

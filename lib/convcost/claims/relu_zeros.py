@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import pandas as pd
 
+from convcost.claims.lookup import lacking, one
 from convcost.claims.verdicts import LOGICAL, Check, Finding, Published, Tolerance
 from convcost.findings import zero_rates as found
 from convcost.findings.zero_rates import paper, pruning, seeds, sparsity
@@ -25,15 +26,6 @@ def _kept(
 def _made(results: Results, make: Callable[..., pd.DataFrame], *names: str) -> pd.DataFrame:
     """What a finding makes of tables, once for each content of them: many checks share one."""
     return _kept(make, results, tuple((name, results.sha256(name)) for name in names))
-
-
-def _one(table: pd.DataFrame, **values: object) -> pd.Series:
-    """The row that has these values; KeyError where a thin run has none."""
-    for column, value in values.items():
-        table = table[table[column] == value]
-    if table.empty:
-        raise KeyError(", ".join(f"{column} {value}" for column, value in values.items()))
-    return table.iloc[0]
 
 
 def _percent(share: float) -> float:
@@ -85,7 +77,7 @@ def _zero_rate(layer: str) -> Compute:
 
 def _against_seeds(results: Results, quantity: str) -> pd.Series:
     table = _made(results, found.against_seeds, "layer_zero_rates", "filter_zero_rates")
-    return _one(table, quantity=quantity)
+    return one(table, quantity=quantity)
 
 
 def _conv2_above_conv1(results: Results, published: Published, name: str) -> Finding:
@@ -117,6 +109,8 @@ def _accuracy_above(results: Results, published: Published, name: str) -> Findin
     """By the first recipe; where that fails, by the best of the others."""
     nets = results.table("lenet_trainings")
     nets = nets[nets["status"] == "trained"]
+    if nets.empty:
+        raise lacking("LeNet that was trained to the end")
     percents = 100 * nets["test_correct"] / nets["test_images"]
     recipes = percents.groupby([nets[part] for part in seeds.RECIPE], sort=False)
     medians = recipes.median()
@@ -140,7 +134,7 @@ def _weighted_layers(results: Results, published: Published, name: str) -> Findi
     table = results.table("layer_counts")
     rows = table[(table["net"] == "lenet_atsumi") & (table["params"] > 0)]
     if rows.empty:
-        raise KeyError("lenet_atsumi")
+        raise lacking("lenet_atsumi")
     return Finding(
         len(rows),
         reason=f"those with weights: {', '.join(rows['path'])}; pooling and ReLU have none",
@@ -227,7 +221,7 @@ def _times(results: Results) -> pd.DataFrame:
     table = _made(results, found.table_one, "layer_times")
     rows = table[(table["batch"] == 1) & (table["threads"] == 1)]
     if rows.empty:
-        raise KeyError("layer times at batch 1 and one thread")
+        raise lacking("layer times at batch 1 and one thread")
     return rows.set_index("layer")
 
 
@@ -258,7 +252,7 @@ def _time_order(results: Results, published: Published, name: str) -> Finding:
 
 def _time_against_multiplications(results: Results, published: Published, name: str) -> Finding:
     table = found.explained_by(results.table("layer_times"))
-    ours = _one(table, batch=1, threads=1, reading="exact", layers=len(paper.WEIGHTED))
+    ours = one(table, batch=1, threads=1, reading="exact", layers=len(paper.WEIGHTED))
     theirs = table[(table["times"] == "Table I") & (table["layers"] == len(paper.NAMED))]
     holds = theirs.set_index("reading")["same_order"]
     value = f"rank correlation {ours['spearman']:.2f}"
@@ -305,7 +299,7 @@ def _conv1_over_second(results: Results, published: Published, name: str) -> Fin
 def _without_two_filters(results: Results) -> pd.Series:
     """What the rebuilt net without two filters of conv1 saves, one image at a time."""
     table = _made(results, found.savings, "pruned_nets", "pruned_times")
-    return _one(table, layer="conv1", removed=paper.high_filters(), batch=1, threads=1)
+    return one(table, layer="conv1", removed=paper.high_filters(), batch=1, threads=1)
 
 
 def _multiplications_saved(results: Results, published: Published, name: str) -> Finding:
@@ -358,10 +352,10 @@ def _faster_with_less(results: Results, published: Published, name: str) -> Find
 def _zeroed_outputs_matter_little(results: Results, published: Published, name: str) -> Finding:
     nets = results.table("pruned_nets")
     chosen = {"layer": "conv1", "removed": paper.high_filters(), "fine_tuned": False}
-    pairs = _one(found.paired_differences(nets), against=pruning.RANDOM, **chosen)
+    pairs = one(found.paired_differences(nets), against=pruning.RANDOM, **chosen)
     curves = found.accuracy_curves(nets)
     left, before = (
-        _one(curves, criterion=pruning.HIGHEST, **chosen | {"removed": removed})["median"]
+        one(curves, criterion=pruning.HIGHEST, **chosen | {"removed": removed})["median"]
         for removed in (chosen["removed"], 0)
     )
     return Finding(
@@ -383,8 +377,8 @@ def _zero_ranges(results: Results) -> pd.DataFrame:
 
 def _alexnet(end: str) -> Compute:
     def compute(results: Results, published: Published, name: str) -> Finding:
-        row = _one(_zero_ranges(results), net="alexnet")
-        side = _one(results.table("net_trainings"), net="alexnet")["input_px"]
+        row = one(_zero_ranges(results), net="alexnet")
+        side = one(results.table("net_trainings"), net="alexnet")["input_px"]
         return Finding(
             _percent(row[end]),
             reason=f"{row['relus']} ReLUs of AlexNet trained on FashionMNIST at {side} px: "
@@ -397,7 +391,7 @@ def _alexnet(end: str) -> Compute:
 def _gain_depends(results: Results, published: Published, name: str) -> Finding:
     table = _zero_ranges(results).dropna().sort_values("skippable_share")
     if table["net"].nunique() < 2:
-        raise KeyError("second net to compare")
+        raise lacking("second net to compare")
     lowest, highest = table.iloc[0], table.iloc[-1]
     return Finding(
         f"{_percent(lowest['skippable_share']):g} to {_percent(highest['skippable_share']):g} %",
@@ -412,7 +406,7 @@ def _gain_depends(results: Results, published: Published, name: str) -> Finding:
 def _zeros_can_save(results: Results, published: Published, name: str) -> Finding:
     nets = _zero_ranges(results).dropna()
     if nets.empty:
-        raise KeyError("net with skippable multiply-adds")
+        raise lacking("net with skippable multiply-adds")
     real = found.sparse_speed_ups(results.table("sparse_layers"))
     real = real[real["batch"] == 1]
     layers = real[~real["layer"].isin([sparsity.NET, sparsity.CHOSEN])]

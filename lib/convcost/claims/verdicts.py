@@ -1,13 +1,13 @@
 """How a claim becomes a verdict."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 
 import pandas as pd
 
 from convcost import sources, tables
-from convcost.errors import BadInputError, DamagedFileError
+from convcost.errors import BadInputError, ConvcostError, DamagedFileError
 from convcost.records import (
     LOCAL,
     REFERENCE,
@@ -256,8 +256,30 @@ def evaluate(claim: Claim, results: Results) -> tuple[object, str, str]:
     return None, verdict, "; ".join(tried[verdict])
 
 
+@dataclass(frozen=True)
+class _Watched(Results):
+    """Results that know which tables were asked for, so that a fault can name them."""
+
+    asked: list[str] = field(default_factory=list, compare=False)
+
+    def table(self, name: str) -> pd.DataFrame:
+        self.asked.append(name)
+        return super().table(name)
+
+    def sha256(self, name: str) -> str:
+        self.asked.append(name)
+        return super().sha256(name)
+
+
+def _asked(results: Results) -> str:
+    names = dict.fromkeys(getattr(results, "asked", ()))
+    return f"table {' and '.join(names)}" if names else "no table"
+
+
 def _of_one_machine(claim: Claim, results: Results) -> tuple[object, str, str]:
     """(ours, verdict, reason) of a claim that has a check."""
+    if isinstance(results, Results):
+        results = _Watched(results.where, results.machine)
     try:
         missing = _missing_data(claim.check, results)
         if missing:
@@ -270,7 +292,13 @@ def _of_one_machine(claim: Claim, results: Results) -> tuple[object, str, str]:
             raise
         return None, NOT_YET, str(error)  # a run of one's own that is damaged can be run again
     except (KeyError, IndexError) as error:
-        # a table of a run before this check was added has no such row
+        if results.where == REFERENCE:
+            raise ConvcostError(
+                f"the check of {claim.key} fails on {_asked(results)} of the reference: "
+                f"{type(error).__name__} {error}. Mend the check; where the rows may rightly be "
+                "missing, it has to say which (claims.lookup)"
+            ) from error
+        # a table of a run before this check was added may have no such row
         return None, NOT_YET, f"the stored results have no {error}: run `make reproduce` again"
     return finding.value, *_verdict(claim, finding)
 

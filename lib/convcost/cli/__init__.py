@@ -1,8 +1,9 @@
 """The command line: `python -m convcost COMMAND`.
 
-Each command is a module of this package with `HELP`, `add_arguments(parser)` and `run(args)`,
-which returns the exit status. Modules are imported only when their command is called, so that
-`--help` answers at once and a command that needs no torch never loads it.
+Each command is a module of this package with `add_arguments(parser)` and `run(args)`, which
+returns the exit status; its line of help is in `COMMANDS`. Modules are imported only when their
+command is called, so that `--help` answers at once, and a command that needs no torch never loads
+it.
 """
 
 import argparse

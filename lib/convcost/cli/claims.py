@@ -1,10 +1,9 @@
 """`python -m convcost claims`: the ledger, as text or JSON."""
 
 import json
+import sys
 from collections import Counter
 from dataclasses import asdict
-
-HELP = "every claim of the sources, with its verdict"
 
 
 def add_arguments(parser) -> None:
@@ -16,14 +15,15 @@ def add_arguments(parser) -> None:
 
 
 def run(args) -> int:
-    from convcost import claims
+    from convcost import claims, records
 
     entries = claims.ledger(
         source=args.source, verdict=args.verdict, notebook=args.notebook, machine=args.machine
     )
+    wrong = _said_of_own_runs(records)
     if args.json:
         print(json.dumps([asdict(entry) for entry in entries], indent=1, ensure_ascii=False))
-        return 0
+        return wrong
     for entry in entries:
         print(f"{entry.key}  [{entry.locator}]")
         print(f"    {entry.statement}")
@@ -39,4 +39,16 @@ def run(args) -> int:
             print(f"    tolerance {entry.tolerance}: {entry.tolerance_reason}")
     totals = Counter(claims.family(entry.verdict) for entry in entries)
     print(f"\n{len(entries)} claims: " + " · ".join(f"{n} {v}" for v, n in totals.most_common()))
-    return 0
+    return wrong
+
+
+def _said_of_own_runs(records) -> int:
+    """Say on stderr what is wrong with the user's own results; 1 where something is damaged."""
+    if mixed := records.mixed(records.LOCAL):
+        print(f"mixed runs: {'; '.join(mixed)}", file=sys.stderr)
+    faults = records.faults(records.LOCAL)
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    if faults:
+        print("where those tables are needed, the reference's verdicts stand in", file=sys.stderr)
+    return 1 if faults else 0

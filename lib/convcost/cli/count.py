@@ -8,7 +8,6 @@ from convcost import conventions
 from convcost.errors import BadInputError
 
 HELP_CONVENTION = f"also the total by one of: {', '.join(conventions.CONVENTIONS)}; list: titles"
-HELP = "count the operations, parameters and activations of a network"
 
 
 def add_arguments(parser) -> None:

@@ -2,8 +2,6 @@
 
 import sys
 
-HELP = "fetch and prepare the data sets"
-
 
 def add_arguments(parser) -> None:
     parser.add_argument(

@@ -3,8 +3,6 @@
 import time
 from pathlib import Path
 
-HELP = "redraw every figure from data/ (no torch needed)"
-
 
 def add_arguments(parser) -> None:
     parser.add_argument("--out", type=Path, help="folder to write to (default: figures/)")

@@ -158,13 +158,16 @@ def _provenance(table: str, results: records.Results) -> dict:
 def _made_by(spec: FigureSpec, results: records.Results) -> str:
     if not spec.tables:
         return "convcost · from formulas, nothing measured"
-    record = results.record(spec.tables[0])
+    record, mixed = results.record(spec.tables[0]), results.mixed(spec.tables)
+    told = [results.record(table) for table in spec.tables] if mixed else [record]
     used = (
         f"{d['asked']} (STAND-IN: {d['name']})" if d.get("is_stand_in") else d["asked"]
-        for d in record["data"]
+        for one in told
+        for d in one["data"]
     )
     data = ", ".join(dict.fromkeys(used))  # both splits of a set say the same
-    return f"convcost · {record['machine']} · profile {record['profile']} · " + (
+    profile = f"mixed runs: {mixed}" if mixed else f"profile {record['profile']}"
+    return f"convcost · {record['machine']} · {profile} · " + (
         f"data: {data}" if data else "counted from shapes, no data set"
     )
 

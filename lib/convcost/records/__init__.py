@@ -3,16 +3,17 @@
 A table lies at `<root>/<machine>/<table>.csv`, where `<root>` is `data/results/` for the committed
 reference and the git-ignored `data/raw/runs/` for a user's own runs. Beside the tables,
 `manifest.json` holds the sha256 of each, and `runs/<run_id>.json` says what made them: machine,
-versions, data sets, profile, seeds, commit, date, command.
+versions, data sets, profile, seeds, commit, date, command. A table counts only together with the
+record of the run that wrote it (see `manifest`).
 """
 
 import datetime
-import hashlib
-import json
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,15 +21,37 @@ import pandas as pd
 
 from convcost import machine, paths
 from convcost.errors import BadInputError, ConvcostError, DamagedFileError
-from convcost.records import complexity, counting, hosts, training_time, zero_rates
+from convcost.records import complexity, counting, hosts, manifest, training_time, zero_rates
+from convcost.records.files import digest, from_json, set_aside, sha256, to_json, write_atomically
 from convcost.records.schema import Column, Table
+
+__all__ = [
+    "LOCAL",
+    "REFERENCE",
+    "TABLES",
+    "MissingTableError",
+    "Results",
+    "Run",
+    "commit",
+    "faults",
+    "is_reference_run",
+    "machines",
+    "mixed",
+    "not_of_run",
+    "read",
+    "run_ids",
+    "set_aside",
+    "sha256",
+    "start_run",
+    "write_atomically",
+]
 
 REFERENCE, LOCAL = "reference", "local"
 _PROFILE_ORDER = {"gpu": 0, "cpu": 1, "quick": 2}
 
 
 class MissingTableError(ConvcostError, LookupError):
-    """No run has written this table yet."""
+    """No run has written this table yet, or not the rows of it that are asked for."""
 
 
 # --- schemas ---------------------------------------------------------------------------------
@@ -100,50 +123,7 @@ def _with_gaps(frame: pd.DataFrame, spec: Table) -> pd.DataFrame:
     return frame.astype(types)
 
 
-# --- files -----------------------------------------------------------------------------------
-
-
-def sha256(path: Path) -> str:
-    """sha256 of a file, as hexadecimal text."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that another process, or a crash, sees the old content or the new, whole.
-
-    On failure (a full disk, say) the old file stays, nothing is left behind, and the OSError
-    goes on.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def set_aside(*files: Path) -> list[str]:
-    """Rename those of the files that are there to `<name>.damaged-<n>`, one n for all.
-
-    Their new names come out.
-    """
-    number = 1
-    while any(file.with_name(f"{file.name}.damaged-{number}").exists() for file in files):
-        number += 1
-    return [
-        file.rename(file.with_name(f"{file.name}.damaged-{number}")).name
-        for file in files
-        if file.exists()
-    ]
-
-
-def _json(content: object) -> bytes:
-    return (json.dumps(content, indent=1, sort_keys=True, default=str) + "\n").encode()
+# --- run records -----------------------------------------------------------------------------
 
 
 def _root(where: str) -> Path:
@@ -152,18 +132,6 @@ def _root(where: str) -> Path:
     if where == LOCAL:
         return paths.LOCAL_RESULTS
     raise BadInputError(f"where is {where!r}: choose {REFERENCE!r} or {LOCAL!r}")
-
-
-def _load_json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise DamagedFileError(f"{path} is not JSON ({error}): restore or remove it") from None
-
-
-# --- run records -----------------------------------------------------------------------------
 
 
 def _git(*arguments: str) -> str | None:
@@ -190,6 +158,7 @@ class Run:
     where: str
     record: dict
     written: list[str] = field(default_factory=list)
+    _record: bytes | None = field(default=None, repr=False)  # as at the first table: its hash stays
 
     @property
     def folder(self) -> Path:
@@ -202,8 +171,6 @@ class Run:
         Returns the frame as written, with its `run_id` column. Raises BadInputError for an
         unknown table and DamagedFileError for rows that do not fit; then nothing is written.
         """
-        from filelock import FileLock
-
         spec = _known(table)
         frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
         frame = frame.assign(run_id=self.run_id)
@@ -219,29 +186,16 @@ class Run:
         frame = _with_gaps(frame[[*spec.columns, "run_id"]], spec)
         frame = _validate(table, frame, "what is to be written")
         content = frame.to_csv(index=False, lineterminator="\n").encode()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder / ".lock"):
-            manifest = _load_json(self.folder / "manifest.json")
-            before = manifest.get(table, {}).get("sha256")
-            manifest[table] = {
-                "sha256": hashlib.sha256(content).hexdigest(),
-                "previous_sha256": before,  # right until the next line of this block has run
-                "rows": len(frame),
-                "run_id": self.run_id,
-            }
-            write_atomically(self.folder / "runs" / f"{self.run_id}.json", _json(self.record))
-            write_atomically(self.folder / "manifest.json", _json(manifest))
-            write_atomically(self.folder / f"{table}.csv", content)
-            self._forget_unused_records(manifest)
+        self._record = self._record or to_json(self.record)
+        entry = {
+            "sha256": digest(content),
+            "run_id": self.run_id,
+            "record_sha256": digest(self._record),
+            "rows": len(frame),
+        }
+        manifest.put(self.folder, table, content, entry, self._record)
         self.written.append(table)
         return frame
-
-    def _forget_unused_records(self, manifest: Mapping) -> None:
-        """Drop run records that no table refers to any more."""
-        used = {entry["run_id"] for entry in manifest.values()} | {self.run_id}
-        for path in (self.folder / "runs").glob("*.json"):
-            if path.stem not in used:
-                path.unlink()
 
     def banner(self) -> str:
         """One line for the top of a notebook: machine, profile, where results go."""
@@ -258,6 +212,16 @@ class Run:
 def is_reference_run() -> bool:
     """Whether this process writes the committed reference, and not a user's own results."""
     return os.environ.get("CONVCOST_REFERENCE") == "1"
+
+
+_given: dict[str, int] = {}  # how often this process has given an id
+
+
+def _new_id(notebook: str, profile: str, now: datetime.datetime) -> str:
+    """An id that no other run has: notebook, profile, second, process, and a number from 2 on."""
+    run_id = f"{notebook.split('-')[0]}-{profile}-{now:%Y%m%dT%H%M%S}-{os.getpid() % 10000:04d}"
+    _given[run_id] = _given.get(run_id, 0) + 1
+    return run_id if _given[run_id] == 1 else f"{run_id}-{_given[run_id]}"
 
 
 def start_run(
@@ -279,7 +243,7 @@ def start_run(
     where = where or (REFERENCE if is_reference_run() else LOCAL)
     now = datetime.datetime.now(datetime.UTC)
     host = hosts.measuring(profile, notebook, strict=False)
-    run_id = f"{notebook.split('-')[0]}-{profile}-{now:%Y%m%dT%H%M%S}-{os.getpid() % 10000:04d}"
+    run_id = _new_id(notebook, profile, now)
     record = {
         "run_id": run_id,
         "notebook": notebook,
@@ -307,29 +271,48 @@ def start_run(
 
 
 def machines(where: str = REFERENCE) -> list[str]:
-    """Machines with results there, the largest profile first (gpu, cpu, quick), then by name."""
+    """Machines with results there, the largest profile first (gpu, cpu, quick), then by name.
+
+    One counts that has tables or a manifest; what is wrong with either, `read` says.
+    """
     found = []
-    for manifest in _root(where).glob("*/manifest.json"):
-        folder = manifest.parent
-        profiles = [r.get("profile") for r in map(_load_json, (folder / "runs").glob("*.json"))]
+    files = (path for name in (manifest.NAME, "*.csv") for path in _root(where).glob(f"*/{name}"))
+    for folder in {path.parent for path in files}:
+        profiles = [record.get("profile") for record in _by_run(folder).values()]
         order = min((_PROFILE_ORDER.get(p, 9) for p in profiles), default=9)
         found.append((order, folder.name))
     return [name for _, name in sorted(found)]
 
 
+def _by_run(folder: Path) -> dict[str, dict]:
+    """run_id -> run record, of those in a folder that can be read."""
+    found = {}
+    for path in sorted((folder / "runs").glob("*.json")):
+        with suppress(DamagedFileError, OSError):
+            found[path.stem] = from_json(path.read_bytes(), path)
+    return found
+
+
 def read(table: str, *, machine: str | None = None, where: str = REFERENCE) -> pd.DataFrame:
-    """A table as written, checked against its sha256 and its schema.
+    """A table as written, checked against its sha256, its run, its run's record and its schema.
 
     `machine` None takes the first of `machines(where)` that has the table. An optional column that
     the file lacks is younger than it, and comes out without values. Raises MissingTableError where
-    no run has written it, DamagedFileError where the file is not what was written, BadInputError
+    no run has written it, DamagedFileError where a file is not what was written, BadInputError
     for a name that is no table.
     """
     spec = _known(table)
+    folder, content, entry, _ = _found(table, machine, where)
+    return _parsed(folder / f"{table}.csv", content, entry["run_id"], table, spec)
+
+
+def _found(table: str, machine: str | None, where: str) -> tuple[Path, bytes, dict, dict]:
+    """(folder, csv, manifest's entry, run record) of a table: as `manifest.table`."""
     for name in [machine] if machine else machines(where):
-        path = _root(where) / name / f"{table}.csv"
-        if path.exists():
-            return _read_file(path, table, spec)
+        folder = _root(where) / name
+        whole = manifest.table(folder, table)
+        if whole is not None:
+            return folder, *whole
     raise MissingTableError(
         f"no {where} run has written table {table!r}"
         + (f" on {machine}" if machine else "")
@@ -337,21 +320,21 @@ def read(table: str, *, machine: str | None = None, where: str = REFERENCE) -> p
     )
 
 
-def _read_file(path: Path, table: str, spec: Table) -> pd.DataFrame:
-    entry = _load_json(path.parent / "manifest.json").get(table, {})
-    digest = sha256(path)
-    if digest not in (entry.get("sha256"), entry.get("previous_sha256")):
-        raise DamagedFileError(
-            f"{path} is not the file that was written (sha256 {digest[:12]}…, manifest.json says "
-            f"{str(entry.get('sha256'))[:12]}…): restore it from git, or run `make reproduce`"
-        )
+def _parsed(path: Path, content: bytes, run_id: str, table: str, spec: Table) -> pd.DataFrame:
     types = {c: _DTYPES[s.dtype] for c, s in spec.columns.items() if s.dtype in ("text", "float")}
     try:
         frame = pd.read_csv(
-            path, dtype={**types, "run_id": str}, keep_default_na=False, na_values=[""]
-        )
+            io.BytesIO(content), dtype={**types, "run_id": str}, keep_default_na=False,
+            na_values=[""],
+        )  # fmt: skip
     except (ValueError, pd.errors.ParserError) as error:
         raise DamagedFileError(f"{path} cannot be read as a table: {error}") from None
+    if "run_id" in frame and not (frame["run_id"] == run_id).all():
+        others = sorted(set(frame["run_id"].astype(str)) - {run_id})
+        raise DamagedFileError(
+            f"{path} has rows of run {', '.join(others)}, but {manifest.NAME} says that run "
+            f"{run_id} wrote it: {manifest.AGAIN}"
+        )
     for place, (column, column_spec) in enumerate(spec.columns.items()):
         if column_spec.optional and column not in frame:
             # the column is younger than the file; `_with_gaps` makes counts of these
@@ -377,20 +360,100 @@ class Results:
 
     def record(self, name: str) -> dict:
         """The run record behind a table."""
-        folder, entry = self._entry(name)
-        return _load_json(folder / "runs" / f"{entry.get('run_id')}.json")
+        return _found(name, self.machine, self.where)[3]
 
     def rows(self, name: str) -> int:
         """How many rows a table has, as its manifest has it."""
-        return self._entry(name)[1]["rows"]
+        return _found(name, self.machine, self.where)[2]["rows"]
 
     def sha256(self, name: str) -> str:
-        """sha256 of a table's file, as its manifest has it."""
-        return self._entry(name)[1]["sha256"]
+        """sha256 of a table's file."""
+        return _found(name, self.machine, self.where)[2]["sha256"]
 
-    def _entry(self, name: str) -> tuple[Path, dict]:
-        for machine_name in [self.machine] if self.machine else machines(self.where):
-            folder = _root(self.where) / machine_name
-            if (folder / f"{name}.csv").exists():
-                return folder, _load_json(folder / "manifest.json").get(name, {})
-        raise MissingTableError(f"no {self.where} run has written table {name!r}")
+    def mixed(self, names: Iterable[str]) -> str:
+        """Of which profiles the runs are, where not all of these tables tell of the same: "" else.
+
+        Tables of one notebook should come from one run, those of several from runs of one profile.
+        """
+        runs = _runs(self.record(name) for name in names)
+        profiles = [profile for of_one in runs.values() for profile in of_one.values()]
+        if len(set(profiles)) > 1:
+            return " and ".join(sorted(set(profiles), key=lambda p: (_PROFILE_ORDER.get(p, 9), p)))
+        several = max((len(of_one) for of_one in runs.values()), default=1)
+        return f"{several} of profile {profiles[0]}" if several > 1 else ""
+
+
+# --- whole, and of one run? ------------------------------------------------------------------
+
+
+def _runs(found: Iterable[Mapping]) -> dict[str, dict[str, str]]:
+    """Notebook -> {run_id: profile} of run records."""
+    runs: dict[str, dict[str, str]] = {}
+    for record in found:
+        of_one = runs.setdefault(str(record.get("notebook")), {})
+        of_one[record["run_id"]] = str(record.get("profile"))
+    return runs
+
+
+def _whole(where: str) -> tuple[dict[tuple[str, str], dict], list[str]]:
+    """({(machine, table): run record} of those that can be read, what is wrong with the others)."""
+    whole, wrong = {}, {}
+    for name in machines(where):
+        folder = _root(where) / name
+        try:
+            tables = {path.stem for path in folder.glob("*.csv")} | manifest.entries(folder).keys()
+        except DamagedFileError as error:
+            wrong[str(error)] = None
+            continue
+        for table in sorted(tables & TABLES.keys()):
+            try:
+                found = manifest.table(folder, table)
+            except DamagedFileError as error:
+                wrong[str(error)] = None
+            else:
+                if found is not None:
+                    whole[name, table] = found[2]
+    return whole, list(wrong)
+
+
+def run_ids(where: str = LOCAL) -> dict[tuple[str, str], tuple[str, str]]:
+    """(machine, table) -> (notebook, run_id) of each table that is there and whole."""
+    return {
+        place: (str(record.get("notebook")), record["run_id"])
+        for place, record in _whole(where)[0].items()
+    }
+
+
+def faults(where: str = LOCAL) -> list[str]:
+    """What is wrong with the tables there: a text for each, which names the file."""
+    whole, wrong = _whole(where)
+    for name, table in whole:
+        try:
+            read(table, machine=name, where=where)
+        except DamagedFileError as error:
+            wrong.append(str(error))
+    return wrong
+
+
+def mixed(where: str = LOCAL) -> list[str]:
+    """A text for each notebook whose tables, on one machine, were written by several runs."""
+    of_machine: dict[str, list[Mapping]] = {}
+    for (name, _), record in _whole(where)[0].items():
+        of_machine.setdefault(name, []).append(record)
+    return [
+        f"{notebook} on {name}: {', '.join(sorted(runs))}"
+        for name, found in of_machine.items()
+        for notebook, runs in sorted(_runs(found).items())
+        if len(runs) > 1
+    ]
+
+
+def not_of_run(table: str, run_id: str, machine: str, where: str = LOCAL) -> str:
+    """Why a table is not there, whole, as this run wrote it; "" where it is."""
+    try:
+        record = _found(table, machine, where)[3]
+    except (DamagedFileError, MissingTableError) as error:
+        return str(error)
+    if record["run_id"] != run_id:
+        return f"table {table} of its run {run_id} was replaced by run {record['run_id']}"
+    return ""
