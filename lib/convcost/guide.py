@@ -59,7 +59,7 @@ def effort() -> pd.DataFrame:
                 **{f"{profile}, min": card.minutes[profile] for profile in PROFILES},
                 "RAM, GB": card.ram_gb,
                 "data sets": ", ".join(card.datasets) or "none",
-                "parts on a GPU, min": gpu_parts(card) or "one",
+                "parts on a GPU, min": gpu_parts(card) or None,
             }
             for name, card in _cards().items()
         ]
