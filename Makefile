@@ -177,7 +177,7 @@ lock: ## resolve requirements.lock anew from pyproject.toml and requirements.in 
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 		--extra cluster --extra counters --extra dev pyproject.toml requirements.in -o requirements.lock
 
-clean: ## remove what can be made again; never data/ or results
+clean: ## remove what can be made again; never data/, lab/ or results
 	@rm -rf build .pytest_cache .ruff_cache .hypothesis notebooks/.ipynb_checkpoints
 	@find . \( -path "./$$VENV" -o -path ./data -o -path ./.git \) -prune \
 		-o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -206,7 +206,7 @@ def test_this_machine_is_a_host(monkeypatch, capsys):
 
 
 def test_a_locale_without_letters_does_not_hinder_python(tmp_path):
-    """Python reads the editable install's path in the locale's encoding, before anything of ours."""
+    """Python reads the path of an editable install in the locale's encoding, first of all."""
     home = tmp_path / "é à"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", home / "venv"], check=True)
     (site,) = (home / "venv").glob("lib/*/site-packages")

@@ -22,6 +22,8 @@ COMMANDS = {
     "measure": "the measurements of a notebook, without Jupyter",
     "merge": "take in what another machine has measured",
     "sweep": "the trainings of notebook 04, on this machine or a cluster",
+    "cluster": "a Dask scheduler and workers on this machine, open to nobody else",
+    "lab": "the notebooks in JupyterLab, as copies",
     "data": "fetch and prepare the data sets",
     "figures": "redraw every figure from data/ (no torch needed)",
     "doctor": "what this machine has, and what each profile will take",

@@ -22,7 +22,6 @@ from convcost.shapes.meta import AtenNotes, MetaTracer, NothingComputed
 from convcost.shapes.objects import NeedsValues, NoRule, Refused, Shape
 from convcost.shapes.tracer import Tracer
 
-
 _MOST_ELEMENTS = 2**63 - 1  # torch counts in 64 bits
 
 
