@@ -20,8 +20,19 @@ PROJECT = PYPROJECT["project"]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = (
-    *("help", "setup", "data", "reproduce", "sweep", "test", "test-gpu", "figures", "lab", "lint"),
-    *("doctor", "bench", "lock", "clean", "distclean"),
+    *(
+        "help",
+        "setup",
+        "data",
+        "reproduce",
+        "measure",
+        "sweep",
+        "test",
+        "test-gpu",
+        "figures",
+        "lab",
+    ),
+    *("lint", "doctor", "bench", "lock", "clean", "distclean"),
 )
 
 
@@ -176,7 +187,19 @@ def test_every_command_can_be_planned(target):
 
 
 @pytest.mark.parametrize(
-    "target", ["data", "reproduce", "sweep", "test", "test-gpu", "figures", "lab", "lint", "bench"]
+    "target",
+    [
+        "data",
+        "reproduce",
+        "measure",
+        "sweep",
+        "test",
+        "test-gpu",
+        "figures",
+        "lab",
+        "lint",
+        "bench",
+    ],
 )
 def test_every_command_sets_up_first(target):
     plan = make("-n", target).stdout
@@ -186,23 +209,7 @@ def test_every_command_sets_up_first(target):
     assert re.search(r"-m (convcost|pytest|jupyterlab|ruff)|bench_\*", after)
 
 
-def test_reproduce_passes_profile_and_notebook():
-    plan = make("-n", "reproduce", "PROFILE=cpu", "NOTEBOOK=01").stdout
-    assert '-m convcost reproduce --profile "cpu" --notebook "01"' in plan
-    assert 'reproduce --profile "auto" --notebook ""' in make("-n", "reproduce").stdout
-
-
-def test_sweep_passes_what_it_is_given():
-    given = {"SCHEDULER": "tcp://10.0.0.5:8786", "RESOURCES": "GPU=1", "WORKERS": "4"}
-    plan = make("-n", "sweep", "PROFILE=gpu", *(f"{k}={v}" for k, v in given.items())).stdout
-    words = plan.replace("\\\n", "").split("-m convcost sweep ")[1].split()
-    expected = '--profile "gpu" --scheduler "tcp://10.0.0.5:8786" --resources "GPU=1" --workers "4"'
-    assert words[:8] == expected.split()
-    assert 'convcost sweep --profile "auto"' in make("-n", "sweep").stdout
-    assert "--scheduler" not in make("-n", "sweep").stdout
-
-
-@pytest.mark.parametrize("command", ["reproduce", "sweep"])
+@pytest.mark.parametrize("command", ["reproduce", "measure", "sweep"])
 def test_a_wrong_profile_is_told_before_anything_is_installed(tmp_path, command):
     done = make(command, "PROFILE=fast", f"VENV={tmp_path}/venv")
     assert done.returncode != 0

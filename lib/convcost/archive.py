@@ -21,7 +21,7 @@ from pathlib import Path
 import filelock
 
 from convcost import datasets, paths, records
-from convcost.errors import BadInputError, ConvcostError, DamagedFileError
+from convcost.errors import BadInputError, ConvcostError, DamagedFileError, writing
 from convcost.records import hosts
 from convcost.sweep import store
 from convcost.sweep.unit import Unit
@@ -124,12 +124,8 @@ def write(path: Path, host: hosts.Host, experiments, *, checkpoints: bool = Fals
             f"give it a name that ends in .tar.xz, or leave out the trained nets (largest: "
             f"{largest})"
         )
-    try:
+    with writing(path):
         records.write_atomically(path, packed.getvalue())
-    except OSError as error:
-        raise ConvcostError(
-            f"{path} cannot be written ({error}): make room, or name another"
-        ) from error
     return list(members)
 
 
@@ -280,7 +276,8 @@ def merge(path: Path, *, other_code: bool = False, replace_existing: bool = Fals
             )
         aside = [_set_aside(file) for file in standing]
         for file, content in new.items():
-            records.write_atomically(file, content)
+            with writing(file):
+                records.write_atomically(file, content)
         _note(index, told | ({"other_code": differing} if differing else {}))
     return Merged(host, index["notebook"], len(new), len(targets) - len(new), tuple(aside))
 

@@ -5,6 +5,7 @@ pandas and lmfit are loaded when `optimize` is called.
 """
 
 import math
+import numbers
 from dataclasses import asdict, dataclass
 from html import escape
 from typing import TYPE_CHECKING
@@ -164,7 +165,8 @@ def optimize(
     "shares" (the paper's 0.05 to 1 of the baseline, rounded). `bootstraps` fits stand behind the
     intervals; 0 leaves them out and takes a second at most.
 
-    Raises BadInputError for a percentage, an unknown name and too few results,
+    Raises BadInputError for a percentage, an unknown name, bootstraps or a seed that are no whole
+    numbers from 0 on, and too few results,
     `fits.optimum.UnattainableError` (with `.best`) for a target that no configuration reaches,
     `records.MissingTableError` where nothing was measured.
     """
@@ -174,6 +176,9 @@ def optimize(
     target = optimum.checked_target(target_precision)
     _one_of("measure", measure, MEASURES)
     _one_of("grid", grid, GRIDS)
+    for name, number in (("bootstraps", bootstraps), ("seed", seed)):
+        if not isinstance(number, numbers.Integral) or isinstance(number, bool) or number < 0:
+            raise BadInputError(f"{name} is {number!r}: a whole number from 0 on is expected")
     precision_model = precision.DEFAULT if model == "default" else model
     cost_model = complexity.DEFAULT if complexity_model == "default" else complexity_model
     precision.model(precision_model), complexity.model(cost_model)  # refused before any work

@@ -31,4 +31,5 @@ LOCAL_RESULTS = Path(
     os.environ.get("CONVCOST_RESULTS") or RAW / "runs"
 )  # <machine>/<table>.csv of a user's own runs, git-ignored
 BUILD = ROOT / "build"  # whatever can be made again, git-ignored
+LAB = ROOT / "lab"  # copies that JupyterLab opens, changed by their user, git-ignored
 EXECUTED_NOTEBOOKS = BUILD / "notebooks"  # copies that papermill has run

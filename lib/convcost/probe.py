@@ -237,7 +237,7 @@ class ModuleStack:
                 if output is not NotImplemented:
                     return output
             return original(module, *args, **kwargs)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if error is not self.error:
                 self.error, self.failed = error, (path, module, args)
             raise

@@ -30,7 +30,7 @@ from pathlib import Path
 import nbformat
 
 from convcost import notebooks, records
-from convcost.errors import BadInputError, ConvcostError
+from convcost.errors import BadInputError, ConvcostError, writing
 from convcost.notebooks import Scalar
 from convcost.profiles import PROFILES
 
@@ -601,7 +601,9 @@ def locked(path: Path, what: str) -> Iterator[None]:
     """Hold a lock file, which a killed holder releases. BadInputError where another holds it."""
     from filelock import FileLock, Timeout
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()  # a lock says only that it cannot be had
     lock = FileLock(path, timeout=0)
     try:
         lock.acquire()

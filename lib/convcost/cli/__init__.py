@@ -7,11 +7,12 @@ it.
 """
 
 import argparse
+import errno
 import importlib
 import re
 import sys
 
-from convcost.errors import ConvcostError
+from convcost.errors import ConvcostError, cannot_write
 
 # command -> one line; the module of the same name in this package does the work
 COMMANDS = {
@@ -22,11 +23,16 @@ COMMANDS = {
     "measure": "the measurements of a notebook, without Jupyter",
     "merge": "take in what another machine has measured",
     "sweep": "the trainings of notebook 04, on this machine or a cluster",
+    "cluster": "a Dask scheduler and workers on this machine, open to nobody else",
+    "lab": "the notebooks in JupyterLab, as copies",
     "data": "fetch and prepare the data sets",
     "figures": "redraw every figure from data/ (no torch needed)",
     "doctor": "what this machine has, and what each profile will take",
     "hygiene": "check the committed notebooks",
 }
+
+# what a full disk, a quota and a read-only folder say: no fault of ours
+_SURROUNDINGS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -50,9 +56,20 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"convcost {args.command}: stopped", file=sys.stderr)
         return 130
+    except SystemExit as stop:  # no command of ours does: some code of the user's, or a library
+        print(
+            f"convcost {args.command}: ended by sys.exit({stop.code!r}) in the code that it called",
+            file=sys.stderr,
+        )
+        return 2
     except BrokenPipeError:  # `… | head` closed its end
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if error.errno not in _SURROUNDINGS:
+            raise
+        print(f"convcost {args.command}: {cannot_write(error)}", file=sys.stderr)
+        return 2
 
 
 def _with_negatives(argv: list[str]) -> list[str]:

@@ -121,13 +121,14 @@ def _number(total):
 
 def _shape(text: str):
     """ "3,224,224" as (3, 224, 224); "3,8,8;10" as ((3, 8, 8), (10,))."""
+    shown = text if len(text) < 80 else f"{text[:60]}… ({len(text)} characters)"
     try:
         shapes = [tuple(int(n) for n in part.split(",")) for part in text.split(";")]
     except ValueError:
         shapes = [()]
     if not all(n > 0 for shape in shapes for n in shape) or not all(shapes):
         raise BadInputError(
-            f"--input {text!r}: positive ints with commas between are expected, such as "
+            f"--input {shown!r}: positive ints with commas between are expected, such as "
             "3,224,224 (channels, height, width; without the batch)"
         )
     return shapes[0] if len(shapes) == 1 else tuple(shapes)

@@ -1,6 +1,7 @@
 """`python -m convcost reproduce`: run the notebooks, the project's main job."""
 
 import argparse
+import os
 import sys
 
 from convcost.profiles import PROFILES
@@ -15,6 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--notebook", default="all", help='"01", a name, several with commas; default: all'
     )
+    parser.add_argument(
+        "--host", metavar="NAME", help="draw what another machine has measured (see docs/gpu.md)"
+    )
     parser.add_argument("--force", action="store_true", help="run also what is done")
     parser.add_argument("--plan", action="store_true", help="print the plan and stop")
     parser.add_argument(
@@ -27,7 +31,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the plan, run it. 0 only where every notebook that was asked for is done."""
     from convcost import datasets, reproduce
+    from convcost.errors import BadInputError
+    from convcost.records import hosts
 
+    if args.notebook and not args.notebook.strip(" ,"):
+        names = ", ".join(path.stem for path in reproduce.select())
+        raise BadInputError(f"{args.notebook!r} names no notebook: choose from {names}, or all")
+    if args.host:
+        known = [host.name for host in hosts.stored()]
+        if args.host not in {hosts.here().name, *known}:
+            raise BadInputError(
+                f"no results of a machine {args.host!r} are here: choose from "
+                f"{', '.join(known) or 'none yet'}, or take some in with `python -m convcost merge`"
+            )
+        os.environ[hosts.VARIABLE] = args.host  # the kernels are to know it, too
     if missing := datasets.missing_folder():
         print(f"{missing}; what a notebook needs is downloaded", file=sys.stderr, flush=True)
     options = {"force": args.force, "reference": args.reference}

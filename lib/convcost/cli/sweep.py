@@ -29,11 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train what is left, and count what came out. 0 only where no training failed."""
-    from convcost import profiles
+    from convcost import profiles, sweep
     from convcost.studies.complexity_precision import Study
 
     resources = _resources(args.resources)
     where = {"scheduler": args.scheduler, "workers": args.workers, "resources": resources}
+    sweep.check_where(**where)  # a study loads its data
     done = Study(profiles.resolve(args.profile)).train(**where)
     statuses = done.units.status.value_counts().to_dict()
     said = ", ".join(f"{n} {status}" for status, n in statuses.items())

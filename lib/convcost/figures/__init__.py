@@ -4,19 +4,26 @@
 measures, and nothing imports torch.
 """
 
+import contextlib
+import hashlib
 import io
 import json
-from collections.abc import Mapping
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-from convcost import paths, records
-from convcost.errors import BadInputError
+from convcost import machine, paths, records
+from convcost.errors import BadInputError, writing
 from convcost.figures import (
     complexity_precision,
+    current,
     flop_counting,
     lenet,
     relu_zero_rates,
@@ -51,6 +58,7 @@ def draw(name: str, results: records.Results | None = None):
     except style.NothingToDrawError:
         figure = _plain(_why_nothing(tables, results))
     style.caption(figure, _made_by(spec, results))
+    style.steady(figure)
     return figure
 
 
@@ -118,32 +126,37 @@ def pick_a_digit(run: records.Run) -> str:
 def save(name: str, figure, folder: Path, results: records.Results) -> Path:
     """Write `<name>.svg`, `<name>.png` and `<name>.json` (provenance); returns the SVG's path.
 
-    The files hold no date, so the same data give the same bytes with the same libraries.
+    The files hold no date, so the same data give the same bytes with the same libraries. Raises
+    ConvcostError where they cannot be written.
     """
-    contents = {}
-    for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, metadata=metadata)
-        contents[kind] = buffer.getvalue() if kind == "svg" else _with_palette(buffer)
+    vectors = io.BytesIO()
+    figure.savefig(vectors, format="svg", metadata={"Date": None})
+    contents = {"svg": vectors.getvalue(), "png": _with_palette(figure)}
     spec = FIGURES[name]
     provenance = {
         "figure": name,
         "alt": _alt(name, figure),
         "notebook": spec.notebook,
-        "drawn_with": {"matplotlib": matplotlib.__version__},
+        "files": {kind: hashlib.sha256(content).hexdigest() for kind, content in contents.items()},
+        **current.ingredients(spec),
         "tables": {table: _provenance(table, results) for table in spec.tables},
     }
     contents["json"] = (json.dumps(provenance, indent=1, sort_keys=True) + "\n").encode()
     for kind, content in contents.items():
-        records.write_atomically(folder / f"{name}.{kind}", content)
+        with writing(folder / f"{name}.{kind}"):
+            records.write_atomically(folder / f"{name}.{kind}", content)
     return folder / f"{name}.svg"
 
 
-def _with_palette(png: io.BytesIO) -> bytes:
+def _with_palette(figure: Figure) -> bytes:
     """The picture in 256 colours: a third of the bytes, in files and in notebooks."""
     from PIL import Image
 
-    picture = Image.open(png).convert("RGB")
+    raw = io.BytesIO()
+    figure.savefig(raw, format="rgba")
+    dpi = matplotlib.rcParams["savefig.dpi"]
+    size = tuple(int(round(inches * dpi, 6)) for inches in figure.get_size_inches())
+    picture = Image.frombuffer("RGBA", size, raw.getvalue(), "raw", "RGBA", 0, 1).convert("RGB")
     small = io.BytesIO()
     picture.quantize(256, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
     return small.getvalue()
@@ -172,22 +185,63 @@ def _made_by(spec: FigureSpec, results: records.Results) -> str:
     )
 
 
-def redraw_all(folder: Path | None = None) -> tuple[list[str], list[str]]:
-    """Draw every figure from the committed reference into `folder` (`figures/` by default).
+def redraw_all(
+    folder: Path | None = None, *, every: bool = False, processes: int | None = None
+) -> tuple[list[str], list[str]]:
+    """Draw the figures that are not current from the committed reference, `every` one if asked.
 
-    Returns (names drawn, names whose tables nobody has written yet).
+    Into `folder` (`figures/` by default), in `processes` processes (the usable cores by default).
+    Returns (names drawn, names whose tables nobody has written yet). Raises ConvcostError where a
+    table is damaged or a file cannot be written.
     """
-    import matplotlib.pyplot as plt
-
-    drawn, missing = [], []
+    folder = folder or paths.FIGURES
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    due, missing = [], []
     for name, spec in FIGURES.items():
-        results = _reference(spec)
         try:
-            figure = draw(name, results)
+            if not current.is_current(name, spec, folder, _reference(spec)) or every:
+                due.append(name)
         except records.MissingTableError:
             missing.append(name)
-            continue
-        save(name, figure, folder or paths.FIGURES, results)
-        plt.close(figure)
-        drawn.append(name)
-    return drawn, missing
+    count = min(processes or machine.usable_cores(os.cpu_count()) or 1, len(due) // _WORTH)
+    if count < 2:
+        for name in due:
+            _redraw(name, folder)
+        return due, missing
+    # a server that has imported this forks each process: it starts with nothing drawn
+    method = "forkserver" if sys.platform == "linux" else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload([__name__])
+    with _one_thread_each(), ProcessPoolExecutor(count, mp_context=context) as pool:
+        # from the last: those of notebook 04 fit models, and what takes long should begin early
+        list(pool.map(_redraw, reversed(due), [folder] * len(due)))
+    return due, missing
+
+
+_WORTH = 3  # figures that are worth a process
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes that are started in this block have one thread each: together they fill the cores,
+    and threads of fits that wait for each other would take most of the time.
+    """
+    before = dict(os.environ)
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _redraw(name: str, folder: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    matplotlib.use("Agg")
+    results = _reference(FIGURES[name])
+    figure = draw(name, results)
+    save(name, figure, folder, results)
+    plt.close(figure)

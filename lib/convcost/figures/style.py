@@ -3,8 +3,10 @@
 import textwrap
 
 import matplotlib.pyplot as plt
+import numpy as np
 import seaborn as sns
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
+from matplotlib.transforms import Bbox
 
 from convcost.errors import ConvcostError
 
@@ -102,6 +104,26 @@ def caption(figure: plt.Figure, text: str) -> None:
     height = 0.16 / figure.get_figheight()
     figure.get_layout_engine().set(rect=(0, height, 1, 1 - height))
     figure.text(0.005, 0.006, text, fontsize=7, color="0.35", ha="left", va="bottom")
+
+
+def steady(figure: plt.Figure) -> None:
+    """Let the layout of a figure come out the same to the last bit, every time.
+
+    Its solver adds up in the order in which its variables happen to lie in memory. matplotlib names
+    the clip paths of an SVG by their boxes to the last bit, so the same picture gave other files.
+    """
+    engine = figure.get_layout_engine()
+    lay_out = engine.execute
+
+    def execute(figure: plt.Figure):
+        margins = lay_out(figure)
+        for axis in figure.axes:
+            corners = axis.get_position(original=True).get_points()
+            # not set_position, which takes an axis out of the layout
+            axis._set_position(Bbox(np.round(corners, 10)), which="original")
+        return margins
+
+    engine.execute = execute
 
 
 def in_words(axis: plt.Axes, words: str, width: int = 60) -> None:

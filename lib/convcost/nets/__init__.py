@@ -249,7 +249,7 @@ def load(place: str) -> nn.Module:
         model = found if isinstance(found, nn.Module) else found()
     except BadInputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # exit() in a user's file ends nothing of ours
         raise BadInputError(f"{place}: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(str(path.parent))

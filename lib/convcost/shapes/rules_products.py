@@ -7,8 +7,14 @@ import math
 from convcost import ops
 from convcost.errors import BadInputError
 from convcost.shapes.arguments import as_tuple, axis_of, gradients_of, present
-from convcost.shapes.objects import NoRule
+from convcost.shapes.objects import NoRule, Refused
 from convcost.shapes.table import rule
+
+
+def _same_kind(name: str, x, w) -> None:
+    """Refuses whole numbers where the weights are real: torch multiplies no such pair."""
+    if w.dtype.is_floating_point and not (x.dtype.is_floating_point or x.dtype.is_complex):
+        raise Refused(f"{name} got numbers of {x.dtype}, and its weights are {w.dtype}")
 
 
 @rule("conv1d conv2d conv3d")
@@ -18,6 +24,7 @@ def convolution(t, name, input, weight, bias=None, stride=1, padding=0, dilation
     batched = len(x.dims) == n + 2
     if len(w.dims) != n + 2 or len(x.dims) not in (n + 1, n + 2):
         raise BadInputError(f"{name} of {tuple(x.dims)} with a weight {tuple(w.dims)}")
+    _same_kind(name, x, w)
     batch = x.dims[0] if batched else 1
     channels, size, kernel = x.dims[-n - 1], x.dims[-n:], tuple(w.dims[2:])
     out_channels = w.dims[0]
@@ -54,6 +61,7 @@ def transposed_convolution(
     x, w = t.of(input), t.of(weight)
     n = int(name[14])
     batched = len(x.dims) == n + 2
+    _same_kind(name, x, w)
     batch = x.dims[0] if batched else 1
     channels, size, kernel = x.dims[-n - 1], tuple(x.dims[-n:]), tuple(w.dims[2:])
     if channels != w.dims[0]:
@@ -85,6 +93,7 @@ def linear(t, name, input, weight, bias=None):
         raise BadInputError(
             f"linear expects {w.dims[-1]} features, got {tuple(x.dims)} (last dimension)"
         )
+    _same_kind(name, x, w)
     macs = ops.linear_macs(math.prod(x.dims[:-1]), x.dims[-1], math.prod(w.dims[:-1]))
     weights = present(t, weight, bias)
     out = t.make((*x.dims[:-1], *w.dims[:-1]), [x, *weights], x.dtype)

@@ -5,6 +5,7 @@ not get through, and puts everything back as found.
 """
 
 import gc
+import math
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from convcost.probe import ModuleStack, as_found, every_module
 from convcost.shapes.meta import AtenNotes, MetaTracer, NothingComputed
 from convcost.shapes.objects import NeedsValues, NoRule, Refused, Shape
 from convcost.shapes.tracer import Tracer
+
+_MOST_ELEMENTS = 2**63 - 1  # torch counts in 64 bits
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ def trace(
     names the module and what it received; the original exception is its cause).
     `trace(nn.Linear(3, 2), (3,)).calls[0].macs == 3 * 2`.
     """
+    if training is not None and type(training) is not bool:
+        raise BadInputError(f"training {training!r}: True, False or None is expected")
     model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper: same parameters
     if not isinstance(model, nn.Module):
         raise BadInputError(f"a torch.nn.Module is expected, got {type(model).__name__}")
@@ -153,7 +158,7 @@ def run_forward(kind, model, modules, shapes, dtypes, training) -> Tracer:
             else:
                 with torch.no_grad(), NothingComputed(), stack, tracer:
                     model(*inputs)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a forward that calls exit() ends nothing of ours
             path, module, args = stack.failed or (stack.path, stack.module, tuple(inputs))
             raise Failed(_where(path, module, args)) from error
         finally:
@@ -206,11 +211,18 @@ def _input_shapes(input_shape, batch) -> tuple[tuple[int, ...], ...]:
             f"input_shape {input_shape!r}: a tuple of positive ints such as (3, 224, 224), or a "
             "tuple of such tuples, is expected"
         )
-    if batch is None:
-        return shapes
-    if type(batch) is not int or batch < 1:
-        raise BadInputError(f"batch {batch!r}: a positive int, or None, is expected")
-    return tuple((batch, *s) for s in shapes)
+    if batch is not None:
+        if type(batch) is not int or batch < 1:
+            raise BadInputError(f"batch {batch!r}: a positive int, or None, is expected")
+        shapes = tuple((batch, *s) for s in shapes)
+    for shape in shapes:
+        if math.prod(shape) > _MOST_ELEMENTS:
+            longest = len(str(max(shape)))
+            raise BadInputError(
+                f"an input of more than 2**63 - 1 numbers is no tensor (its longest side has "
+                f"{longest} digit{'s' * (longest > 1)})"
+            )
+    return shapes
 
 
 def _dtypes(model, dtype, n) -> list[torch.dtype]:

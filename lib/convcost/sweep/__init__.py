@@ -7,7 +7,7 @@ and asks `expected_data` for which data the sweep was started.
 
 from convcost.sweep.budget import START_S, Budget
 from convcost.sweep.cluster import ask_workers
-from convcost.sweep.driver import Sweep, run
+from convcost.sweep.driver import Sweep, check_where, run
 from convcost.sweep.planned import Outlook, Planned
 from convcost.sweep.unit import Diverged, expected_data
 
@@ -19,6 +19,7 @@ __all__ = [
     "Planned",
     "Sweep",
     "ask_workers",
+    "check_where",
     "expected_data",
     "run",
 ]

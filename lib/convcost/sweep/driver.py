@@ -108,10 +108,10 @@ def run(
 
     has one row: base 2, exponent 5, value 32.
     """
-    _check(workers=workers, threads=threads, attempts=attempts)
-    if timeout_s is not None and not timeout_s > 0:
-        raise BadInputError(f"timeout_s is {timeout_s!r}; more than 0, or None")
-    _check_cluster(scheduler, resources)
+    _check(threads=threads, attempts=attempts)
+    if timeout_s is not None and not (_is_number(timeout_s) and timeout_s > 0):
+        raise BadInputError(f"timeout_s is {timeout_s!r}; a number above 0, or None")
+    check_where(workers=workers, scheduler=scheduler, resources=resources)
     todo = units(function, plan, version, data)
     if taken := set().union(*(unit.configuration for unit in todo)) & set(COLUMNS):
         raise BadInputError(f"the plan has {', '.join(sorted(taken))}, a name of ours: rename it")
@@ -152,13 +152,25 @@ def _check(**numbers: int | None) -> None:
             raise BadInputError(f"{name} is {number!r}; a whole number from 1 on")
 
 
-def _check_cluster(scheduler: str | None, resources: Mapping[str, float] | None) -> None:
-    if scheduler is not None and not re.fullmatch(r"\w+://.+:\d+", str(scheduler)):
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def check_where(
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    resources: Mapping[str, float] | None = None,
+) -> None:
+    """BadInputError for what `run` would refuse of these, for who has data to load before it."""
+    _check(workers=workers)
+    address = r"\w+://([^\s/:]+|\[[^\s/]+\]):\d{1,5}"
+    if scheduler is not None and not re.fullmatch(address, str(scheduler)):
         raise BadInputError(f"scheduler is {scheduler!r}; an address such as tcp://10.0.0.5:8786")
     if resources and scheduler is None:
         raise BadInputError("resources are those of a cluster's workers: give a scheduler, too")
     for name, amount in (resources or {}).items():
-        if not (isinstance(amount, int | float) and 0 < amount < math.inf):
+        if not (_is_number(amount) and 0 < amount < math.inf):
             raise BadInputError(f"resources has {name} = {amount!r}; a number above 0 is wanted")
 
 

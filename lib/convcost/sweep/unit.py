@@ -72,6 +72,8 @@ def units(
     parameters = _parameters(resolve(function))
     frozen_data = None if data is None else _frozen(data, "data")
     found: dict[str, Unit] = {}
+    if not isinstance(plan, Iterable) or isinstance(plan, Mapping | str):
+        raise BadInputError(f"the plan is {plan!r}: give a list of dicts, one per unit")
     for number, configuration in enumerate(plan, 1):
         where = f"unit {number} of the plan"
         unit = Unit(function, version, _frozen(configuration, where), frozen_data)
@@ -132,7 +134,7 @@ def resolve(name: str) -> Callable:
         module = importlib.import_module(module_name)
     except BadInputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BadInputError(
             f"{module_name!r} cannot be imported ({type(error).__name__}: {error}): {form}"
         ) from error

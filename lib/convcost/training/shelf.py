@@ -15,7 +15,7 @@ import filelock
 
 from convcost import checkpoints, records
 from convcost.datasets import Dataset
-from convcost.errors import ConvcostError, DamagedFileError
+from convcost.errors import ConvcostError, DamagedFileError, writing
 from convcost.training.execution import Execution
 from convcost.training.loop import distinct_seeds, train
 from convcost.training.recipe import Recipe, key
@@ -78,9 +78,11 @@ def save(trained: Trained, family: Path) -> Path:
     record = trained.record
     path = checkpoint_path(family, record["seed"])
     words = {"net": record["net"], "record": json.dumps(record, sort_keys=True)}
-    digest = checkpoints.save(path, trained.state, words)
-    content = json.dumps({**record, "checkpoint_sha256": digest}, indent=1, sort_keys=True) + "\n"
-    records.write_atomically(record_path(family, record["seed"]), content.encode())
+    with writing(path):
+        digest = checkpoints.save(path, trained.state, words)
+        told = {**record, "checkpoint_sha256": digest}
+        content = json.dumps(told, indent=1, sort_keys=True) + "\n"
+        records.write_atomically(record_path(family, record["seed"]), content.encode())
     return path
 
 
