@@ -132,7 +132,7 @@ def test_whole_numbers_into_a_convolution(net, dtype):
     shape = (1, 3, 8, 8)
     with pytest.raises(RuntimeError):  # the referee: torch itself
         net(torch.zeros(shape, dtype=getattr(torch, dtype) if isinstance(dtype, str) else dtype))
-    with pytest.raises(BadInputError, match="its weights are torch.float32"):
+    with pytest.raises(BadInputError, match=r"its weights are torch\.float32"):
         count(net, shape[1:], dtype=dtype)
     assert count(net, shape[1:], dtype="float32").macs > 0
 
