@@ -1,4 +1,4 @@
-"""What skipping zero inputs brings on this machine, by each method of `convcost.sparse`.
+"""What skipping zero inputs brings on this machine, by each method of `convcost.measuring.sparse`.
 
 `python benchmarks/bench_sparse.py` prints, per layer and zero rate, the time of the dense product,
 the ideal speed-up 1 / (1 - zero rate), and the speed-up of every method: dense time over its time,
@@ -28,8 +28,8 @@ from functools import partial
 import torch
 from torch import nn
 
-from convcost import sparse
-from convcost.errors import BadInputError
+from convcost.core.errors import BadInputError
+from convcost.measuring import sparse
 
 PRODUCTS = {  # rows, inputs, outputs
     "LeNet fc120, batch 1": (1, 256, 120),

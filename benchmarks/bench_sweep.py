@@ -27,10 +27,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from convcost import datasets, machine, nets, sweep
-from convcost.errors import ConvcostError
+from convcost import datasets, nets, sweep
+from convcost.chapters.complexity_precision import study
+from convcost.core import machine
+from convcost.core.errors import ConvcostError
 from convcost.fits.configurations import Configuration
-from convcost.studies import complexity_precision as study
 from convcost.sweep import driver
 from convcost.training import Execution, Recipe, named, train
 
@@ -142,7 +143,7 @@ def swept(plan: list[dict], workers: int | None) -> tuple[float, float, float | 
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         done = sweep.run(
-            "convcost.studies.complexity_precision:trained",
+            "convcost.chapters.complexity_precision.study:trained",
             plan,
             folder,
             workers=workers,

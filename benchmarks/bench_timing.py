@@ -1,4 +1,4 @@
-"""How far `convcost.timing` can be trusted: the same thing timed twice, and what a stamp costs.
+"""How far `measuring.timing` can be trusted: the same thing timed twice, and what a stamp costs.
 
 `python benchmarks/bench_timing.py` prints, per case, the ratio of the medians of two identical
 cases of `interleaved`, beside that of the two timed one after the other (the baseline); then, per
@@ -20,8 +20,9 @@ import torch
 from torch import nn
 from torch.utils.benchmark import Timer
 
-from convcost import nets, units
-from convcost.timing import NET, Case, interleaved, layer_times, measure_many
+from convcost import nets
+from convcost.core import units
+from convcost.measuring.timing import NET, Case, interleaved, layer_times, measure_many
 
 DIFFERENCE = {"cpu": 0.05, "cuda": 0.02}
 SUM = 0.10

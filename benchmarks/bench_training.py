@@ -47,8 +47,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from convcost import datasets, machine, nets
-from convcost.errors import ConvcostError
+from convcost import datasets, nets
+from convcost.core import machine
+from convcost.core.errors import ConvcostError
 from convcost.training import (
     LOOPS,
     Execution,

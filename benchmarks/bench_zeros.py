@@ -1,4 +1,4 @@
-"""What `convcost.zeros.zero_rates` costs beside plain inference, and beside storing activations.
+"""What `measuring.zeros.zero_rates` costs beside plain inference, and beside storing activations.
 
 `python benchmarks/bench_zeros.py` prints, per net, the median time of a pass over images in batches
 of 256: plain inference, zero_rates by layer, channel and class, and a forward hook that keeps the
@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from convcost import nets
-from convcost.zeros import zero_rates
+from convcost.measuring.zeros import zero_rates
 
 TARGET = 1.25
 GROWTH = 1.1  # more images, the same memory: what differs is the allocator

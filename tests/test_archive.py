@@ -11,18 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from convcost import (
-    archive,
-    cli,
-    machine,
-    measure_notebook,
-    notebooks,
-    paths,
-    profiles,
-    records,
-    reproduce,
-)
-from convcost.errors import BadInputError, ConvcostError, DamagedFileError
+from convcost import records
+from convcost.application import archive, cli, measure_notebook, notebooks, profiles, reproduce
+from convcost.core import machine, paths
+from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
 from convcost.records import hosts
 from convcost.sweep import store
 from toy_study import Toy

@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from convcost import cli, count, errors, figures, nets, optimize, records, sweep
-from convcost.cli import lab
-from convcost.errors import BadInputError, ConvcostError
+from convcost import count, figures, nets, optimize, records, sweep
+from convcost.application import cli
+from convcost.application.cli import lab
+from convcost.core import errors
+from convcost.core.errors import BadInputError, ConvcostError
 from convcost.training import shelf
 
 EXITS = """
@@ -83,7 +85,7 @@ def test_a_sweep_over_a_module_that_exits(tmp_path, monkeypatch):
 
 
 def test_whatever_else_exits_is_no_success(monkeypatch, capsys):
-    from convcost.cli import doctor
+    from convcost.application.cli import doctor
 
     monkeypatch.setattr(doctor, "run", lambda args: sys.exit(0))
     assert cli.main(["doctor"]) == 2
@@ -185,7 +187,7 @@ def test_a_time_limit_that_is_none(limit, tmp_path):
     ],
 )
 def test_a_sweep_that_makes_no_sense_is_refused_before_data_are_loaded(words, monkeypatch):
-    from convcost.studies import complexity_precision
+    from convcost.chapters.complexity_precision import study as complexity_precision
 
     monkeypatch.setattr(
         complexity_precision.datasets, "load", lambda *_, **__: pytest.fail("loads")
@@ -232,7 +234,7 @@ def test_a_trained_net_on_a_full_disk(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT])
 def test_what_no_command_expects_is_told_as_well(number, monkeypatch, capsys):
-    from convcost.cli import doctor
+    from convcost.application.cli import doctor
 
     def run(args):
         raise OSError(number, os.strerror(number), "build/x.json")
@@ -244,7 +246,7 @@ def test_what_no_command_expects_is_told_as_well(number, monkeypatch, capsys):
 
 
 def test_other_errors_of_the_system_keep_their_traceback(monkeypatch):
-    from convcost.cli import doctor
+    from convcost.application.cli import doctor
 
     def run(args):
         raise OSError(errno.EBADF, "a bug of ours")

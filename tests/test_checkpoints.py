@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from convcost import checkpoints, records
-from convcost.errors import BadInputError, DamagedFileError
+from convcost import records
+from convcost.core.errors import BadInputError, DamagedFileError
+from convcost.training import checkpoints
 
 
 def small_net(width: int = 4) -> nn.Module:

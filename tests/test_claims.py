@@ -7,16 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from convcost import claims, cli, notebooks, paths, records, sources
+from convcost import claims, records, sources
+from convcost.application import cli, notebooks
 from convcost.claims import checks
-from convcost.claims.verdicts import (
-    NOT_TESTABLE,
-    Check,
-    Finding,
-    Published,
-    Tolerance,
-)
-from convcost.errors import BadInputError, ConvcostError, DamagedFileError
+from convcost.claims.verdicts import NOT_TESTABLE, Check, Finding, Published, Tolerance
+from convcost.core import paths
+from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
 
 
 @pytest.fixture

@@ -8,9 +8,11 @@ import pytest
 
 import complexity_tables
 from complexity_tables import eq1, eq6
-from convcost import claims, paths, records
-from convcost.claims import checks, complexity_precision
-from convcost.findings.complexity_precision import equations
+from convcost import claims, records
+from convcost.chapters.complexity_precision import claims as complexity_precision
+from convcost.chapters.complexity_precision.findings import equations
+from convcost.claims import checks
+from convcost.core import paths
 from convcost.fits import complexity, configurations, printed
 from convcost.fits.configurations import NAMES
 

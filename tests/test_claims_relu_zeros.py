@@ -3,10 +3,12 @@
 import pandas as pd
 import pytest
 
-from convcost import claims, paths, records
-from convcost.claims import checks, relu_zeros
+from convcost import claims, records
+from convcost.chapters.relu_zero_rates import claims as relu_zeros
+from convcost.chapters.relu_zero_rates.findings import paper
+from convcost.claims import checks
 from convcost.claims.verdicts import NO_DATA
-from convcost.findings.zero_rates import paper
+from convcost.core import paths
 
 RECIPE = {"training": "adam", "initialisation": "torch default", "normalisation": "-1..1"}
 OTHER = RECIPE | {"initialisation": "he"}

@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 
 import training_time_tables
-from convcost import claims, paths, records
-from convcost.claims import checks, training_time
-from convcost.findings.training_time import paper
+from convcost import claims, records
+from convcost.chapters.training_time import claims as training_time
+from convcost.chapters.training_time.findings import paper
+from convcost.claims import checks
+from convcost.core import paths
 
 SECONDS = dict(zip(paper.NETS, paper.table_two()["seconds"], strict=True))
 

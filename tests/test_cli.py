@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from convcost import cli
-from convcost.errors import BadInputError, DamagedFileError
+from convcost.application import cli
+from convcost.core.errors import BadInputError, DamagedFileError
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_command_is_a_module(name):
-    module = importlib.import_module(f"convcost.cli.{name}")
+    module = importlib.import_module(f"convcost.application.cli.{name}")
     module.add_arguments(argparse.ArgumentParser())
     assert callable(module.run)
 
@@ -34,7 +34,7 @@ def command(monkeypatch):
             parser.add_argument("--times", type=int, default=1)
 
         module = types.SimpleNamespace(add_arguments=add_arguments, run=run)
-        monkeypatch.setitem(sys.modules, "convcost.cli.probe", module)
+        monkeypatch.setitem(sys.modules, "convcost.application.cli.probe", module)
         monkeypatch.setitem(cli.COMMANDS, "probe", "a probe")
         return lambda *words: cli.main(["probe", *words])
 
@@ -93,11 +93,11 @@ def test_help_lists_every_command_and_loads_none(monkeypatch, capsys):
 
 FLOOD = """
 import sys, types
-from convcost import cli
+from convcost.application import cli
 def run(args):
     for number in range(200_000):
         print(number)
-sys.modules["convcost.cli.probe"] = types.SimpleNamespace(
+sys.modules["convcost.application.cli.probe"] = types.SimpleNamespace(
     add_arguments=lambda parser: None, run=run
 )
 cli.COMMANDS["probe"] = "a probe"

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from convcost.cli import main
-from convcost.conventions import CONVENTIONS
+from convcost.application.cli import main
+from convcost.counting.conventions import CONVENTIONS
 
 
 def run(capsys, *argv):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from convcost import cli
+from convcost.application import cli
 from convcost.sweep import Sweep
 
 
@@ -25,7 +25,7 @@ def study(monkeypatch):
             units = pd.DataFrame({"status": fake.statuses, "reused": [True, False, False]})
             return Sweep(Path("folder"), pd.DataFrame(), units)
 
-    name = "convcost.studies.complexity_precision"
+    name = "convcost.chapters.complexity_precision.study"
     monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(Study=Study))
     return fake
 

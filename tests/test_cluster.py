@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 import sweep_functions
-from convcost import cli, sweep
+from convcost import sweep
+from convcost.application import cli
 from test_sweep import POWERS, numbers
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import prune
 
-from convcost import compress, datasets, nets
-from convcost.compress import CRITERIA, ranking, without_filters, zero_fractions
-from convcost.count import count
-from convcost.errors import BadInputError
+from convcost import datasets, nets
+from convcost.core.errors import BadInputError
+from convcost.counting.count import count
+from convcost.measuring import compress
+from convcost.measuring.compress import CRITERIA, ranking, without_filters, zero_fractions
 from convcost.training import Execution, Recipe, fit
 from small_nets import Calls
 

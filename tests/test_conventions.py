@@ -16,11 +16,11 @@ import torchvision
 from torch import nn
 from torch.nn import functional as F
 
-from convcost import equations
-from convcost.conventions import ALIASES, ASPECTS, CONVENTIONS, get
-from convcost.errors import BadInputError
-from convcost.shapes import trace
-from convcost.units import printed
+from convcost.core.errors import BadInputError
+from convcost.core.units import printed
+from convcost.counting.conventions import ALIASES, ASPECTS, CONVENTIONS, get
+from convcost.counting.shapes import trace
+from convcost.sources import equations
 
 IMAGE = (3, 224, 224)
 
@@ -518,5 +518,5 @@ def test_names():
 
 
 def test_conventions_run_without_torch():
-    code = "import sys, convcost.conventions; sys.exit('torch' in sys.modules)"
+    code = "import sys, convcost.counting.conventions; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,7 +7,7 @@ import pytest
 from torch import nn
 
 from convcost import count, nets
-from convcost.errors import BadInputError
+from convcost.core.errors import BadInputError
 
 EXACT = {
     "alexnet": 714_188_480,
@@ -128,7 +128,7 @@ def test_a_tensor_is_not_a_shape_and_is_not_printed(given):
 def test_import_is_light():
     code = (
         "import sys, convcost; from convcost import count; assert callable(count); "
-        "import convcost.count; assert convcost.count is count; "
+        "import convcost.counting.count; assert convcost.count is count; "
         "assert not {'torch', 'pandas', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 import small_sets
-from convcost import cli, datasets, doctor, guide, notebooks
+from convcost import datasets
+from convcost.application import cli, doctor, guide, notebooks
+from convcost.core.errors import BadInputError, DamagedFileError
 from convcost.datasets import embedded, idx, transfer
-from convcost.errors import BadInputError, DamagedFileError
 
 REAL = os.environ.get("CONVCOST_DATA", "")
 
@@ -397,7 +398,7 @@ def test_importing_and_loading_need_no_torch():
 
 def test_the_command_names_what_is_missing(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("CONVCOST_DATA", str(tmp_path))
-    monkeypatch.setattr("convcost.paths.RAW", tmp_path / "raw")
+    monkeypatch.setattr("convcost.core.paths.RAW", tmp_path / "raw")
     assert cli.main(["data", "--set", "mnist", "--set", "digits"]) == 1
     out, err = capsys.readouterr()
     lines = {line.split()[0]: line.split() for line in out.splitlines() if line.strip()}
@@ -410,7 +411,7 @@ def test_the_command_names_what_is_missing(capsys, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("words", [["data"], ["data", "--check"]])
 def test_a_folder_that_does_not_exist_is_named_once_and_first(words, capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr("convcost.paths.RAW", tmp_path / "raw")
+    monkeypatch.setattr("convcost.core.paths.RAW", tmp_path / "raw")
     monkeypatch.setenv("CONVCOST_DATA", str(tmp_path / "tpyo"))
     assert cli.main([*words, "--set", "digits"]) == 0
     said = capsys.readouterr().err

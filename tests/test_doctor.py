@@ -7,8 +7,9 @@ import types
 
 import pytest
 
-from convcost import cli, doctor, machine
-from convcost.doctor import BAD, OK, WARN, Finding
+from convcost.application import cli, doctor
+from convcost.application.doctor import BAD, OK, WARN, Finding
+from convcost.core import machine
 
 PAIR = {"torch": "2.15.0", "torchvision": "0.29.2"}
 NO_GPU = {"gpu": None, "gpu_memory_bytes": None, "gpu_driver": None, "gpu_count": None}

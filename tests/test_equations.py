@@ -2,7 +2,7 @@ import doctest
 
 import pytest
 
-from convcost import equations
+from convcost.sources import equations
 
 
 def test_examples_in_docstrings_hold():

@@ -14,8 +14,8 @@ import pytest
 import http_server
 import small_sets
 from convcost import datasets
+from convcost.core.errors import BadInputError
 from convcost.datasets import transfer
-from convcost.errors import BadInputError
 from small_sets import listing, refused
 
 HASTY = datasets.Patience(connect_s=1, read_s=0.3, stall_s=0.3, tries=2, backoff_s=0.01)

@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
-from convcost import figures, notebooks, paths, records
-from convcost.errors import BadInputError
+from convcost import figures, records
+from convcost.application import notebooks
+from convcost.core import paths
+from convcost.core.errors import BadInputError
 
 # a sitecustomize: every Python that is started has it, the processes that draw too
 NO_TORCH = """

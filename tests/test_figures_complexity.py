@@ -9,9 +9,11 @@ from matplotlib.colors import to_hex
 
 import complexity_tables
 import figure_checks
-from convcost.figures import complexity_precision, frontier, held_out, precision_curves, style
-from convcost.findings import complexity_precision as findings
-from convcost.findings.complexity_precision import fitted, optimum, paper
+from convcost.chapters.complexity_precision import figures as complexity_precision
+from convcost.chapters.complexity_precision import findings
+from convcost.chapters.complexity_precision.figures import frontier, held_out, precision_curves
+from convcost.chapters.complexity_precision.findings import fitted, optimum, paper
+from convcost.figures import style
 from convcost.fits import complexity, precision, printed, rows
 from figure_checks import closed  # noqa: F401 - pytest finds it by its name
 

@@ -5,7 +5,9 @@ import shutil
 
 import pytest
 
-from convcost import cli, figures, paths, records
+from convcost import figures, records
+from convcost.application import cli
+from convcost.core import paths
 from convcost.figures import current, style
 
 NAMES = ("01-training-cost", "01-separable-ratio", "03-lenet-structure", "01-op-shares")
@@ -16,7 +18,9 @@ def drawn(tmp_path, monkeypatch):
     """A copy of the committed results, and some figures drawn from it."""
     shutil.copytree(paths.REFERENCE_RESULTS, tmp_path / "results")
     monkeypatch.setattr(paths, "REFERENCE_RESULTS", tmp_path / "results")
-    monkeypatch.setattr(figures, "FIGURES", {name: figures.FIGURES[name] for name in NAMES})
+    monkeypatch.setattr(
+        figures, "specs", lambda some={name: figures.FIGURES[name] for name in NAMES}: some
+    )
     assert figures.redraw_all(tmp_path / "out", processes=1) == (list(NAMES), [])
     return tmp_path / "out"
 
@@ -80,10 +84,23 @@ def test_code_is_what_a_drawing_module_imports_and_not_the_others():
             for path in current.sources(module)
         }
 
-    counting = names("convcost.figures.counting")
-    assert {"figures/counting.py", "figures/style.py", "units.py"} <= counting
-    assert not {"figures/frontier.py", "figures/__init__.py", "records/__init__.py"} & counting
-    assert "fits/precision.py" in names("convcost.figures.precision_curves")  # by way of findings
+    counting = names("convcost.chapters.flop_counting.figures.counting")
+    assert {
+        "chapters/flop_counting/figures/counting.py",
+        "figures/style.py",
+        "core/units.py",
+    } <= counting
+    assert (
+        not {
+            "chapters/complexity_precision/figures/frontier.py",
+            "figures/__init__.py",
+            "records/__init__.py",
+        }
+        & counting
+    )
+    assert "fits/precision.py" in names(
+        "convcost.chapters.complexity_precision.figures.precision_curves"
+    )  # by way of findings
 
 
 def test_a_change_of_one_character_is_another_code(tmp_path, monkeypatch):
@@ -107,7 +124,7 @@ def test_a_change_of_one_character_is_another_code(tmp_path, monkeypatch):
 
 def test_two_processes_draw_what_one_does(tmp_path, monkeypatch):
     six = dict(list(figures.FIGURES.items())[:6])
-    monkeypatch.setattr(figures, "FIGURES", six)
+    monkeypatch.setattr(figures, "specs", lambda some=six: some)
     assert figures.redraw_all(tmp_path / "one", processes=1) == (list(six), [])
     assert figures.redraw_all(tmp_path / "two", processes=2) == (list(six), [])
     for file in (tmp_path / "one").iterdir():

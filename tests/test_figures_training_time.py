@@ -10,10 +10,13 @@ from matplotlib.colors import to_rgb
 
 import figure_checks
 import training_time_tables
-from convcost import figures, paths, records, sources
-from convcost.figures import hypotheses, loops, roofline, style, training_time
-from convcost.findings import training_time as findings
-from convcost.findings.training_time import paper
+from convcost import figures, records, sources
+from convcost.chapters.training_time import figures as training_time
+from convcost.chapters.training_time import findings
+from convcost.chapters.training_time.figures import hypotheses, loops, roofline
+from convcost.chapters.training_time.findings import paper
+from convcost.core import paths
+from convcost.figures import style
 from figure_checks import closed  # noqa: F401 - pytest finds it by its name
 
 NAMES = list(training_time.SPECS)

@@ -13,7 +13,15 @@ from PIL import Image
 import figure_checks
 import zero_rate_tables
 from convcost import figures, records, sources
-from convcost.figures import layer_times, lenet, pruning, relu_zero_rates, sparsity, zero_rates
+from convcost.chapters.relu_zero_rates import figures as relu_zero_rates
+from convcost.chapters.relu_zero_rates import tables as schemas
+from convcost.chapters.relu_zero_rates.figures import (
+    layer_times,
+    lenet,
+    pruning,
+    sparsity,
+    zero_rates,
+)
 from figure_checks import closed  # noqa: F401 - pytest finds it by its name
 
 NAMES = list(relu_zero_rates.SPECS)
@@ -433,5 +441,5 @@ def test_a_run_gives_its_own_maps_to_pick_from(whole, tmp_path, monkeypatch):
 
 def test_thin_tables_are_what_the_study_writes_at_quick_scale():
     tables = zero_rate_tables.tables(**zero_rate_tables.QUICK)
-    assert set(tables) == set(records.zero_rates.TABLES)
+    assert set(tables) == set(schemas.TABLES)
     assert all(isinstance(table, pd.DataFrame) and len(table) for table in tables.values())

@@ -10,17 +10,19 @@ import pytest
 from scipy import stats
 
 from convcost import nets, sources
-from convcost.errors import BadInputError
-from convcost.findings import zero_rates as found
-from convcost.findings.zero_rates import paper, pruning, times
-from convcost.protocols import confront
+from convcost.chapters.flop_counting import study as confront
+from convcost.chapters.relu_zero_rates import findings as found
+from convcost.chapters.relu_zero_rates.findings import paper, pruning, times
+from convcost.core.errors import BadInputError
 
 FIRST = {"training": "adam", "initialisation": "torch default", "normalisation": "-1..1"}
 
 
 @pytest.mark.parametrize("module", ["digits", "pruning", "seeds", "times"])
 def test_examples_in_docstrings_hold(module):
-    result = doctest.testmod(importlib.import_module(f"convcost.findings.zero_rates.{module}"))
+    result = doctest.testmod(
+        importlib.import_module(f"convcost.chapters.relu_zero_rates.findings.{module}")
+    )
     assert result.attempted and not result.failed
 
 

@@ -11,9 +11,9 @@ from scipy import stats
 
 import complexity_tables
 from complexity_tables import DIVERGED, UNSTABLE, eq1, eq6
-from convcost.errors import BadInputError
-from convcost.findings import complexity_precision as found
-from convcost.findings.complexity_precision import equations, fitted, optimum
+from convcost.chapters.complexity_precision import findings as found
+from convcost.chapters.complexity_precision.findings import equations, fitted, optimum
+from convcost.core.errors import BadInputError
 from convcost.fits import complexity, configurations, precision, printed, rows
 from convcost.fits.configurations import BASELINE, NAMES
 
@@ -23,7 +23,7 @@ T0 = {"filters": 64, "input_px": 64, "kernel_px": 5, "layers": 3}
 
 @pytest.mark.parametrize("module", ["paper", "equations"])
 def test_examples_in_docstrings_hold(module):
-    place = f"convcost.findings.complexity_precision.{module}"
+    place = f"convcost.chapters.complexity_precision.findings.{module}"
     result = doctest.testmod(importlib.import_module(place))
     assert result.attempted and not result.failed
 

@@ -6,11 +6,13 @@ import re
 import pytest
 
 import training_time_tables
-from convcost import notebooks, paths, profiles, records
-from convcost.findings.training_time import paper
-from convcost.studies import training_time
-from convcost.studies.training_scales import SCALES
-from convcost.tables import NO_ROWS
+from convcost import records
+from convcost.application import notebooks, profiles
+from convcost.chapters.training_time import study as training_time
+from convcost.chapters.training_time.findings import paper
+from convcost.chapters.training_time.study.scales import SCALES
+from convcost.core import paths
+from convcost.core.tables import NO_ROWS
 
 NOTEBOOK = "02-training-time"
 PARTS = ("table-2", "step", "protocols")

@@ -12,8 +12,8 @@ from scipy import stats
 
 import training_time_tables
 from convcost import records
-from convcost.findings import training_time as found
-from convcost.findings.training_time import hypotheses, layers, paper, per_epoch
+from convcost.chapters.training_time import findings as found
+from convcost.chapters.training_time.findings import hypotheses, layers, paper, per_epoch
 
 MODULES = ("paper", "correlation", "hypotheses")
 PAPER_SECONDS = dict(zip(paper.NETS, (230.77, 454.72, 587.38, 522.82, 571.19), strict=True))
@@ -21,7 +21,9 @@ PAPER_SECONDS = dict(zip(paper.NETS, (230.77, 454.72, 587.38, 522.82, 571.19), s
 
 @pytest.mark.parametrize("module", MODULES)
 def test_examples_in_docstrings_hold(module):
-    result = doctest.testmod(importlib.import_module(f"convcost.findings.training_time.{module}"))
+    result = doctest.testmod(
+        importlib.import_module(f"convcost.chapters.training_time.findings.{module}")
+    )
     assert result.attempted and not result.failed
 
 

@@ -9,8 +9,8 @@ from scipy import optimize as scipy_optimize
 from scipy import stats
 
 import fit_tables
-from convcost import equations, sources
-from convcost.errors import BadInputError
+from convcost import sources
+from convcost.core.errors import BadInputError
 from convcost.fits import (
     BASELINE,
     Configuration,
@@ -23,6 +23,7 @@ from convcost.fits import (
     rows,
 )
 from convcost.fits.configurations import NAMES
+from convcost.sources import equations
 
 # --- what can be built, and what it costs ------------------------------------------------------
 
@@ -61,7 +62,7 @@ def test_many_rows_cost_what_one_costs():
 def test_costs_are_those_of_the_real_net():
     pytest.importorskip("torch")
     from convcost import nets
-    from convcost.count import count
+    from convcost.counting.count import count
 
     for one in (BASELINE, Configuration(5, 21, 4, 2), Configuration(2, 12, 3, 3)):
         net = nets.build(

@@ -16,10 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from convcost import claims, cli, figures, paths
+from convcost import claims, figures
+from convcost.application import cli
+from convcost.core import paths
 
 GOLDEN = Path(__file__).parent / "golden"
-PACKAGE = Path(cli.__file__).parents[1]
+PACKAGE = paths.LIBRARY
 
 
 def _as_text(value) -> str:

@@ -15,11 +15,11 @@ import pytest
 import torch
 from torch import nn
 
-from convcost import checkpoints, machine, memory, sensors
+from convcost.core import machine
+from convcost.core.errors import ConvcostError
 from convcost.datasets import SETS, Dataset
-from convcost.errors import ConvcostError
-from convcost.sweep.unit import provenance
-from convcost.timing import (
+from convcost.measuring import memory, sensors
+from convcost.measuring.timing import (
     NET,
     STEP,
     Case,
@@ -31,11 +31,13 @@ from convcost.timing import (
     operator_times,
     peaks,
 )
-from convcost.timing.operators import UNCLAIMED
+from convcost.measuring.timing.operators import UNCLAIMED
+from convcost.sweep.unit import provenance
 from convcost.training import (
     LOOPS,
     Execution,
     Recipe,
+    checkpoints,
     full_epoch,
     loops,
     pipeline_times,

@@ -2,7 +2,10 @@
 
 import re
 
-from convcost import claims, guide, machine, notebooks, paths, protocols, records
+from convcost import claims, records
+from convcost.application import guide, notebooks
+from convcost.chapters.flop_counting import findings as protocols
+from convcost.core import machine, paths
 
 
 def test_readme_shows_the_reference_results():

@@ -7,7 +7,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
-from convcost import cli, hygiene, notebooks, paths
+from convcost.application import cli, hygiene, notebooks
+from convcost.core import paths
 from small_notebooks import CARD, notebook
 
 FILE = "notebooks/01-flop-counting.ipynb"

@@ -8,8 +8,9 @@ import sys
 import nbformat
 import pytest
 
-from convcost import cli, paths
-from convcost.cli import lab
+from convcost.application import cli
+from convcost.application.cli import lab
+from convcost.core import paths
 from test_make_variables import heard, venv  # noqa: F401 - a fixture
 
 

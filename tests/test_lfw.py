@@ -16,8 +16,8 @@ from PIL import Image
 import http_server
 import small_sets
 from convcost import datasets
+from convcost.core.errors import DamagedFileError
 from convcost.datasets import lfw
-from convcost.errors import DamagedFileError
 from small_sets import FACES, listing
 
 REAL = Path(os.environ.get("CONVCOST_DATA", "")) / "lfw_gender"

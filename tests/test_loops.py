@@ -15,12 +15,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from convcost import checkpoints, datasets, memory, nets
-from convcost.errors import BadInputError, ConvcostError
-from convcost.records.training_time import TABLES
+from convcost import datasets, nets
+from convcost.chapters.training_time.tables import TABLES
+from convcost.core.errors import BadInputError, ConvcostError
+from convcost.measuring import memory
 from convcost.training import (
     LOOPS,
     Loop,
+    checkpoints,
     full_epoch,
     loops,
     pipeline_times,
@@ -544,7 +546,7 @@ def test_where_one_net_gets_no_memory_the_next_one_runs(sets, monkeypatch):
 NO_COMPILER = """
 import json
 from convcost import datasets
-from convcost.errors import ConvcostError
+from convcost.core.errors import ConvcostError
 from convcost.training import timed_steps
 sets = tuple(datasets.load("digits", split) for split in ("train", "test"))
 for loop in ("compiled", "channels_last"):

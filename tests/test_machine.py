@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from convcost import machine
+from convcost.core import machine
 
 XEON = """\
 processor	: 0
@@ -252,7 +252,7 @@ SETTINGS = {
 }  # fmt: skip
 EACH = """
 import json, os, sys
-from convcost import machine
+from convcost.core import machine
 assert machine.arithmetic() is None and "torch" not in sys.modules
 import torch
 b = torch.backends

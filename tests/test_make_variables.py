@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from convcost import cli, machine, paths
+from convcost.application import cli
+from convcost.core import machine, paths
 from test_packaging import ROOT, make, script
 
 RECORDER = """

@@ -16,11 +16,13 @@ from torch import nn
 from torch.nn import functional
 
 from convcost import nets
-from convcost.errors import BadInputError, ConvcostError
-from convcost.timing import Case, Measurement, blocks, measure, measure_many
+from convcost.core.errors import BadInputError, ConvcostError
+from convcost.measuring.timing import Case, Measurement, blocks, measure, measure_many
 from small_nets import Calls
 
-module = importlib.import_module("convcost.timing.measure")  # its name is also the function's
+module = importlib.import_module(
+    "convcost.measuring.timing.measure"
+)  # its name is also the function's
 NS = 1_000_000_000
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from convcost import archive, cli, datasets, machine, measure_notebook, notebooks, paths, sweep
-from convcost.errors import BadInputError
+from convcost import datasets, sweep
+from convcost.application import archive, cli, measure_notebook, notebooks
+from convcost.core import machine, paths
+from convcost.core.errors import BadInputError
 from convcost.records import hosts
 from convcost.records.hosts import Host
 from convcost.sweep import Budget, Planned
@@ -219,7 +221,7 @@ def test_killed_in_the_middle_it_goes_on_and_gives_the_same(raw, tmp_path, delay
     code = """
 import sys
 from toy_study import Toy
-from convcost import cli, measure_notebook
+from convcost.application import cli, measure_notebook
 measure_notebook.study = lambda *_, smoke=False: Toy(function="slow_power")
 sys.exit(cli.main(sys.argv[1:]))
 """

@@ -6,7 +6,7 @@ import weakref
 import pytest
 import torch
 
-from convcost import memory
+from convcost.measuring import memory
 
 
 def test_what_says_that_memory_is_short():

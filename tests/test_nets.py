@@ -11,8 +11,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from convcost import count, nets
-from convcost.errors import BadInputError
-from convcost.units import printed
+from convcost.core.errors import BadInputError
+from convcost.core.units import printed
 
 
 def params(model):

@@ -5,8 +5,9 @@ import json
 import nbformat
 import pytest
 
-from convcost import notebooks, paths
-from convcost.errors import BadInputError, DamagedFileError
+from convcost.application import notebooks
+from convcost.core import paths
+from convcost.core.errors import BadInputError, DamagedFileError
 from small_notebooks import CARD, PARAMETERS, executed, notebook, write
 
 DEFAULTS = {"profile": "auto", "batch": 4, "rate": 0.5, "fast": False}

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from convcost import ops
-from convcost.errors import BadInputError
+from convcost.core.errors import BadInputError
+from convcost.counting import ops
 
 
 def test_conv_is_a_product():

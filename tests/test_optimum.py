@@ -8,8 +8,10 @@ import pytest
 
 import convcost
 import fit_tables
-from convcost import optimum, paths, records
-from convcost.errors import BadInputError
+from convcost import records
+from convcost.chapters.complexity_precision import optimize as optimum
+from convcost.core import paths
+from convcost.core.errors import BadInputError
 from convcost.fits import BASELINE, complexity, configurations, precision
 from convcost.fits.optimum import UnattainableError
 

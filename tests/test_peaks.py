@@ -10,11 +10,13 @@ from torch.autograd import DeviceType
 from torch.autograd.profiler_util import EventList, FunctionEvent
 
 from convcost import nets
-from convcost.errors import BadInputError, ConvcostError
-from convcost.records.training_time import TABLES
-from convcost.timing import GROUPS, STEP, operator_times, operators, peaks
+from convcost.chapters.training_time.tables import TABLES
+from convcost.core.errors import BadInputError, ConvcostError
+from convcost.measuring.timing import GROUPS, STEP, operator_times, operators, peaks
 
-module = importlib.import_module("convcost.timing.peaks")  # its name is also the function's
+module = importlib.import_module(
+    "convcost.measuring.timing.peaks"
+)  # its name is also the function's
 FEW = {"repetitions": 2, "min_s": 0.0005}
 
 

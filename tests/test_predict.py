@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from torch import nn
 
-from convcost import count, nets, paths, predict
-from convcost.errors import BadInputError, DamagedFileError
+from convcost import count, nets, predict
+from convcost.core import paths
+from convcost.core.errors import BadInputError, DamagedFileError
 from convcost.predict import Device, Prediction
 
 HERE = Device("here", fp32_flops_per_s=100.0, tf32_flops_per_s=400.0, memory_bytes_per_s=10.0)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from convcost.errors import BadInputError
-from convcost.probe import ModuleStack, as_found, every_module, module_paths, watch
+from convcost.core.errors import BadInputError
+from convcost.counting.probe import ModuleStack, as_found, every_module, module_paths, watch
 
 
 def shared_net():

@@ -1,7 +1,8 @@
 import pytest
 
-from convcost import machine, profiles
-from convcost.errors import BadInputError
+from convcost.application import profiles
+from convcost.core import machine
+from convcost.core.errors import BadInputError
 
 
 @pytest.fixture

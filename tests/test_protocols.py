@@ -5,8 +5,11 @@ import doctest
 import pandas as pd
 import pytest
 
-from convcost import equations, protocols, records
-from convcost.protocols import confront, printing
+from convcost import records
+from convcost.chapters.flop_counting import findings as protocols
+from convcost.chapters.flop_counting import study as confront
+from convcost.chapters.flop_counting.findings import printing
+from convcost.sources import equations
 
 PLAIN = {"num_classes": 1000, "in_channels": 3, "input_px": 224, "aux_heads": False}
 

@@ -11,8 +11,9 @@ import time
 import pandas as pd
 import pytest
 
-from convcost import paths, records
-from convcost.errors import BadInputError, DamagedFileError
+from convcost import records
+from convcost.core import paths
+from convcost.core.errors import BadInputError, DamagedFileError
 
 ROWS = [
     {"net": "alexnet", "params": 61_100_840, "how": "traced"},

@@ -13,8 +13,10 @@ import nbformat
 import pytest
 from nbformat.v4 import new_markdown_cell
 
-from convcost import cli, hygiene, notebooks, paths, records, reproduce, runner
-from convcost.errors import BadInputError
+from convcost import records
+from convcost.application import cli, hygiene, notebooks, reproduce, runner
+from convcost.core import paths
+from convcost.core.errors import BadInputError
 from small_notebooks import notebook, write
 
 
@@ -102,7 +104,7 @@ def test_plan_says_what_will_be_done_and_touches_nothing(house):
 
 def test_profile_of_a_plan(house, monkeypatch):
     three(house)
-    from convcost import machine
+    from convcost.core import machine
 
     described = machine.describe()
     monkeypatch.setattr(machine, "describe", lambda: described | {"gpu": None})
@@ -233,7 +235,7 @@ def test_killed_and_interrupted_reproduce_resumes(house):
     write(paths.NOTEBOOKS / "00-start-here.ipynb", mark)
     write(paths.NOTEBOOKS / "01-flop-counting.ipynb", mark + "\npathlib.Path('in').touch()", slow)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["convcost.reproduce", "papermill"])
+    context.set_forkserver_preload(["convcost.application.reproduce", "papermill"])
     log = house / "log"
     marker = paths.NOTEBOOKS / "in"
     output = paths.EXECUTED_NOTEBOOKS / "01-flop-counting.ipynb"
@@ -350,7 +352,7 @@ def test_reference_publishes_outputs_and_nothing_of_the_run(house, capsys):
     paths.NOTEBOOKS.mkdir()
     path = paths.NOTEBOOKS / "01-flop-counting.ipynb"
     made = argument(
-        "from convcost.paths import os\n"  # hygiene lets nothing but the library in
+        "from convcost.core.paths import os\n"  # hygiene lets nothing but the library in
         "print(*(os.environ[f'CONVCOST_{k}'] for k in ('REFERENCE', 'COMMAND')), profile)",
         "6 * 7",
     )
@@ -383,7 +385,9 @@ def test_reference_publishes_outputs_and_nothing_of_the_run(house, capsys):
 def test_a_path_of_this_machine_is_not_published(house, capsys):
     paths.NOTEBOOKS.mkdir()
     path = paths.NOTEBOOKS / "01-flop-counting.ipynb"
-    nbformat.write(argument("from convcost import cli\nprint(cli.sys.executable)"), path)
+    nbformat.write(
+        argument("from convcost.application import cli\nprint(cli.sys.executable)"), path
+    )
     before = path.read_bytes()
     asked = ["reproduce", "--reference", "--profile", "quick", "--notebook", "01"]
     assert cli.main(asked) == 1

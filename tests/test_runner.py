@@ -10,8 +10,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from convcost import cli, notebooks, paths, runner
-from convcost.errors import BadInputError
+from convcost.application import cli, notebooks, runner
+from convcost.core import paths
+from convcost.core.errors import BadInputError
 from small_notebooks import notebook, write
 
 
@@ -71,7 +72,7 @@ def test_a_run_from_end_to_end(tmp_path, monkeypatch):
     assert result.transport == ("ipc" if sys.platform != "win32" else "tcp")
 
     seen = json.loads(stream(output))
-    library = Path(notebooks.__file__).with_name("__init__.py")
+    library = paths.LIBRARY / "__init__.py"
     assert seen[:3] == [sys.executable, str(library), str(source.parent)]
     assert seen[3:8] == ["quick", 8, 2.0, "quick", "yes"]
     assert not Path(seen[8]).exists()  # the kernel's own folder, gone with it

@@ -12,8 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from convcost import cli, notebooks, runner
-from convcost.errors import BadInputError
+from convcost.application import cli, notebooks, runner
+from convcost.core import paths
+from convcost.core.errors import BadInputError
 from small_notebooks import write
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
@@ -41,7 +42,7 @@ SLOW_END = """
 import asyncio, sys
 from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
-from convcost import cli
+from convcost.application import cli
 end = NotebookClient._async_cleanup_kernel
 async def slowly(client):
     await end(client)
@@ -140,7 +141,7 @@ def child():
     """Starts a function in a process of its own; the imports are done once, in the server that
     forks the children."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["convcost.reproduce", "papermill"])
+    context.set_forkserver_preload(["convcost.application.reproduce", "papermill"])
     started = []
 
     def begin(function, source, folder):
@@ -274,7 +275,7 @@ def test_a_kernel_that_cannot_start_is_a_clear_error(tmp_path):
     broken.parent.mkdir()
     broken.write_text("raise SystemExit('no kernel today')")
     source = write(tmp_path / "01-x.ipynb", "x = 1")
-    library = Path(notebooks.__file__).parents[1]
+    library = paths.LIBRARY.parent
     result = runner.run_notebook(
         source,
         tmp_path / "out" / "01-x.ipynb",

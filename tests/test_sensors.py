@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from convcost import sensors
-from convcost.errors import BadInputError
+from convcost.core.errors import BadInputError
+from convcost.measuring import sensors
 
 LINUX = pytest.mark.skipif(not os.path.exists("/proc/stat"), reason="Linux")
 TICK = os.sysconf("SC_CLK_TCK")

@@ -15,13 +15,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from convcost import nets
-from convcost.errors import BadInputError
-from convcost.ops import MAC_OPS, ZERO_COST, OperatorCall
-from convcost.shapes import dispatch, run, trace
-from convcost.shapes import meta as meta_device
-from convcost.shapes import tracer as shape_tracer
-from convcost.shapes.table import KINDS
-from convcost.units import FLOPS_PER_MAC, printed
+from convcost.core.errors import BadInputError
+from convcost.core.units import FLOPS_PER_MAC, printed
+from convcost.counting.ops import MAC_OPS, ZERO_COST, OperatorCall
+from convcost.counting.shapes import dispatch, run, trace
+from convcost.counting.shapes import meta as meta_device
+from convcost.counting.shapes import tracer as shape_tracer
+from convcost.counting.shapes.table import KINDS
 
 
 def macs(model, shape, **options):

@@ -9,8 +9,9 @@ from math import exp
 
 import pytest
 
-from convcost import paths, sources
-from convcost.errors import BadInputError, DamagedFileError
+from convcost import sources
+from convcost.core import paths
+from convcost.core.errors import BadInputError, DamagedFileError
 from convcost.sources import SOURCES, entry, printed_text, published, value
 
 ROWS = {"cheng2025": 108, "cheng2025-abstract": 3, "atsumi2020": 59, "geifman": 55, "ke": 111}

@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from convcost import nets, sparse
-from convcost.errors import BadInputError
-from convcost.sparse import METHODS, layer_inputs, prepare, product, random_inputs
-from convcost.zeros import skippable_macs
+from convcost import nets
+from convcost.core.errors import BadInputError
+from convcost.measuring import sparse
+from convcost.measuring.sparse import METHODS, layer_inputs, prepare, product, random_inputs
+from convcost.measuring.zeros import skippable_macs
 
 EVERY_ZERO = ["csr (torch)", "csr (scipy)", "row sums", "row sums, blocked"]
 SKIPPING = ["gather", *EVERY_ZERO]
@@ -189,7 +190,7 @@ def test_no_warning_reaches_the_user():
     """In a process of its own: torch says once a process that its sparse rows are young."""
     code = (
         "import torch, warnings\n"
-        "from convcost import sparse\n"
+        "from convcost.measuring import sparse\n"
         "warnings.simplefilter('error')\n"
         f"for method in {PRODUCTS}:\n"
         "    print(sparse.product(torch.ones(1, 2), method)(torch.ones(1, 2)).item())\n"

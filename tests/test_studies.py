@@ -9,11 +9,14 @@ import pandas as pd
 import pytest
 import torch
 
-from convcost import datasets, nets, paths, records, sources, sparse
-from convcost.studies import relu_measurements, relu_scales
-from convcost.studies.relu_measurements import pruned_nets_of_seed
-from convcost.studies.relu_scales import SCALES, WHOLE
-from convcost.studies.relu_zeros import Study
+from convcost import datasets, nets, records, sources
+from convcost.chapters.relu_zero_rates.study import Study
+from convcost.chapters.relu_zero_rates.study import measurements as relu_measurements
+from convcost.chapters.relu_zero_rates.study import scales as relu_scales
+from convcost.chapters.relu_zero_rates.study.measurements import pruned_nets_of_seed
+from convcost.chapters.relu_zero_rates.study.scales import SCALES, WHOLE
+from convcost.core import paths
+from convcost.measuring import sparse
 from convcost.sweep import planned
 from convcost.training import Recipe
 

@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 import torch
 
-from convcost import datasets, nets, paths, records, sweep, training
-from convcost.errors import BadInputError
+from convcost import datasets, nets, records, sweep, training
+from convcost.chapters.complexity_precision import study as study_module
+from convcost.chapters.complexity_precision.study import Study, cost, letters, timed, trained
+from convcost.chapters.complexity_precision.study.scales import CHOSEN, RECIPES, SCALES
+from convcost.core import paths
+from convcost.core.errors import BadInputError
 from convcost.fits.configurations import BASELINE, NAMES, Configuration, candidates
-from convcost.studies import complexity_precision as study_module
-from convcost.studies.complexity_precision import Study, cost, letters, timed, trained
-from convcost.studies.complexity_scales import CHOSEN, RECIPES, SCALES
 from convcost.sweep import planned
 from convcost.sweep.unit import perform
 from convcost.training import Recipe

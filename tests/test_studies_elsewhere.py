@@ -1,8 +1,9 @@
 """Studies of what another machine has measured: their plans, and tables without rows."""
 
-from convcost import paths, records
+from convcost import records
+from convcost.chapters.training_time.study import Study
+from convcost.core import paths
 from convcost.records import hosts
-from convcost.studies.training_time import Study
 
 
 def test_what_another_machine_has_not_measured_is_tables_without_rows(tmp_path, monkeypatch):

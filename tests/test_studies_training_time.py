@@ -6,12 +6,13 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from convcost import datasets, nets, paths, predict, records
-from convcost.studies import training_time
-from convcost.studies.training_time import PAPER_NETS, SCALES, Case, Study, takes
+from convcost import datasets, nets, predict, records
+from convcost.chapters.training_time import study as training_time
+from convcost.chapters.training_time.study import PAPER_NETS, SCALES, Case, Study, takes
+from convcost.core import paths
+from convcost.core.units import FLOPS_PER_MAC
 from convcost.sweep import planned
 from convcost.sweep.unit import perform
-from convcost.units import FLOPS_PER_MAC
 
 TINY = replace(
     SCALES["quick"],

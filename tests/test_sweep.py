@@ -13,8 +13,9 @@ import psutil
 import pytest
 
 import sweep_functions
-from convcost import machine, sweep
-from convcost.errors import BadInputError, ConvcostError
+from convcost import sweep
+from convcost.core import machine
+from convcost.core.errors import BadInputError, ConvcostError
 from convcost.sweep.driver import _Progress
 from convcost.sweep.store import Store
 from convcost.sweep.unit import Unit, provenance, units

@@ -14,8 +14,9 @@ import psutil
 import pytest
 
 import sweep_functions
-from convcost import machine, sweep
-from convcost.errors import BadInputError, ConvcostError
+from convcost import sweep
+from convcost.core import machine
+from convcost.core.errors import BadInputError, ConvcostError
 from convcost.sweep import cluster
 from test_sweep import HELD, POWERS, TESTS, WAYWARD, calls, numbers, statuses
 

@@ -3,7 +3,7 @@ import doctest
 import numpy as np
 import pandas as pd
 
-from convcost import tables
+from convcost.core import tables
 
 
 def test_examples_in_docstrings_hold():

@@ -15,9 +15,17 @@ import torch
 from torch import nn
 
 from convcost import nets
-from convcost.errors import BadInputError, ConvcostError
-from convcost.records.zero_rates import TABLES
-from convcost.timing import NET, blocks, cold_layer_times, fresh, interleaved, layer_times, layers
+from convcost.chapters.relu_zero_rates.tables import TABLES
+from convcost.core.errors import BadInputError, ConvcostError
+from convcost.measuring.timing import (
+    NET,
+    blocks,
+    cold_layer_times,
+    fresh,
+    interleaved,
+    layer_times,
+    layers,
+)
 from fake_gpu import Gpus
 
 CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="GPU"))
@@ -504,7 +512,7 @@ def test_first_and_later_calls_in_a_fresh_process():
 LOUD = """
 import os, sys, time, torch
 from convcost import nets
-from convcost.timing import cold
+from convcost.measuring.timing import cold
 
 class Loud(torch.nn.Conv2d):
     passes = 0

@@ -17,19 +17,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from convcost import datasets, machine, nets
-from convcost.errors import BadInputError, ConvcostError
-from convcost.training import (
-    Execution,
-    Recipe,
-    Scaling,
-    fit,
-    kept,
-    named,
-    shelf,
-    train,
-    train_many,
-)
+from convcost import datasets, nets
+from convcost.core import machine
+from convcost.core.errors import BadInputError, ConvcostError
+from convcost.training import Execution, Recipe, Scaling, fit, kept, named, shelf, train, train_many
 from convcost.training.loop import batch_bounds, drawn_seeds
 from convcost.training.recipe import key
 

@@ -12,9 +12,9 @@ from torch import nn
 from torch.nn import functional
 
 from convcost import nets
+from convcost.core.errors import BadInputError, ConvcostError
 from convcost.datasets import Dataset
 from convcost.datasets.sets import EmbeddedSet
-from convcost.errors import BadInputError, ConvcostError
 from convcost.training import (
     Execution,
     Recipe,

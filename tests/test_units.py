@@ -2,7 +2,7 @@ import doctest
 
 import pytest
 
-from convcost import units
+from convcost.core import units
 
 
 def test_examples_in_docstrings_hold():

@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from convcost import count, nets, zeros
-from convcost.errors import BadInputError
-from convcost.zeros import NET, dark_pixels, skippable_macs, zero_rates
+from convcost import count, nets
+from convcost.core.errors import BadInputError
+from convcost.measuring import zeros
+from convcost.measuring.zeros import NET, dark_pixels, skippable_macs, zero_rates
 from small_nets import Calls
 
 

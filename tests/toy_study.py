@@ -4,8 +4,8 @@ import time
 
 from convcost import datasets
 from convcost.records import hosts
-from convcost.studies.study import Part, Study
 from convcost.sweep import Planned
+from convcost.sweep.study import Part, Study
 
 
 def power(base, exponent):

@@ -4,10 +4,30 @@
     count(model, (3, 224, 224)).macs
 
 Importing the package does not load torch; `count` loads it when it is called.
+
+Besides what it imports, this file opens the doors of notebooks: names such as `convcost.guide`,
+whose rooms lie deeper. `findings`, `protocols`, `studies` and `tables` are doors, too. The library
+itself comes in by no door.
 """
 
-from convcost.count import Count, count
-from convcost.optimum import optimize
+from convcost.chapters import CHAPTERS
+from convcost.chapters.complexity_precision.optimize import optimize
+from convcost.core import registry
+from convcost.core.doors import door
+from convcost.counting.count import Count, count
+
+registry.register(*CHAPTERS)
 
 __version__ = "0.1.0"
 __all__ = ["Count", "__version__", "count", "optimize"]
+
+__getattr__ = door(
+    __name__,
+    {
+        "equations": "convcost.sources.equations",
+        "guide": "convcost.application.guide",
+        "optimum": "convcost.chapters.complexity_precision.optimize",
+        "profiles": "convcost.application.profiles",
+        "units": "convcost.core.units",
+    },
+)

@@ -1,8 +1,8 @@
-"""`python -m convcost`: see `convcost.cli`."""
+"""`python -m convcost`: see `convcost.application.cli`."""
 
 import sys
 
-from convcost.cli import main
+from convcost.application.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

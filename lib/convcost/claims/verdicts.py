@@ -6,8 +6,10 @@ from decimal import Decimal
 
 import pandas as pd
 
-from convcost import sources, tables
-from convcost.errors import BadInputError, ConvcostError, DamagedFileError
+from convcost import sources
+from convcost.claims import checks
+from convcost.core import tables
+from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
 from convcost.records import (
     LOCAL,
     REFERENCE,
@@ -334,8 +336,6 @@ def ledger(
     beside it, as `verdict_this_run` ("not tested yet" where no run has written its numbers) and
     `verdict_reference`. Raises BadInputError for an unknown source, verdict or notebook.
     """
-    from convcost.claims import checks
-
     every = claims(checks.all_checks())
     if source is not None and source not in sources.SOURCES:
         raise BadInputError(

@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
+from convcost.core.errors import BadInputError
 from convcost.datasets.sets import Common
-from convcost.errors import BadInputError
 
 
 def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:

@@ -7,8 +7,8 @@ images, a twelfth of the pixels. Accuracies on a stand-in say nothing about the 
 
 import numpy as np
 
+from convcost.core.errors import BadInputError
 from convcost.datasets.sets import DIGIT_NAMES, Common
-from convcost.errors import BadInputError
 
 PARITY_NAMES = ("even", "odd")
 

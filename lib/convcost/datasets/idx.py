@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from convcost.errors import DamagedFileError
+from convcost.core.errors import DamagedFileError
 
 _UNSIGNED_BYTE = 8
 

@@ -26,9 +26,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from convcost.core.errors import DamagedFileError
 from convcost.datasets import transfer
 from convcost.datasets.sets import FaceSet
-from convcost.errors import DamagedFileError
 
 SOURCE_PX = 250
 FIRST, LAST = 61, 188  # rows and columns kept, both included

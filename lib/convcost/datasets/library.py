@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from convcost import paths
+from convcost.core import paths
+from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
 from convcost.datasets import embedded, idx, lfw, transfer
 from convcost.datasets.dataset import Dataset
 from convcost.datasets.sets import SETS, EmbeddedSet, FaceSet, IdxFile, find
-from convcost.errors import BadInputError, ConvcostError, DamagedFileError
 
 
 class MissingDataError(ConvcostError):

@@ -8,7 +8,7 @@ user with a mirror) replaces one field with `dataclasses.replace` and hands the 
 from dataclasses import dataclass, field
 from math import prod
 
-from convcost.errors import BadInputError
+from convcost.core.errors import BadInputError
 
 MEGABYTE = 1_000_000
 

@@ -22,9 +22,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from convcost import units
+from convcost.core import units
+from convcost.core.errors import BadInputError, ConvcostError
 from convcost.datasets.sets import MEGABYTE, SETS, RemoteFile
-from convcost.errors import BadInputError, ConvcostError
 
 _CHUNK = 256 * 1024
 

@@ -19,22 +19,27 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-from convcost import machine, paths, records
-from convcost.errors import BadInputError, writing
-from convcost.figures import (
-    complexity_precision,
-    current,
-    flop_counting,
-    lenet,
-    relu_zero_rates,
-    style,
-    training_time,
-)
+from convcost import records
+from convcost.core import machine, paths, registry
+from convcost.core.errors import BadInputError, writing
+from convcost.figures import current, style
 from convcost.figures.spec import FigureSpec
 
-FIGURES: dict[str, FigureSpec] = (
-    flop_counting.SPECS | training_time.SPECS | relu_zero_rates.SPECS | complexity_precision.SPECS
-)
+
+def specs() -> dict[str, FigureSpec]:
+    """Every figure of every chapter, by its name; `FIGURES` is the same."""
+    return registry.together("figures", "SPECS")
+
+
+def __getattr__(name: str):
+    """`FIGURES`, and what a chapter draws besides for its notebook, by its own name."""
+    if name == "FIGURES":
+        return specs()
+    if not name.startswith("_"):
+        offered = registry.together("figures", "OFFERED")
+        if name in offered:
+            return offered[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def draw(name: str, results: records.Results | None = None):
@@ -45,9 +50,9 @@ def draw(name: str, results: records.Results | None = None):
     plain panel that says which of them are not measured yet; its label says the same. Raises
     BadInputError for an unknown name, MissingTableError where a table has not been written yet.
     """
-    if name not in FIGURES:
-        raise BadInputError(f"unknown figure {name!r}: choose one of {', '.join(FIGURES)}")
-    spec = FIGURES[name]
+    if name not in specs():
+        raise BadInputError(f"unknown figure {name!r}: choose one of {', '.join(specs())}")
+    spec = specs()[name]
     results = results or _reference(spec)
     tables = {table: results.table(table) for table in spec.tables}
     more = {}
@@ -115,12 +120,7 @@ def show(name: str, run: records.Run) -> None:
 
 
 def _alt(name: str, figure: Figure) -> str:
-    return figure.get_label() or FIGURES[name].alt
-
-
-def pick_a_digit(run: records.Run) -> str:
-    """`lenet.pick_a_digit` of this run's own maps: HTML for a notebook to display."""
-    return lenet.pick_a_digit(records.Results(run.where, run.machine).table("activation_maps"))
+    return figure.get_label() or specs()[name].alt
 
 
 def save(name: str, figure, folder: Path, results: records.Results) -> Path:
@@ -132,7 +132,7 @@ def save(name: str, figure, folder: Path, results: records.Results) -> Path:
     vectors = io.BytesIO()
     figure.savefig(vectors, format="svg", metadata={"Date": None})
     contents = {"svg": vectors.getvalue(), "png": _with_palette(figure)}
-    spec = FIGURES[name]
+    spec = specs()[name]
     provenance = {
         "figure": name,
         "alt": _alt(name, figure),
@@ -198,7 +198,7 @@ def redraw_all(
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     due, missing = [], []
-    for name, spec in FIGURES.items():
+    for name, spec in specs().items():
         try:
             if not current.is_current(name, spec, folder, _reference(spec)) or every:
                 due.append(name)
@@ -241,7 +241,7 @@ def _redraw(name: str, folder: Path) -> None:
     import matplotlib.pyplot as plt
 
     matplotlib.use("Agg")
-    results = _reference(FIGURES[name])
+    results = _reference(specs()[name])
     figure = draw(name, results)
     save(name, figure, folder, results)
     plt.close(figure)

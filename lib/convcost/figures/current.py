@@ -12,12 +12,13 @@ from importlib import metadata
 from pathlib import Path
 
 import convcost
-from convcost import paths, records
+from convcost import records
+from convcost.core import paths
 from convcost.figures.spec import FigureSpec
 
 LIBRARIES = ("matplotlib", "seaborn", "pillow", "numpy", "pandas", "scipy", "lmfit", "scikit-learn")
 # These hand tables over and draw nothing: what they hand over is compared itself.
-_HANDS_OVER = {"errors", "machine", "paths", "records"}
+_HANDS_OVER = {"records", *(f"core.{n}" for n in ("errors", "machine", "paths", "registry"))}
 _ROOT = Path(convcost.__file__).parent
 
 
@@ -84,10 +85,11 @@ def sources(module: str) -> frozenset[Path]:
     while waiting:
         name = waiting.pop()
         parts = name.split(".")
-        # the packages themselves only say what there is: figures/__init__ would draw in all of it
-        if name in found or parts[0] != "convcost" or name in ("convcost", "convcost.figures"):
+        # packages of figures only say what there is, and would draw in all of it
+        above = name == "convcost" or (name != module and parts[-1] == "figures")
+        if name in found or parts[0] != "convcost" or above:
             continue
-        if parts[1] in _HANDS_OVER or (file := _file(parts)) is None:
+        if {parts[1], ".".join(parts[1:3])} & _HANDS_OVER or (file := _file(parts)) is None:
             continue
         found[name] = file
         waiting.append(name.rpartition(".")[0])

@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from convcost.errors import ConvcostError
+from convcost.core.errors import ConvcostError
 
 
 class NothingToDrawError(ConvcostError):

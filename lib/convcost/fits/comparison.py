@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from convcost.errors import BadInputError
+from convcost.core.errors import BadInputError
 from convcost.fits import precision
 from convcost.fits.complexity import refuse_overlap
 from convcost.fits.precision import CONSTANT, LEVEL

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from convcost.errors import BadInputError
+from convcost.core.errors import BadInputError
 from convcost.fits import configurations
 from convcost.fits.configurations import BASELINE
 from convcost.fits.rows import checked
@@ -371,7 +371,7 @@ def paper_constants(tolerance: float = TOLERANCE) -> pd.DataFrame:
     their number is that of the rows. Sorted by the least |C - 1|.
     """
     from convcost import sources
-    from convcost.units import FLOPS_PER_MAC
+    from convcost.core.units import FLOPS_PER_MAC
 
     alpha_0 = sources.value("ke", "alpha_0")
     digits = sources.value("ke", "alpha_1") / 1e7

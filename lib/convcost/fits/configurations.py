@@ -12,8 +12,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from convcost import equations, sources
-from convcost.errors import BadInputError
+from convcost import sources
+from convcost.core.errors import BadInputError
+from convcost.sources import equations
 
 NAMES = ("filters", "input_px", "kernel_px", "layers")
 LETTERS = dict(zip(NAMES, "fskl", strict=True))

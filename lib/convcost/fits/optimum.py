@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from convcost.errors import BadInputError, ConvcostError
+from convcost.core.errors import BadInputError, ConvcostError
 from convcost.fits import complexity, configurations, precision
 from convcost.fits.comparison import interval
 from convcost.fits.complexity import FittedComplexity

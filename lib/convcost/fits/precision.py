@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from convcost.errors import BadInputError
+from convcost.core.errors import BadInputError
 from convcost.fits import configurations
 from convcost.fits.complexity import outside, ranges_of
 from convcost.fits.configurations import BASELINE, LETTERS, NAMES

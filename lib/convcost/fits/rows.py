@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from convcost.errors import BadInputError
+from convcost.core.errors import BadInputError
 from convcost.fits.configurations import BASELINE, NAMES, possible
 
 FIT_ROLES = ("1-D", "2-D")

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from convcost.errors import BadInputError
+from convcost.core.errors import BadInputError
 from convcost.nets import own, textbook
 from convcost.nets.own import (  # noqa: F401 - the registry's own nets and their layers
     LENET5_C3,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from convcost import ops
+from convcost.counting import ops
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from convcost import paths
-from convcost.errors import BadInputError, DamagedFileError
+from convcost.core import paths
+from convcost.core.errors import BadInputError, DamagedFileError
 
 
 @dataclass(frozen=True)

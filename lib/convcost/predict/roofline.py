@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convcost.errors import BadInputError
-from convcost.ops import OperatorCall, elements
+from convcost.core.errors import BadInputError
+from convcost.core.units import FLOPS_PER_MAC
+from convcost.counting.ops import OperatorCall, elements
 from convcost.predict.devices import Device, device
-from convcost.units import FLOPS_PER_MAC
 
 PARTS = ("training", "validation")
 ARITHMETIC = ("torch default", "fp32", "tf32", "bf16")

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from convcost import machine, paths
-from convcost.errors import BadInputError, ConvcostError, DamagedFileError
-from convcost.records import complexity, counting, hosts, manifest, training_time, zero_rates
+from convcost.core import machine, paths, registry
+from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
+from convcost.records import hosts, manifest
 from convcost.records.files import digest, from_json, set_aside, sha256, to_json, write_atomically
 from convcost.records.schema import Column, Table
 
@@ -57,9 +57,16 @@ class MissingTableError(ConvcostError, LookupError):
 # --- schemas ---------------------------------------------------------------------------------
 
 
-TABLES: dict[str, Table] = (
-    counting.TABLES | training_time.TABLES | zero_rates.TABLES | complexity.TABLES
-)
+def schemas() -> dict[str, Table]:
+    """Every table of every chapter, by its name; `TABLES` is the same."""
+    return registry.together("tables", "TABLES")
+
+
+def __getattr__(name: str):
+    if name == "TABLES":
+        return schemas()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 _DTYPES = {"int": "int64", "float": "float64", "text": "str", "bool": "bool"}
 
@@ -78,16 +85,18 @@ def _schema(name: str):
             checks.append(pa.Check(lambda s: s.map(lambda v: isinstance(v, str)), error="not text"))
         return pa.Column(dtype, checks, nullable=spec.optional)
 
-    table = TABLES[name]
+    table = schemas()[name]
     columns = {key: column(spec) for key, spec in table.columns.items()}
     columns["run_id"] = pa.Column()
     return pa.DataFrameSchema(columns, strict=True, ordered=True, unique=list(table.key))
 
 
 def _known(table: str) -> Table:
-    if table not in TABLES:
-        raise BadInputError(f"unknown table {table!r}: choose one of {', '.join(sorted(TABLES))}")
-    return TABLES[table]
+    if table not in schemas():
+        raise BadInputError(
+            f"unknown table {table!r}: choose one of {', '.join(sorted(schemas()))}"
+        )
+    return schemas()[table]
 
 
 def _validate(table: str, frame: pd.DataFrame, where: str) -> pd.DataFrame:
@@ -405,7 +414,7 @@ def _whole(where: str) -> tuple[dict[tuple[str, str], dict], list[str]]:
         except DamagedFileError as error:
             wrong[str(error)] = None
             continue
-        for table in sorted(tables & TABLES.keys()):
+        for table in sorted(tables & schemas().keys()):
             try:
                 found = manifest.table(folder, table)
             except DamagedFileError as error:

@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from convcost.errors import DamagedFileError
+from convcost.core.errors import DamagedFileError
 
 
 def sha256(path: Path) -> str:

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from convcost import machine, paths
-from convcost.errors import BadInputError, DamagedFileError
+from convcost.core import machine, paths
+from convcost.core.errors import BadInputError, DamagedFileError
 
 VARIABLE = "CONVCOST_HOST"
 MEASURED = ("02-training-time", "03-relu-zero-rates", "04-complexity-precision")

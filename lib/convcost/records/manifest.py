@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from convcost.errors import DamagedFileError
+from convcost.core.errors import DamagedFileError
 from convcost.records.files import digest, from_json, read_if_there, to_json, write_atomically
 
 NAME = "manifest.json"

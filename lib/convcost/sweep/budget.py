@@ -7,7 +7,7 @@ factor for all, so that a machine twice as slow as supposed is known as such aft
 import time
 from collections.abc import Iterable, Mapping
 
-from convcost.errors import BadInputError
+from convcost.core.errors import BadInputError
 from convcost.sweep.unit import Unit
 
 START_S = 10.0  # until a new process has loaded torch and found its GPU

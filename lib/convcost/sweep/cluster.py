@@ -2,7 +2,7 @@
 
 Dask finds and watches the machines; which unit goes where, and when, is decided here, so that a
 unit is claimed only when it can begin, and a lost one is counted. A process beside a Dask worker
-does the units (`convcost.crew`): limits and crashes are those of one unit, and what its function
+does the units (`sweep.crew`): limits and crashes are those of one unit, and what its function
 has loaded is there for the next one.
 """
 
@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import convcost
-from convcost import machine
-from convcost.crew import POLL_S, Crew, Progress
-from convcost.errors import ConvcostError
+from convcost.core import machine
+from convcost.core.errors import ConvcostError
+from convcost.sweep.crew import POLL_S, Crew, Progress
 from convcost.sweep.executors import WORKER, greeting
 from convcost.sweep.unit import Unit, home, provenance
 

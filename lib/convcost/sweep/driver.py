@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convcost import machine
-from convcost.crew import Progress
-from convcost.errors import BadInputError, DamagedFileError
+from convcost.core import machine
+from convcost.core.errors import BadInputError, DamagedFileError
 from convcost.sweep.budget import Budget, Pace
 from convcost.sweep.cluster import DaskCluster
+from convcost.sweep.crew import Progress
 from convcost.sweep.executors import Executor, LocalProcesses, ThisProcess
 from convcost.sweep.store import Store
 from convcost.sweep.unit import Unit, units

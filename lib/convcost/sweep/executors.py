@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, Protocol
 
-from convcost.crew import POLL_S, Crew, Progress
+from convcost.sweep.crew import POLL_S, Crew, Progress
 from convcost.sweep.unit import Unit, expect, expected_data, home, perform, provenance, resolve
 
 
@@ -55,7 +55,7 @@ def greeting(
 
 
 class LocalProcesses(Crew):
-    """`count` processes here (`convcost.crew`), of `threads` threads each.
+    """`count` processes here (`convcost.sweep.crew`), of `threads` threads each.
 
     `data`: the fingerprint that all units share. `limits`: `attempts`, `timeout_s` and `fresh` of
     `crew.Crew`.

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from convcost import machine
-from convcost.errors import DamagedFileError
+from convcost.core import machine
+from convcost.core.errors import DamagedFileError
 from convcost.sweep.budget import Pace
 from convcost.sweep.driver import Sweep, run
 from convcost.sweep.store import Store

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import filelock
 
-from convcost.errors import BadInputError, ConvcostError, DamagedFileError
+from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
 from convcost.sweep.unit import Unit, canonical
 
 # `records` is imported where it is used: it loads pandas, which workers need not wait for.

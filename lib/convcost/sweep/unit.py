@@ -16,8 +16,8 @@ from functools import cache, cached_property
 from pathlib import Path
 
 import convcost
-from convcost import machine
-from convcost.errors import BadInputError, ConvcostError
+from convcost.core import machine
+from convcost.core.errors import BadInputError, ConvcostError
 
 
 class Diverged(ConvcostError):

@@ -1,13 +1,13 @@
 """A process that does one unit after the other: `python -m convcost.sweep.worker`.
 
-`executors.LocalProcesses` starts it and speaks with it as `convcost.crew` says: a line of JSON with
+`executors.LocalProcesses` starts it and speaks with it as `sweep.crew` says: a line of JSON with
 the function's name and where it is found, then a configuration per line.
 """
 
 import json
 import sys
 
-from convcost import crew
+from convcost.sweep import crew
 from convcost.sweep.unit import expect, perform, provenance, resolve
 
 

@@ -11,9 +11,12 @@ from pathlib import Path
 import filelock
 import torch
 
-from convcost import checkpoints, machine, memory, records
+from convcost import records
+from convcost.core import machine
+from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
 from convcost.datasets import Dataset
-from convcost.errors import BadInputError, ConvcostError, DamagedFileError
+from convcost.measuring import memory
+from convcost.training import checkpoints
 from convcost.training.loops import PHASES
 from convcost.training.recipe import TRAINING_VERSION
 from convcost.training.session import (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from convcost.errors import BadInputError
+from convcost.core.errors import BadInputError
 
 
 @dataclass(frozen=True)

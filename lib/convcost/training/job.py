@@ -7,9 +7,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from convcost.core.errors import BadInputError
 from convcost.datasets import Dataset, find
 from convcost.datasets.sets import EmbeddedSet
-from convcost.errors import BadInputError
 from convcost.training.execution import Execution
 from convcost.training.recipe import Recipe
 

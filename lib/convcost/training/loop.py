@@ -16,8 +16,8 @@ from torch import nn
 from torch.nn import functional
 
 from convcost import datasets, nets
+from convcost.core.errors import BadInputError
 from convcost.datasets import Dataset
-from convcost.errors import BadInputError
 from convcost.training.execution import Execution, autocast, guest
 from convcost.training.recipe import Recipe, Scaling, key
 from convcost.training.trained import History, Trained, own_record, shared_record

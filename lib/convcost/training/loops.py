@@ -12,9 +12,9 @@ from itertools import zip_longest
 import pandas as pd
 import torch
 
-from convcost import memory
+from convcost.core.errors import BadInputError
 from convcost.datasets import Dataset
-from convcost.errors import BadInputError
+from convcost.measuring import memory
 from convcost.training import pipelines
 from convcost.training.execution import Execution
 from convcost.training.loop import batch_bounds, drawn_seeds

@@ -17,9 +17,9 @@ from pathlib import Path
 import pandas as pd
 from torch import nn
 
-from convcost import machine
-from convcost.crew import Crew, Progress
-from convcost.errors import BadInputError, DamagedFileError
+from convcost.core import machine
+from convcost.core.errors import BadInputError, DamagedFileError
+from convcost.sweep.crew import Crew, Progress
 from convcost.training import job, shelf
 from convcost.training.execution import Execution
 from convcost.training.loop import Sets, arguments, distinct_seeds, pair

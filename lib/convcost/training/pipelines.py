@@ -13,9 +13,9 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from convcost.core.errors import BadInputError, ConvcostError
+from convcost.core.units import byte_size
 from convcost.datasets import Dataset
-from convcost.errors import BadInputError, ConvcostError
-from convcost.units import byte_size
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 

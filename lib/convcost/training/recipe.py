@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from convcost.core.errors import BadInputError
 from convcost.datasets import Dataset
-from convcost.errors import BadInputError
 
 OPTIMISERS = ("adam", "sgd")
 SCHEDULES = ("one-cycle", "cosine", "constant")

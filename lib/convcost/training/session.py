@@ -15,13 +15,14 @@ from typing import TypeVar
 import torch
 from torch.nn import functional
 
-from convcost import memory, nets
+from convcost import nets
+from convcost.core.errors import BadInputError, ConvcostError
+from convcost.core.units import scaled
 from convcost.datasets import Dataset
-from convcost.errors import BadInputError, ConvcostError
+from convcost.measuring import memory
 from convcost.training import pipelines
 from convcost.training.execution import Execution, autocast
 from convcost.training.loop import arguments, batch_bounds, drawn_seeds, pair
-from convcost.units import scaled
 
 LR, MOMENTUM = 0.01, 0.9
 PARTS = ("training", "validation")

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import filelock
 
-from convcost import checkpoints, records
+from convcost import records
+from convcost.core.errors import ConvcostError, DamagedFileError, writing
 from convcost.datasets import Dataset
-from convcost.errors import ConvcostError, DamagedFileError, writing
+from convcost.training import checkpoints
 from convcost.training.execution import Execution
 from convcost.training.loop import distinct_seeds, train
 from convcost.training.recipe import Recipe, key

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from convcost import ops
-from convcost.errors import BadInputError
+from convcost.core.errors import BadInputError
+from convcost.counting import ops
 
 
 def stacked(models: Sequence[nn.Module], draws: Sequence[torch.Generator]) -> nn.Module:

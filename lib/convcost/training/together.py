@@ -16,9 +16,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from convcost import memory
+from convcost.core.errors import BadInputError, ConvcostError
 from convcost.datasets import Dataset
-from convcost.errors import BadInputError, ConvcostError
+from convcost.measuring import memory
 from convcost.training.execution import Execution, autocast, guest
 from convcost.training.loop import (
     EVALUATION_BATCH,

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import nn
 
-from convcost import machine, nets
+from convcost import nets
+from convcost.core import machine
 from convcost.datasets import Dataset
 from convcost.training.execution import Execution, guest
 from convcost.training.recipe import TRAINING_VERSION, Recipe, Scaling

@@ -1,10 +1,10 @@
 """A process that trains one seed after the other: `python -m convcost.training.worker`.
 
-`train_many` starts it and speaks with it as `convcost.crew` says: the job (`job.write`), then a
+`train_many` starts it and speaks with it as `sweep.crew` says: the job (`job.write`), then a
 seed per line; it tells of every epoch.
 """
 
-from convcost import crew
+from convcost.sweep import crew
 from convcost.training import job, shelf
 from convcost.training.loop import train
 

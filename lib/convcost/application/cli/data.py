@@ -1,0 +1,59 @@
+"""`python -m convcost data`: fetch and prepare what is missing, check what is there."""
+
+import sys
+
+
+def add_arguments(parser) -> None:
+    parser.add_argument(
+        "--set",
+        dest="sets",
+        action="append",
+        metavar="NAME",
+        help="one set only; may be given several times (default: all)",
+    )
+    parser.add_argument("--check", action="store_true", help="check only, download nothing")
+
+
+def run(args) -> int:
+    """Print a table of the sets. Returns 1 where a set is missing or damaged, else 0."""
+    from convcost import datasets
+    from convcost.core.errors import ConvcostError, DamagedFileError
+
+    if missing := datasets.missing_folder():
+        then = "" if args.check else "; what is not in data/raw is downloaded"
+        print(f"{missing}{then}", file=sys.stderr, flush=True)
+    specs = [datasets.find(name) for name in args.sets or datasets.names()]
+    rows, failures = [], []
+    for spec in specs:
+        origin, sound = "-", "-"
+        try:
+            if not args.check and not datasets.available(spec):
+                megabytes = spec.download_bytes / 1e6
+                print(f"{spec.title}: downloading {megabytes:,.0f} MB", file=sys.stderr, flush=True)
+                datasets.fetch(spec)
+            for split in spec.splits:
+                loaded = datasets.load(spec, split, allow_stand_in=False, download=False)
+                origin = loaded.origin
+                # None: the set comes with scikit-learn, there is no file of ours to check
+                sound = {True: "ok", False: "ok (pixels differ)", None: "ok"}[loaded.is_reference]
+        except ConvcostError as error:
+            sound = "missing"
+            if isinstance(error, DamagedFileError):
+                sound = "damaged"
+                origin = next(r["where"] for r in datasets.status() if r["name"] == spec.key)
+            failures.append(f"{spec.key}: {error}")
+        rows.append((spec.key, f"{spec.total:,}", origin, sound, spec.licence))
+    _print_table(("set", "images", "where", "sha256", "licence"), rows)
+    print("\nWhom to cite:")
+    for spec in specs:
+        print(f"  {spec.title}: {spec.citation}")
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    widths = [max(len(line[i]) for line in (head, *rows)) for i in range(len(head))]
+    for line in (head, tuple("-" * width for width in widths), *rows):
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        print("  ".join(cells).rstrip())

@@ -1,0 +1,505 @@
+"""The main job: plan all notebooks, run those that are not done, say what came out.
+
+`plan` says what would be done and touches nothing; `run` does it; `main_job` is both, with nobody
+else at work in between. With `reference`, results are
+written as the committed reference and the executed notebooks are published into notebooks/.
+"""
+
+import copy
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import nbformat
+
+from convcost import records
+from convcost.application import hygiene, notebooks, profiles, runner
+from convcost.core import machine, paths, tables
+from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
+from convcost.records import hosts
+
+EVERY_S = 10.0  # between two lines of progress where there is no terminal
+DRAWN_S = 60.0  # of a notebook for which nothing is left to measure
+_LEAST_TIMEOUT_S = 1800.0  # a slow machine must not be taken for a hanging one
+_TIMEOUT_FACTOR = 10.0  # times the expected time
+_KEPT_LANGUAGE_INFO = {  # without the interpreter's version, which is the run record's business
+    "name": "python",
+    "file_extension": ".py",
+    "mimetype": "text/x-python",
+    "pygments_lexer": "ipython3",
+}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One notebook of a plan."""
+
+    name: str
+    source: Path
+    output: Path
+    state: str  # "done", "to run" or "broken"
+    reason: str  # why it is broken, or to run though an output is there
+    expected_s: float
+    ram_gb: float
+    data: Mapping[str, str]  # data set -> where it comes from
+    last: bool = False  # shows what the others wrote, so it runs after them
+    measured: str = ""  # by which other machine, and which of its parts
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one notebook."""
+
+    name: str
+    state: str  # "done", "already done", "failed" or "not run"
+    seconds: float
+    path: Path | None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `run` will do."""
+
+    asked: str
+    profile: str
+    machine: str
+    notebooks: tuple[Planned, ...]
+    folder: Path
+    reference: bool
+    force: bool
+
+    def text(self) -> str:
+        """The plan as a table: notebook, state, minutes, RAM, data."""
+        chosen = self.profile if self.asked == self.profile else f"{self.profile} ({self.asked})"
+        rows = [
+            (
+                planned.name,
+                planned.state,
+                f"{planned.expected_s / 60:.1f}" if planned.state == "to run" else "-",
+                f"{planned.ram_gb:g} GB" if planned.ram_gb else "-",
+                ", ".join(planned.data) or "none needed",
+            )
+            for planned in self.notebooks
+        ]
+        data = {name: origin for p in self.notebooks for name, origin in p.data.items()}
+        left = sum(p.expected_s for p in self.notebooks if p.state == "to run")
+        lines = [
+            f"machine  {self.machine}",
+            f"profile  {chosen}: {profiles.PROFILES[self.profile]}",
+            f"results  {'the committed reference' if self.reference else 'your own, git-ignored'}",
+            "",
+            tables.text(("notebook", "state", "minutes", "RAM", "data"), rows),
+            "",
+            *(f"data     {name}: {origin}" for name, origin in data.items()),
+            f"about {_clock(left)} (h:mm:ss) to go" if left else "nothing to run",
+        ]
+        lines += [_named(p.name, p.measured) for p in self.notebooks if p.measured]
+        lines += [_named(p.name, p.reason) for p in self.notebooks if p.reason]
+        return "\n".join(lines)
+
+
+def _named(name: str, text: str) -> str:
+    """A text about a notebook, which names it once.
+
+    >>> _named("01-x", "it failed before"), _named("01-x", "01-x failed in cell 2 of 3")
+    ('01-x: it failed before', '01-x failed in cell 2 of 3')
+    """
+    return text if text.startswith(name) else f"{name}: {text}"
+
+
+def _clock(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    >>> _clock(3725)
+    '1:02:05'
+    """
+    whole = max(0, round(seconds))
+    return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
+
+
+# --- plan --------------------------------------------------------------------------------------
+
+
+def select(wanted: str | None = None, folder: Path | None = None) -> list[Path]:
+    """The notebook files that a text asks for: "01", "1", a name, or several with commas.
+
+    None, "" and "all" ask for every notebook of the folder, in order. Raises BadInputError that
+    lists the notebooks there are.
+    """
+    folder = folder or paths.NOTEBOOKS
+    there = {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
+    if not there:
+        raise BadInputError(f"there is no notebook in {folder}")
+    words = [word.strip() for word in (wanted or "all").split(",") if word.strip()]
+    chosen: dict[str, Path] = {}
+    for word in words:
+        stem = word.removesuffix(".ipynb")
+        number = re.fullmatch(r"\d+", stem)
+        found = [
+            name
+            for name in there
+            if word == "all" or name == stem or (number and name.startswith(f"{int(stem):02d}-"))
+        ]
+        if not found:
+            raise BadInputError(f"no notebook {word!r}: choose from {', '.join(there)}, or all")
+        chosen |= {name: there[name] for name in found}
+    return sorted(chosen.values())
+
+
+def plan(
+    profile: str = "auto",
+    notebook: str | None = None,
+    *,
+    force: bool = False,
+    reference: bool = False,
+    folder: Path | None = None,
+    executed: Path | None = None,
+) -> Plan:
+    """What is to be run, and what is done already; nothing is run, fetched or written.
+
+    `profile` "auto" becomes "gpu" where a GPU answers, else "quick". Raises BadInputError for an
+    unknown profile or notebook. A notebook that cannot be read is in the plan, as broken.
+    """
+    executed = executed or paths.EXECUTED_NOTEBOOKS
+    asked, profile = profile or "auto", profiles.resolve(profile or "auto")
+    entries = [
+        _planned(source, executed, profile, force, reference) for source in select(notebook, folder)
+    ]
+    entries.sort(key=lambda planned: planned.last)  # stable: otherwise in the order of names
+    return Plan(asked, profile, machine.slug(), tuple(entries), executed, reference, force)
+
+
+def _key(content: nbformat.NotebookNode, profile: str, reference: bool) -> str:
+    """The key that a run of this notebook with its defaults will get."""
+    given = {"profile": profile} if "profile" in notebooks.parameters(content) else {}
+    return notebooks.inputs(content, given, profile, reference=reference)["key"]
+
+
+def _planned(source: Path, folder: Path, profile: str, force: bool, reference: bool) -> Planned:
+    output = folder / source.name
+    try:
+        content = notebooks.read(source)
+        card = notebooks.card(content, source.stem)
+        key = _key(content, profile, reference)
+        host = hosts.measuring(profile, source.stem)
+        measured = "" if host.here else _measured(host, source.stem)
+    except ConvcostError as error:
+        return Planned(source.stem, source, output, "broken", str(error), 0, 0, {})
+    state, reason = "to run", ""
+    undone = notebooks.why_not_done(output, key)
+    if undone is None:
+        state, reason = ("to run", "done, but asked for again") if force else ("done", "")
+    elif undone:
+        reason = f"it was run, but its tables are not as it wrote them: {undone}"
+    elif runner.is_locked(runner.lock_of(output)):
+        reason = "another process is running it now"
+    elif output.exists():
+        reason = "the output there was made from other inputs"
+    elif runner.beside(output, "failed").exists():
+        reason = "it failed before"
+    elif runner.beside(output, "part").exists():
+        reason = "a run of it was cut off"
+    return Planned(
+        source.stem,
+        source,
+        output,
+        state,
+        reason,
+        DRAWN_S if measured else card.minutes[profile] * 60,
+        card.ram_gb,
+        notebooks.data_origins(card.datasets),
+        card.reads_runs,
+        measured,
+    )
+
+
+def _measured(host: hosts.Host, notebook: str) -> str:
+    """What another machine has measured of a notebook, and what it has not, in words.
+
+    Raises BadInputError where it has not what the notebook cannot do without.
+    """
+    told = host.measured[notebook]
+    text = f"measured on {host.name} on {told['date'][:10]}, nothing is measured here"
+    parts = told["parts"].values()
+    left = [part for part in parts if part["done"] < part["units"]]
+    if not left:
+        return text
+    whole = [part["part"] for part in parts if part not in left]
+    text += (
+        f"; whole: {', '.join(whole) or 'no part'}; not whole: "
+        f"{', '.join(part['part'] for part in left)} (to go on there: python -m convcost measure "
+        f"{notebook[:2]} --profile {told['profile']})"
+    )
+    if any(part["essential"] for part in left):
+        raise BadInputError(f"{text}: it cannot be drawn without what is missing")
+    return text
+
+
+# --- progress ----------------------------------------------------------------------------------
+
+
+class _Reporter:
+    """Says where the run is: a bar on a terminal, else a line at least every `every_s`."""
+
+    def __init__(self, planned: Iterable[Planned], out: TextIO, every_s: float):
+        self._waiting = {p.name: p.expected_s for p in planned if p.state == "to run"}
+        self._out, self._every_s = out, every_s
+        self._now: runner.Progress | None = None
+        self._name: str | None = None
+        self._expected, self._began = 0.0, 0.0
+        self._bar = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._tick, daemon=True)
+
+    def __enter__(self) -> "_Reporter":
+        if self._out.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=1, file=self._out, bar_format="{desc} {bar} {postfix}")
+            self._every_s = 1.0
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        if self._bar is not None:
+            self._bar.close()
+
+    def say(self, text: str) -> None:
+        """A line that stays, above the bar."""
+        if self._bar is not None:
+            self._bar.write(text, file=self._out)
+        else:
+            print(text, file=self._out, flush=True)
+
+    def begin(self, name: str) -> None:
+        """A notebook starts."""
+        self._expected = self._waiting.pop(name, 0.0)
+        self._began, self._now, self._name = time.monotonic(), None, name
+        about = f" (about {_clock(self._expected)})" if self._expected else ""
+        self.say(f"{name}: begins{about}")
+
+    def end(self) -> None:
+        """A notebook has ended."""
+        self._now = self._name = None
+
+    def __call__(self, progress: runner.Progress) -> None:
+        self._now = progress
+        if self._bar is not None:
+            self._show()
+
+    def _left(self, now: runner.Progress) -> tuple[float, float]:
+        """(this notebook, all notebooks): seconds still to go, from its card, or its own pace."""
+        elapsed = time.monotonic() - self._began
+        own = self._expected - elapsed
+        if own <= 0:
+            done = max(1, now.cell - (now.state == "running"))
+            own = elapsed * (now.cells - done) / done
+        return own, own + sum(self._waiting.values())
+
+    def _tick(self) -> None:
+        while not self._stop.wait(self._every_s):
+            self._show()
+
+    def _show(self) -> None:
+        now, name = self._now, self._name
+        elapsed = _clock(time.monotonic() - self._began)
+        if now is None:
+            if name and self._bar is None:
+                self.say(f"{name}: its kernel is starting, {elapsed} elapsed")
+            return
+        own, everything = (_clock(s) for s in self._left(now))
+        if self._bar is None:
+            self.say(
+                f"{now.notebook}: cell {now.cell} of {now.cells}, {elapsed} elapsed, about {own} "
+                f"left (all notebooks: about {everything})"
+            )
+            return
+        self._bar.set_description_str(now.notebook, refresh=False)
+        self._bar.total = now.cells
+        self._bar.n = now.cell - (now.state == "running")
+        self._bar.set_postfix_str(
+            f"cell {now.cell} of {now.cells}, {elapsed}, about {own} left, all: {everything}"
+        )
+
+
+# --- run ---------------------------------------------------------------------------------------
+
+
+def run(plan: Plan, *, out: TextIO | None = None, every_s: float = EVERY_S) -> list[Outcome]:
+    """Do what the plan says; print progress, and at the end a table of what became of each.
+
+    A notebook that fails does not stop the later ones. What another run has done in the meantime
+    is not done again. Raises BadInputError where another process reproduces into the same folder;
+    KeyboardInterrupt goes on once everything is tidy, and the table says what was not run.
+    """
+    with _alone(plan.folder):
+        return _run(plan, out or sys.stdout, every_s)
+
+
+def main_job(
+    profile: str = "auto",
+    notebook: str | None = None,
+    *,
+    force: bool = False,
+    reference: bool = False,
+    out: TextIO | None = None,
+) -> list[Outcome]:
+    """Plan, print the plan, run it. Refused as `plan` and `run` do, before anything is planned."""
+    out = out or sys.stdout
+    with _alone(paths.EXECUTED_NOTEBOOKS):
+        made = plan(profile, notebook, force=force, reference=reference)
+        print(made.text(), file=out, flush=True)
+        return _run(made, out, EVERY_S)
+
+
+def _alone(folder: Path):
+    return runner.locked(folder / ".reproduce.lock", f"reproduces into {folder}")
+
+
+def _run(plan: Plan, out: TextIO, every_s: float) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    try:
+        with _Reporter(plan.notebooks, out, every_s) as reporter:
+            for planned in plan.notebooks:
+                outcome = _run_one(planned, plan, reporter)
+                outcomes.append(outcome)
+                if outcome.error:
+                    reporter.say(outcome.error)
+    finally:
+        for planned in plan.notebooks[len(outcomes) :]:
+            outcomes.append(Outcome(planned.name, "not run", 0.0, None))
+        print(_summary(outcomes, plan), file=out, flush=True)
+    return outcomes
+
+
+def _run_one(planned: Planned, plan: Plan, reporter: _Reporter) -> Outcome:
+    try:
+        content = notebooks.read(planned.source)
+        notebooks.card(content, planned.name)
+        key = _key(content, plan.profile, plan.reference)
+        if notebooks.is_done(planned.output, key) and not plan.force:
+            outcome = Outcome(planned.name, "already done", 0.0, planned.output)
+        else:
+            reporter.begin(planned.name)
+            outcome = _executed(planned, plan, reporter)
+        if plan.reference and outcome.path and outcome.state != "failed":
+            publish(outcome.path, planned.source, plan.profile)
+            outcome = Outcome(planned.name, outcome.state, outcome.seconds, planned.source)
+        return outcome
+    except (ConvcostError, OSError) as error:
+        said = str(error).removeprefix(f"{planned.name}: ")
+        return Outcome(planned.name, "failed", 0.0, None, f"{planned.name} failed: {said}")
+    finally:
+        reporter.end()
+
+
+def _executed(planned: Planned, plan: Plan, reporter: _Reporter) -> Outcome:
+    command = f"python -m convcost reproduce --profile {plan.profile} --notebook {planned.name}"
+    env = {"CONVCOST_COMMAND": command + (" --reference" if plan.reference else "")}
+    env["CONVCOST_REFERENCE"] = "1" if plan.reference else "0"
+    result = runner.run_notebook(
+        planned.source,
+        planned.output,
+        profile=plan.profile,
+        timeout_s=max(_LEAST_TIMEOUT_S, _TIMEOUT_FACTOR * planned.expected_s),
+        progress=reporter,
+        env=env,
+    )
+    for note in result.notes:
+        reporter.say(f"{planned.name}: {note}")
+    if result.ok:
+        reporter.say(f"{planned.name}: done in {_clock(result.seconds)}")
+    return Outcome(planned.name, result.state, result.seconds, result.path, result.error)
+
+
+def _shown(path: Path | None) -> str:
+    if path is None:
+        return "-"
+    return os.fspath(path.relative_to(paths.ROOT) if path.is_relative_to(paths.ROOT) else path)
+
+
+def _summary(outcomes: list[Outcome], plan: Plan) -> str:
+    rows = [(o.name, o.state, f"{o.seconds:.1f}", _shown(o.path)) for o in outcomes]
+    lines = ["", tables.text(("notebook", "state", "seconds", "file"), rows), ""]
+    missing = [o.name for o in outcomes if o.state in ("failed", "not run")]
+    if missing:
+        lines += [_named(o.name, o.error) for o in outcomes if o.error]
+        lines.append(f"not done: {', '.join(missing)}; start again to run only these")
+    else:
+        lines.append("all done")
+        if not plan.reference:
+            lines.append(f"look at them in {_shown(plan.folder)}/: make lab")
+            lines.append("the verdicts: python -m convcost claims")
+    return "\n".join(lines)
+
+
+# --- publish (maintainers) ---------------------------------------------------------------------
+
+
+def published(
+    executed: nbformat.NotebookNode, source: nbformat.NotebookNode, profile: str
+) -> nbformat.NotebookNode:
+    """The source with the outputs of its execution, and nothing else of the run.
+
+    Execution counts become 1, 2, …; injected parameters, timings, statuses and the interpreter's
+    version are left out. Raises DamagedFileError where the two are not the same notebook.
+    """
+    if notebooks.source_sha256(executed) != notebooks.source_sha256(source):
+        raise DamagedFileError("the executed notebook is not the source's: run it again")
+    result = copy.deepcopy(source)
+    ran = [c for c in executed.cells if notebooks.INJECTED_TAG not in notebooks.tags(c)]
+    result.cells = [c for c in result.cells if notebooks.INJECTED_TAG not in notebooks.tags(c)]
+    count = 0
+    for cell, done in zip(result.cells, ran, strict=True):
+        kept = ("papermill", "execution", "ExecuteTime")
+        cell.metadata = nbformat.from_dict(
+            {k: v for k, v in cell.metadata.items() if k not in kept}
+        )
+        if cell.cell_type != "code":
+            continue
+        cell.outputs, cell.execution_count = copy.deepcopy(done.outputs), None
+        if cell.source.strip():
+            count += 1
+            cell.execution_count = count
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = count
+    for key in ("papermill", "widgets"):
+        result.metadata.pop(key, None)
+    own = {
+        k: v for k, v in result.metadata.get("convcost", {}).items() if k not in ("run", "failure")
+    }
+    own["reference"] = {
+        "profile": profile,
+        "code_sha256": notebooks.source_sha256(result, code_only=True),
+    }
+    result.metadata["convcost"] = own
+    result.metadata["kernelspec"] = dict(executed.metadata["kernelspec"])
+    result.metadata["language_info"] = dict(_KEPT_LANGUAGE_INFO)
+    return result
+
+
+def publish(executed: Path, target: Path, profile: str) -> None:
+    """Write an executed notebook into the committed one, if it is whole and hygiene passes it.
+
+    Otherwise the committed one stays as it is and BadInputError lists every complaint.
+    """
+    done = notebooks.read(executed)
+    faults = notebooks.incomplete(done)
+    if faults:
+        raise DamagedFileError(f"{executed} is not whole: {'; '.join(faults[:3])}")
+    text = nbformat.writes(published(done, notebooks.read(target), profile)).rstrip() + "\n"
+    complaints = hygiene.check_text(text, target.name)
+    if complaints:
+        listed = "\n".join(f"  {complaint}" for complaint in complaints)
+        raise BadInputError(f"not published, {_shown(target)} stays as it was:\n{listed}")
+    records.write_atomically(target, text.encode())

@@ -1,0 +1,1 @@
+"""Chapter 04, complexity and precision: the cheapest net that is precise enough."""

@@ -1,0 +1,80 @@
+"""What follows from the tables of notebook 04 (`chapters.complexity_precision.tables`). Source: ke.
+
+Every function takes tables as they are read and returns a DataFrame. Precision is a share of the
+held-out images, C is the forward time relative to the baseline's, errors are in percent, what is
+given up in percentage points; low and high are 95 % unless a docstring says otherwise. "Fit" is
+what the models are fitted on: the lines and the grids, never the held-out configurations, never
+the optima. Published numbers come from `convcost.sources`; the models from `convcost.fits`.
+"""
+
+from convcost.chapters.complexity_precision.findings.costs import (
+    alphas,
+    complexities,
+    complexity_models,
+    conv_shares,
+    proportion,
+    steps_down,
+    steps_summary,
+)
+from convcost.chapters.complexity_precision.findings.equations import (
+    coefficients,
+    equation_fits,
+    readings,
+    surfaces,
+)
+from convcost.chapters.complexity_precision.findings.faces import (
+    balance,
+    baseline,
+    constants,
+    recipes,
+)
+from convcost.chapters.complexity_precision.findings.held_out import (
+    models,
+    noise,
+    predictions,
+    printed_on_held_out,
+    targets,
+)
+from convcost.chapters.complexity_precision.findings.lines import curves, lines, printed_curves
+from convcost.chapters.complexity_precision.findings.optimum import (
+    cloud,
+    frontiers,
+    measured,
+    optima,
+    printed_frontier,
+    savings,
+    search,
+)
+
+__all__ = [
+    "alphas",
+    "balance",
+    "baseline",
+    "cloud",
+    "coefficients",
+    "complexities",
+    "complexity_models",
+    "constants",
+    "conv_shares",
+    "curves",
+    "equation_fits",
+    "frontiers",
+    "lines",
+    "measured",
+    "models",
+    "noise",
+    "optima",
+    "predictions",
+    "printed_curves",
+    "printed_frontier",
+    "printed_on_held_out",
+    "proportion",
+    "readings",
+    "recipes",
+    "savings",
+    "search",
+    "steps_down",
+    "steps_summary",
+    "surfaces",
+    "targets",
+]

@@ -1,0 +1,1 @@
+"""Chapter 01, FLOP counting: how the sources counted, confronted with an exact count."""

@@ -1,0 +1,42 @@
+"""How the sources counted: their protocols, searched for and confronted with an exact count.
+
+`printing` asks which way of printing gives the printed digits (no torch); `confront` counts.
+"""
+
+from convcost.chapters.flop_counting.findings.printing import (
+    ATSUMI_PRINTED,
+    PRINTINGS,
+    PROTOCOL,
+    TABLE1_ROWS,
+    agreement_of_one_protocol,
+    atsumi_printed,
+    best_candidates,
+    conventions_compared,
+    halves,
+    in_words,
+    ke_baseline,
+    plain_against_printed,
+    plainest,
+    printings,
+    separable_sums,
+    with_printed,
+)
+
+__all__ = [
+    "ATSUMI_PRINTED",
+    "PRINTINGS",
+    "PROTOCOL",
+    "TABLE1_ROWS",
+    "agreement_of_one_protocol",
+    "atsumi_printed",
+    "best_candidates",
+    "conventions_compared",
+    "halves",
+    "in_words",
+    "ke_baseline",
+    "plain_against_printed",
+    "plainest",
+    "printings",
+    "separable_sums",
+    "with_printed",
+]

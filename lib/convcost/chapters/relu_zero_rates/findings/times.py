@@ -1,0 +1,205 @@
+"""Time per layer, against Table I and against the multiplications."""
+
+import numpy as np
+import pandas as pd
+
+from convcost.chapters.relu_zero_rates.findings import paper
+from convcost.sources import equations
+
+NET = "(net)"
+LENET = "lenet_atsumi"
+CONDITIONS = ["net", "batch", "threads"]
+READINGS = ("equation", "printed", "exact", "sparse-1998")
+
+C3_CONNECTIONS = 6 * 3 + 9 * 4 + 1 * 6
+"""Of LeNet-5 as of 1998: six maps of C3 read three maps of S2, nine read four, one reads six."""
+
+
+def multiplications() -> pd.DataFrame:
+    """LeNet's multiplications per image and layer, in every reading.
+
+    Columns: layer, reading, multiplications (exact integers). Readings: "equation", the paper's
+    equations (1) and (2); "printed", the same with the three numbers that the paper prints, two of
+    them exchanged; "exact", conv2's six input maps counted; "sparse-1998", with the 60 of 96
+    connections that conv2 had in 1998. Shapes are those of the paper.
+
+    >>> table = multiplications().pivot(index="layer", columns="reading", values="multiplications")
+    >>> bool(table.loc["conv2", "exact"] == 8 * 8 * 5 * 5 * 6 * 16)
+    True
+    """
+    kernel, filters = paper.value("kernel_px"), paper.value("conv2_filters")
+    sides = {layer: paper.value(f"{layer}_output_px") for layer in ("conv1", "conv2")}
+    widths = [paper.value("fc120_inputs")]
+    widths += [paper.value(f"{layer}_connections") for layer in paper.WEIGHTED[2:]]
+    equation = {
+        layer: equations.atsumi_convolution(side, side, kernel, paper.value(f"{layer}_filters"))
+        for layer, side in sides.items()
+    } | {
+        layer: equations.atsumi_fully_connected(widths[i], widths[i + 1])
+        for i, layer in enumerate(paper.WEIGHTED[2:])
+    }
+    printed = {layer: paper.value(f"{layer}_multiplications") for layer in paper.NAMED}
+    side, maps = sides["conv2"], paper.value("conv1_filters")
+    conv2 = equations.cheng_convolution(kernel, maps, filters, side, side)
+    by_reading = {
+        "equation": equation,
+        "printed": equation | printed,
+        "exact": equation | {"conv2": conv2},
+        "sparse-1998": equation | {"conv2": kernel * kernel * side * side * C3_CONNECTIONS},
+    }
+    return pd.DataFrame(
+        [
+            {"layer": layer, "reading": reading, "multiplications": counts[layer]}
+            for reading, counts in by_reading.items()
+            for layer in paper.WEIGHTED
+        ]
+    )
+
+
+def layer_seconds(layer_times: pd.DataFrame) -> pd.DataFrame:
+    """Seconds of one image in each layer, over the repetitions.
+
+    One row for each net, batch, threads and layer, in forward order, the whole net last. Columns:
+    net, batch, threads, position, layer, repetitions, median, p25, p75 (seconds per image), share
+    (of the sum of the layers' medians), rank (1 the slowest layer), sum_over_net (the layers of
+    one repetition summed, over the whole net in that repetition, median: 1.2 says that timing
+    layer by layer adds a fifth; the same in every row of a net). Share and rank are missing for
+    the whole net, sum_over_net where it was not timed.
+    """
+    keys = [*CONDITIONS, "layer"]
+    table = layer_times.assign(image_s=layer_times["seconds"] / layer_times["images"])
+    groups = table.groupby(keys, sort=False)
+    result = groups.agg(position=("position", "first"), repetitions=("image_s", "size"))
+    for name, q in (("median", 0.5), ("p25", 0.25), ("p75", 0.75)):
+        result[name] = groups["image_s"].quantile(q)
+    result = result.reset_index()
+    whole = result["layer"] == NET
+    of_layers = result["median"].mask(whole)
+    conditions = [result[key] for key in CONDITIONS]
+    result["share"] = of_layers / of_layers.groupby(conditions).transform("sum")
+    result["rank"] = of_layers.groupby(conditions).rank(ascending=False)
+    result = result.merge(_sum_over_net(table), on=CONDITIONS, how="left").assign(whole=whole)
+    result = result.sort_values([*CONDITIONS, "whole", "position"], kind="stable")
+    columns = [*CONDITIONS, "position", "layer", "repetitions", "median", "p25", "p75", "share"]
+    return result[[*columns, "rank", "sum_over_net"]].reset_index(drop=True)
+
+
+def _sum_over_net(table: pd.DataFrame) -> pd.DataFrame:
+    """The layers' sum over the whole net of the same repetition, median, per condition."""
+    by_repetition = [*CONDITIONS, "repetition"]
+    is_net = table["layer"] == NET
+    sums = table[~is_net].groupby(by_repetition)["image_s"].sum()
+    ratio = sums / table[is_net].groupby(by_repetition)["image_s"].sum()
+    return ratio.groupby(level=CONDITIONS).median().rename("sum_over_net").reset_index()
+
+
+def _ranks(seconds: pd.Series) -> pd.Series:
+    """1 for the largest."""
+    return seconds.rank(ascending=False, method="min").astype(int)
+
+
+def table_one(layer_times: pd.DataFrame) -> pd.DataFrame:
+    """Table I beside our times of the same seven layers of LeNet.
+
+    One row for each batch, threads and layer. Columns: batch, threads, layer, published_s,
+    median_s, p25_s, p75_s (seconds per image), ratio (ours over the paper's), published_share,
+    share (of the seven layers), published_rank, rank (1 the slowest of the seven).
+    """
+    seconds = layer_seconds(layer_times[layer_times["net"] == LENET])
+    published = paper.table_i()
+    rows = seconds[seconds["layer"].isin(published.index)].rename(
+        columns={name: f"{name}_s" for name in ("median", "p25", "p75")}
+    )
+    groups = rows.groupby(["batch", "threads"])["median_s"]
+    rows = rows.assign(
+        published_s=rows["layer"].map(published),
+        published_share=rows["layer"].map(published / published.sum()),
+        published_rank=rows["layer"].map(_ranks(published)),
+        share=rows["median_s"] / groups.transform("sum"),
+        rank=groups.transform(_ranks),
+    )
+    columns = ["batch", "threads", "layer", "published_s", "median_s", "p25_s", "p75_s", "ratio"]
+    columns += ["published_share", "share", "published_rank", "rank"]
+    return rows.assign(ratio=rows["median_s"] / rows["published_s"])[columns].reset_index(drop=True)
+
+
+def explained_by(layer_times: pd.DataFrame) -> pd.DataFrame:
+    """Which count of the multiplications explains the layers' times: ours, and Table I's.
+
+    One row for each set of times (Table I, and each batch and threads of our LeNet), reading of
+    the multiplications (see `multiplications`) and set of layers (the five with weights, and the
+    three whose order the paper gives). Columns: times, batch, threads (missing for Table I),
+    reading, layers (5 or 3), spearman, kendall (rank correlations of time and count), same_order
+    (both rank the layers alike), r2, base_s, second_per_multiplication: least squares of time =
+    base_s + count * second_per_multiplication with no negative slope, and its share of the
+    variance explained.
+    """
+    sets = [("Table I", pd.NA, pd.NA, paper.table_i())]
+    for (batch, threads), group in table_one(layer_times).groupby(["batch", "threads"]):
+        times = group.set_index("layer")["median_s"]
+        sets.append((f"ours, batch {batch}, threads {threads}", batch, threads, times))
+    counts = multiplications().pivot(index="layer", columns="reading", values="multiplications")
+    rows = []
+    for name, batch, threads, times in sets:
+        for layers in (paper.WEIGHTED, paper.NAMED):
+            time = times[list(layers)]
+            for reading in READINGS:
+                count = counts.loc[list(layers), reading].astype(float)
+                slope, base, r2 = _line(count.to_numpy(), time.to_numpy())
+                rows.append(
+                    {
+                        "times": name,
+                        "batch": batch,
+                        "threads": threads,
+                        "reading": reading,
+                        "layers": len(layers),
+                        "spearman": float(time.rank().corr(count.rank())),
+                        "kendall": _kendall(time.to_numpy(), count.to_numpy()),
+                        "same_order": bool((time.rank() == count.rank()).all()),
+                        "r2": r2,
+                        "base_s": base,
+                        "second_per_multiplication": slope,
+                    }
+                )
+    return pd.DataFrame(rows).astype({"batch": "Int64", "threads": "Int64"})
+
+
+def _kendall(x: np.ndarray, y: np.ndarray) -> float:
+    """Kendall's tau-b."""
+    i, j = np.triu_indices(len(x), 1)
+    dx, dy = np.sign(x[i] - x[j]), np.sign(y[i] - y[j])
+    return float((dx * dy).sum() / np.sqrt((dx**2).sum() * (dy**2).sum()))
+
+
+def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
+    """(slope, base, r2) of least squares of y over x with a slope of at least 0."""
+    slope = max(0.0, float(np.cov(x, y, bias=True)[0, 1] / x.var()))
+    base = float(y.mean() - slope * x.mean())
+    left = ((y - base - slope * x) ** 2).sum()
+    return slope, base, float(1 - left / ((y - y.mean()) ** 2).sum())
+
+
+def cold_start(cold_layer_times: pd.DataFrame, images: int | None = None) -> pd.DataFrame:
+    """What an average over few images looks like when the first call is in it, beside Table I.
+
+    One row for each of LeNet's layers of Table I, in forward order. Columns: layer, processes,
+    first_s, later_s (medians over the processes), average_s = (first_s + (images - 1) * later_s) /
+    images, rank (of average_s, 1 the slowest), published_s, published_rank, one_time_s: for the
+    two slowest layers of Table I, what they would need once, beyond the median of the other five,
+    for their average to come out as printed: images * (published - that median); else missing.
+
+    `images` None takes the number that Table I averages. At batch 1 an image is a call.
+    """
+    images = images or paper.value("timing_images")
+    rows = cold_layer_times[cold_layer_times["net"] == LENET]
+    groups = rows.groupby("layer")
+    table = groups[["first_s", "later_s"]].median().assign(processes=groups.size())
+    published = paper.table_i()
+    table = table.loc[list(published.index), ["processes", "first_s", "later_s"]]
+    table["average_s"] = (table["first_s"] + (images - 1) * table["later_s"]) / images
+    table["rank"] = _ranks(table["average_s"])
+    table["published_s"] = published
+    table["published_rank"] = _ranks(published)
+    slow = published.nlargest(2)
+    table["one_time_s"] = images * (slow - published.drop(slow.index).median())
+    return table.reset_index()

@@ -1,0 +1,414 @@
+"""The experiments of notebook 03: zeros after ReLU, time per layer, nets with fewer filters.
+
+`Study(profile)` has one method a table of `chapters.relu_zero_rates.tables`; each returns its rows.
+All that is measured is a unit of a sweep (`measurements`), and kept under `data/raw/`.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from convcost import datasets, training
+from convcost.chapters.relu_zero_rates.study import measurements as relu_measurements
+from convcost.chapters.relu_zero_rates.study.scales import (
+    BATCHES,
+    IMAGES_PER_DIGIT,
+    LEVEL,
+    NET,
+    SCALES,
+    SMOKE,
+    SPARSE_CASES,
+    Scale,
+)
+from convcost.datasets import Dataset
+from convcost.measuring import zeros
+from convcost.records.hosts import Host
+from convcost.sweep import Planned, study
+from convcost.sweep.study import Part, on_device
+from convcost.training import Recipe
+from convcost.training.recipe import INITIALISATIONS, NORMALISATIONS
+
+
+class Study(study.Study):
+    """The experiments at the scale of a profile, on the data that this machine has."""
+
+    notebook = "03-relu-zero-rates"
+    measurements = relu_measurements.__name__
+
+    def __init__(
+        self,
+        profile: str,
+        scale: Scale | None = None,
+        *,
+        host: Host | None = None,
+        smoke: bool = False,
+    ):
+        scale = scale or (on_device(SMOKE) if smoke else SCALES[profile])
+        super().__init__(profile, scale, host=host, smoke=smoke)
+        self.mnist = datasets.load("mnist", "train"), datasets.load("mnist", "test")
+        self.fashion = datasets.load("fashionmnist", "train"), datasets.load("fashionmnist", "test")
+
+    @property
+    def used(self) -> tuple[Dataset, ...]:
+        """The data sets, as they were found."""
+        return *self.mnist, *self.fashion
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of the LeNets of the first recipe."""
+        return list(range(self.scale.seeds))
+
+    def parts(self) -> dict[str, Part]:
+        """What a machine measures, the most valuable first; each needs the nets of those before."""
+        return {
+            "lenets": Part(
+                "LeNets of all recipes and seeds, trained, and their zeros counted",
+                (self._lenets, self._zeros, self._maps),
+                essential=True,
+            ),
+            "times": Part(
+                "every layer of LeNet on the clock, warm and cold; whole nets with fewer filters",
+                (self._layers, self._cold, self._smaller),
+                essential=True,
+            ),
+            "pruning": Part(
+                "nets that lost filters, and what fine-tuning brings back",
+                (self._pruned,),
+                essential=True,
+            ),
+            "other-nets": Part(
+                "other nets on FashionMNIST, trained, and their zeros",
+                (self._fashion_nets, self._net_zeros),
+                essential=True,
+            ),
+            "sparse": Part(
+                "skipping zeros: layers of the trained nets, and products of made inputs",
+                (self._sparse_layers, self._sparse_products),
+                essential=True,
+            ),
+        }
+
+    def _sweep(
+        self,
+        function: str,
+        plan: Iterable[dict],
+        version: int = relu_measurements.VERSION,
+        **options,
+    ) -> Planned:
+        """What a function of this module says of each configuration."""
+        shared = {"device": self.scale.device}
+        data = {part.asked: part.sha256 for part in (self.mnist[0], self.fashion[0])}
+        return self.planned(
+            function, [unit | shared for unit in plan], version=version,
+            data=data, cost=relu_measurements.COSTS[function], **options,
+        )  # fmt: skip
+
+    def _clocked(self, function: str, plan: Iterable[dict]) -> Planned:
+        """The same of what is timed: one after the other, tried once."""
+        return self._sweep(function, plan, attempts=1, **self._short)
+
+    @property
+    def _short(self) -> dict:
+        """Who does short units: on a processor this process, on a GPU one of their own."""
+        return {"workers": 1, "here": self.scale.device == "cpu"}
+
+    @property
+    def _workers(self) -> int | None:
+        """Of what trains: a GPU is shared by none."""
+        return 1 if self.scale.device != "cpu" else None
+
+    # --- LeNets ------------------------------------------------------------------------------
+
+    @cached_property
+    def sets(self) -> tuple[Dataset, Dataset]:
+        """What the LeNets are trained and tried on."""
+        return relu_measurements.both_splits("mnist", self.scale.train_images)
+
+    @cached_property
+    def chosen(self) -> Dataset:
+        """The paper's images: the first of each digit in the test split."""
+        return relu_measurements.counted_images()
+
+    def recipes(self) -> Iterator[tuple[Recipe, int]]:
+        """Each recipe with its number of seeds, the first one first."""
+        first = self.scale.recipe
+        yield first, self.scale.seeds
+        for initialisation in INITIALISATIONS:
+            for normalisation in NORMALISATIONS:
+                varied = replace(first, initialisation=initialisation, normalisation=normalisation)
+                if varied != first:
+                    yield varied, self.scale.varied_seeds
+        yield from self.scale.other
+
+    def _of_lenet(self, recipe: Recipe | None = None) -> dict:
+        """What a unit has to know of a LeNet, but for its seed."""
+        return {
+            "recipe": asdict(recipe or self.scale.recipe),
+            "train_images": self.scale.train_images,
+            "together": self.scale.together,
+        }
+
+    @property
+    def _lenets(self) -> Planned:
+        """A unit a net; or one for all nets of a recipe, which are trained together."""
+        plan = [
+            self._of_lenet(recipe) | {"seeds": group}
+            for recipe, seeds in self.recipes()
+            for group in (
+                [list(range(seeds))] if self.scale.together else [[seed] for seed in range(seeds)]
+            )
+        ]
+        return self._sweep(
+            "trained_lenets", plan, training.TRAINING_VERSION, timed=False, workers=self._workers
+        )
+
+    @cached_property
+    def _lenet_rows(self) -> pd.DataFrame:
+        """Every LeNet, trained where it is not there yet: a row each."""
+        return self.done(self._lenets).rows
+
+    @cached_property
+    def _fashion_rows(self) -> pd.DataFrame:
+        """Every other net, trained where it is not there yet: a row each."""
+        return self.done(self._fashion_nets).rows
+
+    def _after_training(self, planned: Planned) -> pd.DataFrame:
+        """The rows of a sweep over trained nets: all cores train these first, a net only once."""
+        self._lenet_rows, self._fashion_rows  # noqa: B018
+        return self.done(planned).rows
+
+    def lenet(self, recipe: Recipe | None = None, seed: int = 0) -> training.Trained:
+        """One trained LeNet, of the first recipe where none is given."""
+        (trained,) = relu_measurements.kept_lenets(
+            **self._of_lenet(recipe), seeds=[seed], device=self.scale.device
+        )
+        return trained
+
+    def lenet_trainings(self) -> pd.DataFrame:
+        """One row a trained LeNet."""
+        rows = self._lenet_rows
+        if len(rows):
+            named = [_named(Recipe(**recipe)) for recipe in rows["recipe"]]
+            rows = _by_their_names(rows.join(pd.DataFrame(named, rows.index)))
+        return study.typed(rows.assign(net=NET), "lenet_trainings")
+
+    @property
+    def _zeros(self) -> Planned:
+        plan = [
+            self._of_lenet(recipe)
+            | {"seeds": list(range(seeds))[first : first + 25], "filters": number == 0}
+            for number, (recipe, seeds) in enumerate(self.recipes())
+            for first in range(0, seeds, 25)
+        ]
+        return self._sweep("zeros_of_lenets", plan, timed=False, **self._short)
+
+    @cached_property
+    def _counted(self) -> pd.DataFrame:
+        """Zeros per recipe, seed, layer, digit, and for the first recipe filter, of all LeNets."""
+        rows = self._after_training(self._zeros).reindex(columns=_ZEROS)
+        named = [_named(Recipe(**recipe)) for recipe in rows["recipe"]]
+        return rows.join(pd.DataFrame(named, rows.index))
+
+    def layer_zero_rates(self) -> pd.DataFrame:
+        """One row a recipe, seed, layer and digit."""
+        rows = self._counted
+        return study.typed(rows[rows["filter"].isna()], "layer_zero_rates")
+
+    def filter_zero_rates(self) -> pd.DataFrame:
+        """One row a seed, filter of a convolution, and digit, for the first recipe."""
+        rows = self._counted
+        return study.typed(rows[rows["filter"].notna()], "filter_zero_rates")
+
+    @property
+    def _maps(self) -> Planned:
+        return self._sweep("maps_of_lenet", [self._of_lenet()], timed=False, **self._short)
+
+    def activation_maps(self) -> pd.DataFrame:
+        """The first image of each digit, and its maps in the net of seed 0."""
+        return study.typed(self._after_training(self._maps), "activation_maps")
+
+    def dark_pixels(self) -> Iterator[dict]:
+        """Pixels at or below the paper's level, in the preparations that its text allows."""
+        test = self.mnist[1]
+        side = test.images.shape[-1] + 4  # LeNet-5 of 1998 takes 32 x 32
+        for chosen, images in (("all", test), (f"{IMAGES_PER_DIGIT} of each digit", self.chosen)):
+            padded = np.pad(images.images, ((0, 0), (0, 0), (2, 2), (2, 2)))
+            for preparation, pixels in (
+                ("as it is", images.images),
+                (f"padded to {side} x {side}", padded),
+                (f"resized to {side} x {side}", images.resized(side).images),
+            ):
+                # grey levels 0 to 255 to -1 to 1, as (x - 0.5) / 0.5 does with x of 0 to 1
+                scaled = pixels.astype(np.float32) / 127.5 - 1
+                labels = images.labels.copy()  # torch wants to be able to write
+                for row in zeros.dark_pixels(scaled, labels, LEVEL).itertuples():
+                    yield {
+                        "preparation": preparation,
+                        "chosen": chosen,
+                        "digit": row[1],
+                        "level": LEVEL,
+                        "images": int((images.labels == row[1]).sum()),
+                        "dark": row.dark,
+                        "total": row.total,
+                    }
+
+    # --- time ----------------------------------------------------------------------------------
+
+    @property
+    def _layers(self) -> Planned:
+        plan = [
+            self._of_lenet() | {"batch": batch, "repetitions": self.scale.repetitions}
+            for batch in BATCHES
+        ]
+        return self._clocked("layers_of_lenet", plan)
+
+    def layer_times(self) -> pd.DataFrame:
+        """Each layer of the net of seed 0, at batch 1 as in the paper, and at 64."""
+        rows = self._after_training(self._layers)
+        return study.typed(rows.assign(net=NET), "layer_times")
+
+    @property
+    def _cold(self) -> Planned:
+        return self._clocked("cold_layers", [{"processes": self.scale.processes}])
+
+    def cold_layer_times(self) -> pd.DataFrame:
+        """The first call of each layer in fresh processes, and later ones."""
+        return study.typed(self.done(self._cold).rows.assign(net=NET), "cold_layer_times")
+
+    @property
+    def _smaller(self) -> Planned:
+        removed = {layer: list(counts) for layer, counts in self.scale.removed.items()}
+        plan = [
+            self._of_lenet()
+            | {"batch": batch, "removals": removed, "repetitions": self.scale.repetitions}
+            for batch in BATCHES
+        ]
+        return self._clocked("smaller_lenets", plan)
+
+    def pruned_times(self) -> pd.DataFrame:
+        """The whole net and each smaller one, in turns; which filters went does not matter."""
+        return study.typed(self._after_training(self._smaller), "pruned_times")
+
+    # --- fewer filters -------------------------------------------------------------------------
+
+    @property
+    def _pruned(self) -> Planned:
+        scale = self.scale
+        plan = [
+            self._of_lenet()
+            | {
+                "seed": seed,
+                "tuning_images": min(scale.tuning_images, len(self.sets[0])),
+                "removals": {layer: list(counts) for layer, counts in scale.removed.items()},
+                "tunings": {layer: list(counts) for layer, counts in scale.tuned.items()},
+                "from_scratch": {layer: list(n) for layer, n in scale.from_scratch.items()},
+            }
+            for seed in range(scale.pruned_seeds)
+        ]
+        return self._sweep("pruned_nets_of_seed", plan, timed=False, workers=self._workers)
+
+    def pruned_nets(self) -> pd.DataFrame:
+        """Nets of the first recipe without some filters: which, how many, what is left."""
+        return study.typed(self._after_training(self._pruned), "pruned_nets")
+
+    # --- other nets ----------------------------------------------------------------------------
+
+    def _of_fashion(self, net: str) -> dict:
+        """The unit of one net on FashionMNIST."""
+        recipe = self.scale.fashion_recipe
+        epochs = self.scale.fashion_epochs.get(net, recipe.epochs)
+        return {
+            "net": net,
+            "recipe": asdict(replace(recipe, epochs=epochs)),
+            "train_images": self.scale.fashion_images,
+            "test_images": self.scale.tried_images,
+            "input_px": self.scale.fashion_px,
+        }
+
+    @property
+    def _fashion_nets(self) -> Planned:
+        plan = [self._of_fashion(net) | {"seed": 0} for net in self.scale.fashion_nets]
+        return self._sweep(
+            "trained_net", plan, training.TRAINING_VERSION, timed=False, workers=self._workers
+        )
+
+    def net_trainings(self) -> pd.DataFrame:
+        """One row a net trained on FashionMNIST."""
+        rows = self._fashion_rows
+        rows = _by_their_names(rows) if len(rows) else rows
+        return study.typed(rows.assign(dataset="fashionmnist"), "net_trainings")
+
+    @property
+    def _net_zeros(self) -> Planned:
+        plan = [self._of_lenet() | {"net": NET, "test_images": None, "input_px": None}]
+        plan += [self._of_fashion(net) for net in self.scale.fashion_nets]
+        return self._sweep("zeros_of_net", plan, timed=False, **self._short)
+
+    def net_zero_rates(self) -> pd.DataFrame:
+        """One row a ReLU of each net trained on FashionMNIST."""
+        rows = self._after_training(self._net_zeros)
+        mine = rows["kind"].eq("zeros") & rows["net"].ne(NET) if len(rows) else []
+        return study.typed(rows.loc[mine], "net_zero_rates")
+
+    def skippable_macs(self) -> pd.DataFrame:
+        """One row a convolution or linear layer of each trained net."""
+        rows = self._after_training(self._net_zeros)
+        mine = rows["kind"].eq("skippable") if len(rows) else []
+        return study.typed(rows.loc[mine], "skippable_macs")
+
+    # --- sparse execution ----------------------------------------------------------------------
+
+    @property
+    def _sparse_layers(self) -> Planned:
+        repetitions = {"repetitions": self.scale.sparse_repetitions}
+        plan = [
+            self._of_lenet()
+            | {"net": NET, "test_images": None, "input_px": None, "batch": batch}
+            | repetitions
+            for batch in BATCHES
+        ]
+        plan += [
+            self._of_fashion(net) | {"batch": 1} | repetitions for net in self.scale.fashion_nets
+        ]
+        return self._clocked("sparse_layers_of", plan)
+
+    def sparse_layers(self) -> pd.DataFrame:
+        """Layers of the trained nets on the inputs they really get: dense, and skipping zeros."""
+        return study.typed(self._after_training(self._sparse_layers), "sparse_layers")
+
+    @property
+    def _sparse_products(self) -> Planned:
+        plan = [
+            {"case": case, "shape": list(SPARSE_CASES[case]), "zero_rates": list(scale_rates),
+             "repetitions": self.scale.sparse_repetitions}
+            for scale_rates in [self.scale.zero_rates]
+            for case in self.scale.sparse_cases
+        ]  # fmt: skip
+        return self._clocked("sparse_products_of", plan)
+
+    def sparse_sweep(self) -> pd.DataFrame:
+        """Products of the shapes of three layers, over inputs of many zero rates."""
+        return study.typed(self.done(self._sparse_products).rows, "sparse_sweep")
+
+
+_ZEROS = ["recipe", "seed", "layer", "digit", "filter", "zeros", "total"]
+
+
+def _by_their_names(trainings: pd.DataFrame) -> pd.DataFrame:
+    """What a training really had, under the names of the tables, in place of what it asked for."""
+    had = {"trained_on": "train_images", "tried_on": "test_images", "side_px": "input_px"}
+    return trainings.drop(columns=list(had.values()), errors="ignore").rename(columns=had)
+
+
+def _named(recipe: Recipe) -> dict[str, str]:
+    """The columns that name a recipe."""
+    epochs = "1 epoch" if recipe.epochs == 1 else f"{recipe.epochs} epochs"
+    return {
+        "training": f"{recipe.optimiser} {recipe.lr:g} {recipe.schedule}, batch "
+        f"{recipe.batch_size}, {epochs}",
+        "initialisation": recipe.initialisation,
+        "normalisation": recipe.normalisation,
+    }

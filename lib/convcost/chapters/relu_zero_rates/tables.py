@@ -1,0 +1,237 @@
+"""Tables of notebook 03: zeros after ReLU, time per layer, nets with fewer filters."""
+
+from convcost.records.schema import MACS, NET, Column, Table, count, text
+
+_SEED = count("what initialisation and order of the images were drawn from")
+_TRAINING = text("optimiser, highest rate, schedule, batch size and epochs")
+_INITIALISATION = text("initialisation of the weights, as in `training.Recipe`")
+_NORMALISATION = text("normalisation of the images, as in `training.Recipe`")
+_DIGIT = count("class of the images")
+_ZEROS = count("outputs that are exactly zero after ReLU, all images together")
+_TOTAL = count("outputs, all images together")
+_STATUS = text("trained or diverged")
+_CORRECT = count("test images named rightly")
+_REPETITION = count("number of the repetition, from 0")
+_LAYER = text("dotted path of the layer; (net) for the whole net in one piece")
+_POSITION = count("place in the forward pass, from 0")
+_BATCH = count("images in one forward pass")
+_THREADS = count("threads of the arithmetic")
+
+
+def _seconds(meaning: str, optional: bool = False) -> Column:
+    return Column("float", f"wall-clock seconds {meaning}", 0, optional)
+
+
+def _share(meaning: str, optional: bool = False) -> Column:
+    return Column("float", f"{meaning}, 0 to 1", 0, optional)
+
+
+TABLES: dict[str, Table] = {
+    "lenet_trainings": Table(
+        "one LeNet trained from one seed; the first rows are those of the first recipe",
+        ("training", "initialisation", "normalisation", "seed"),
+        {
+            "training": _TRAINING,
+            "initialisation": _INITIALISATION,
+            "normalisation": _NORMALISATION,
+            "seed": _SEED,
+            "status": _STATUS,
+            "epochs": count("epochs that were finished"),
+            "train_images": count("images of the training split"),
+            "test_images": count("images of the test split"),
+            "test_correct": _CORRECT,
+            "seconds": _seconds("of the training"),
+        },
+    ),
+    "layer_zero_rates": Table(
+        "one layer of one LeNet, over the images of one digit; the first recipe comes first",
+        ("training", "initialisation", "normalisation", "seed", "layer", "digit"),
+        {
+            "training": _TRAINING,
+            "initialisation": _INITIALISATION,
+            "normalisation": _NORMALISATION,
+            "seed": _SEED,
+            "layer": text("the paper's name of the layer whose outputs ReLU gets"),
+            "digit": _DIGIT,
+            "zeros": _ZEROS,
+            "total": _TOTAL,
+        },
+    ),
+    "filter_zero_rates": Table(
+        "one filter of one LeNet of the first recipe, over the chosen images of one digit",
+        ("seed", "layer", "filter", "digit"),
+        {
+            "seed": _SEED,
+            "layer": text("conv1 or conv2"),
+            "filter": count("index of the filter, from 0"),
+            "digit": _DIGIT,
+            "zeros": _ZEROS,
+            "total": _TOTAL,
+        },
+    ),
+    "activation_maps": Table(
+        "one filter's output map of one image",
+        ("digit", "layer", "filter"),
+        {
+            "digit": _DIGIT,
+            "layer": text("image, conv1 or conv2"),
+            "filter": count("index of the filter, from 0"),
+            "side_px": count("side of the square map"),
+            "zeros": count("elements of the map that are exactly zero"),
+            "levels": text(
+                "the map after ReLU in base64, a byte an element, row by row: 0 is exactly zero, "
+                "1 to 255 go from above zero to the largest value of the layer"
+            ),
+        },
+    ),
+    "dark_pixels": Table(
+        "the images of one digit, prepared in one way",
+        ("preparation", "chosen", "digit"),
+        {
+            "preparation": text("what was done to the 28 x 28 images"),
+            "chosen": text("which test images"),
+            "digit": _DIGIT,
+            "level": Column("float", "pixels at or below it are dark, of -1 to 1", -1),
+            "images": count("images of that digit"),
+            "dark": count("pixels at or below the level"),
+            "total": count("pixels"),
+        },
+    ),
+    "layer_times": Table(
+        "one layer timed over all images of one repetition",
+        ("net", "batch", "threads", "layer", "repetition"),
+        {
+            "net": NET,
+            "batch": _BATCH,
+            "threads": _THREADS,
+            "position": _POSITION,
+            "layer": _LAYER,
+            "repetition": _REPETITION,
+            "images": count("images that went through in this repetition"),
+            "seconds": _seconds("of the layer, over all these images"),
+        },
+    ),
+    "cold_layer_times": Table(
+        "one layer in one fresh process, image by image",
+        ("net", "process", "layer"),
+        {
+            "net": NET,
+            "process": count("number of the process, from 0"),
+            "position": _POSITION,
+            "layer": _LAYER,
+            "first_s": _seconds("of the layer's first call in the process"),
+            "later_s": _seconds("of a later call, median"),
+            "later_calls": count("later calls"),
+        },
+    ),
+    "pruned_nets": Table(
+        "one LeNet without some filters of one layer",
+        ("seed", "layer", "criterion", "removed", "fine_tuned"),
+        {
+            "seed": _SEED,
+            "layer": text("the layer that lost filters; none for the whole net"),
+            "criterion": text(
+                "which filters went: highest zero rate, smallest L1 norm, or random; none for the "
+                "whole net; from scratch for a net that was trained small"
+            ),
+            "removed": count("filters removed"),
+            "filters": count("filters the layer had"),
+            "fine_tuned": Column("bool", "true where it was trained on afterwards"),
+            "removed_zero_fraction": _share("zero rate of the removed filters before", True),
+            "layer_macs": count("multiply-adds left in the layer, one image", optional=True),
+            "macs": MACS,
+            "test_images": count("images of the test split"),
+            "test_correct": _CORRECT,
+        },
+    ),
+    "pruned_times": Table(
+        "a LeNet without some filters of one layer, timed over one repetition",
+        ("layer", "removed", "batch", "threads", "repetition"),
+        {
+            "layer": text("the layer that lost filters; none for the whole net"),
+            "removed": count("filters removed"),
+            "batch": _BATCH,
+            "threads": _THREADS,
+            "repetition": _REPETITION,
+            "macs": MACS,
+            "images": count("images that went through in this repetition"),
+            "seconds": _seconds("of the forward passes, over all these images"),
+        },
+    ),
+    "net_trainings": Table(
+        "one net trained on FashionMNIST",
+        ("net", "seed"),
+        {
+            "net": NET,
+            "seed": _SEED,
+            "input_px": count("side of the square input"),
+            "train_images": count("images trained on"),
+            "epochs": count("epochs that were finished"),
+            "status": _STATUS,
+            "test_images": count("images of the test split that were tried"),
+            "test_correct": _CORRECT,
+            "seconds": _seconds("of the training"),
+        },
+    ),
+    "net_zero_rates": Table(
+        "one ReLU of one trained net",
+        ("net", "seed", "layer"),
+        {
+            "net": NET,
+            "seed": _SEED,
+            "position": count("place among the net's ReLUs, from 0"),
+            "layer": text("dotted path of the ReLU's module, with the number of its call"),
+            "after": text("dotted path of the convolution or linear layer before it"),
+            "images": count("test images that went through"),
+            "zeros": _ZEROS,
+            "total": _TOTAL,
+        },
+    ),
+    "skippable_macs": Table(
+        "one convolution or linear layer of one trained net",
+        ("net", "seed", "layer"),
+        {
+            "net": NET,
+            "seed": _SEED,
+            "position": count("place among the net's convolutions and linear layers, from 0"),
+            "layer": text("dotted path of the layer"),
+            "op": text("conv or linear"),
+            "images": count("test images that went through"),
+            "macs": count("multiply-adds, all images together"),
+            "zero_input_macs": count("of these, with an input element that is zero"),
+            "padding_macs": count("of these, with a zero of the padding"),
+        },
+    ),
+    "sparse_layers": Table(
+        "one layer of a trained net on the inputs that it really gets, timed once",
+        ("net", "batch", "threads", "layer", "method", "repetition"),
+        {
+            "net": NET,
+            "batch": _BATCH,
+            "threads": _THREADS,
+            "position": count("place among the net's convolutions and linear layers, from 0"),
+            "layer": text("dotted path of the layer"),
+            "method": text("dense, or how zeros are skipped, as in `convcost.measuring.sparse`"),
+            "zero_input_share": _share("multiply-adds with a zero input, padding included"),
+            "repetition": _REPETITION,
+            "calls": count("calls in this repetition"),
+            "seconds": _seconds("of all these calls, conversion to sparse included"),
+        },
+    ),
+    "sparse_sweep": Table(
+        "one product of one shape with made inputs of one zero rate, timed once",
+        ("case", "threads", "method", "zero_rate", "repetition"),
+        {
+            "case": text("name of the layer whose shape it has"),
+            "rows": count("rows of the input matrix: images, or images times output positions"),
+            "inputs": count("columns of the input matrix"),
+            "outputs": count("columns of the output"),
+            "threads": _THREADS,
+            "method": text("dense, or how zeros are skipped, as in `convcost.measuring.sparse`"),
+            "zero_rate": _share("share of the input's elements that are zero"),
+            "repetition": _REPETITION,
+            "calls": count("calls in this repetition"),
+            "seconds": _seconds("of all these calls, conversion to sparse included"),
+        },
+    ),
+}

@@ -1,0 +1,1 @@
+"""Chapter 02, training time: why it is not linear in FLOPs."""

@@ -1,0 +1,414 @@
+"""Checks of notebook 02: training time against FLOPs, and the protocol behind Table 2."""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from convcost.chapters.training_time import findings as found
+from convcost.chapters.training_time.findings import hypotheses, layers, paper, per_epoch
+from convcost.claims.verdicts import LOGICAL, Check, Finding, Published, Tolerance
+from convcost.records import REFERENCE, TABLES, MissingTableError, Results, machines
+
+Compute = Callable[[Results, Published, str], Finding]
+
+PLAIN = "plain"
+
+
+_MAY_LACK = ("full_epochs", "fashion_accuracies", "predicted_steps")
+"""Tables that a run may have no row for, and then does not write."""
+
+
+@lru_cache(maxsize=32)
+def _kept(
+    make: Callable[..., pd.DataFrame],
+    results: Results,
+    tables: tuple[tuple[str, str], ...],
+    needed: tuple[str, ...],
+) -> pd.DataFrame:
+    read = {
+        name: results.table(name) if sha256 else pd.DataFrame(columns=list(TABLES[name].columns))
+        for name, sha256 in tables
+    }
+    for name in needed:
+        if read[name].empty:
+            raise MissingTableError(f"nothing of {name} was measured yet: {TABLES[name].row}")
+    return make(*read.values())
+
+
+def _sha256(results: Results, name: str) -> str:
+    """That of a table; "" of one that no run has written, where a run may lack it."""
+    try:
+        return results.sha256(name)
+    except MissingTableError:
+        if name not in _MAY_LACK:
+            raise
+        return ""
+
+
+def _made(
+    results: Results,
+    make: Callable[..., pd.DataFrame],
+    *names: str,
+    needed: tuple[str, ...] = (),
+) -> pd.DataFrame:
+    """What a finding makes of tables, once for each content of them: many checks share one.
+
+    Raises MissingTableError where a table of `needed` has no rows.
+    """
+    content = tuple((name, _sha256(results, name)) for name in names)
+    return _kept(make, results, content, needed)
+
+
+def _refuse_without(table: pd.DataFrame, what: str) -> None:
+    """MissingTableError, by name, where one of the five nets has no row."""
+    missing = [net for net in paper.NETS if net not in set(table["net"])]
+    if missing:
+        raise MissingTableError(f"{what} of {', '.join(missing)} was timed yet")
+
+
+_EPOCHS = ("training_steps", "full_epochs", "net_costs", "fashion_accuracies")
+
+
+def _largest(*tables: pd.DataFrame) -> pd.DataFrame:
+    return found.table_two(*tables, loop=PLAIN, input_px=None)
+
+
+def _five(results: Results) -> pd.DataFrame:
+    """Table 2 beside the plain loop at its largest size, all five nets."""
+    table = _made(results, _largest, *_EPOCHS).dropna(subset=["epoch_s"])
+    _refuse_without(table, "no epoch")
+    return table
+
+
+def _setting(results: Results, table: pd.DataFrame) -> str:
+    """The conditions of nets that share them, in words."""
+    row = table.iloc[0]
+    workers = f", {row['workers']} loader workers" if row["workers"] else ""
+    whole = "" if table["extrapolated"].astype(bool).any() else ", whole epochs"
+    return (
+        f"plain loop, {row['input_px']} px, {row['in_channels']} channels, batch "
+        f"{row['batch_asked']}{workers}{whole}{_arithmetic(results)}"
+    )
+
+
+def _arithmetic(results: Results) -> str:
+    """What float32 was on a GPU, by the record of the run; nothing where that does not say."""
+    record = results.record("training_steps")
+    told = record.get("arithmetic") or {}
+    kinds = {"cuda_matmul_tf32": "matrix products", "cudnn_tf32": "convolutions"}
+    known = {words: told[key] for key, words in kinds.items() if told.get(key) is not None}
+    if record.get("profile") != "gpu" or not known:
+        return ""
+    in_tf32 = [words for words, is_so in known.items() if is_so]
+    return f", float32, {' and '.join(in_tf32)} in TF32" if in_tf32 else ", float32 without TF32"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+# --- Table 2 ---------------------------------------------------------------------------------
+
+
+def _hypotheses(results: Results) -> pd.DataFrame:
+    names = ("training_steps", "pipeline_times", "predicted_steps")
+    table = _made(results, found.forensics, *names, needed=names[:2])
+    if not (table["basis"] != hypotheses.PREDICTED).any():
+        _refuse_without(results.table(names[0]), "no step")
+        raise MissingTableError("no protocol was timed for all five nets yet")
+    return table
+
+
+def _in_words(row: pd.Series) -> str:
+    workers = f"{row['workers']} loader workers" if row["pipeline"] else "pipeline not counted"
+    return (
+        f"{row['family']} nets, {row['densenet']}, {row['input_px']} px, {row['in_channels']} "
+        f"channels, batch {row['batch']}, {workers}, {row['train_images']:,} + "
+        f"{row['test_images']:,} images"
+    )
+
+
+def _seconds(row: pd.Series, role: str) -> float:
+    """The paper's seconds of `role`, if the others' are the paper's and the ratios are ours.
+
+    For AlexNet, whose ratio is 1 by definition, from the four others' common factor.
+    """
+    published = paper.table_two().set_index("role")["seconds"]
+    if role != paper.ROLES[0]:
+        return float(published[paper.ROLES[0]] * row[f"{role}_ratio"])
+    factors = [published[other] / row[f"{other}_ratio"] for other in paper.ROLES[1:]]
+    return float(np.exp(np.mean(np.log(factors))))
+
+
+def _ratio(role: str) -> Compute:
+    """By the protocol nearest to the paper's five times, of those that were timed here."""
+
+    def compute(results: Results, published: Published, name: str) -> Finding:
+        table = _hypotheses(results)
+        timed = table[table["basis"] != hypotheses.PREDICTED]
+        best, value = timed.iloc[0], round(_seconds(timed.iloc[0], role), 2)
+        # a protocol that explains the table no better than five equal times reproduces no row of it
+        explains = bool(best["distance"] < _equal_times())
+        agrees = explains and _RATIOS.agrees(published(name), value)
+        reason = (
+            f"the nearest of {len(timed)} protocols timed here ({best['basis']}): {_near(best)}"
+        )
+        guessed = table[table["basis"] == hypotheses.PREDICTED]
+        if len(guessed):
+            first = guessed.iloc[0]
+            near = [
+                other
+                for other in paper.ROLES
+                if _RATIOS.agrees(published(f"table2_{other}_seconds"), _seconds(first, other))
+            ]
+            reason += (
+                f"; of {len(guessed):,} predicted for {first['machine']} the nearest "
+                f"({_in_words(first)}) is at {first['distance']:.2f} and fits {len(near)} of five: "
+                "so many tries that fitting five numbers shows a protocol possible, no more"
+            )
+        return Finding(
+            value,
+            agrees=agrees,
+            protocol=_in_words(best) if agrees else None,
+            reason=reason if agrees else f"{_in_words(best)}; {reason}",
+        )
+
+    return compute
+
+
+def _equal_times() -> float:
+    """The distance of the rule that all five nets take the same time."""
+    return float(found.baselines().set_index("rule")["distance"]["all take the same time"])
+
+
+def _near(row: pd.Series) -> str:
+    return (
+        f"distance {row['distance']:.2f} (root mean square of the logarithms; five equal times: "
+        f"{_equal_times():.2f}), Kendall's tau with the paper's order {row['kendall']:.1f}"
+    )
+
+
+# --- time against FLOPs ----------------------------------------------------------------------
+
+
+def _theirs() -> pd.Series:
+    published = paper.table_two()
+    return found.relation(published["seconds"], published["flops"])
+
+
+def _ours(results: Results) -> tuple[pd.DataFrame, pd.Series]:
+    table = _five(results)
+    return table, found.relation(table["epoch_s"], table["flops"])
+
+
+def _compared(ours: pd.Series, theirs: pd.Series) -> str:
+    return "; ".join(
+        f"{whose}: Pearson {row['pearson']:.2f} (95 % interval {_span(row)}), Spearman "
+        f"{row['spearman']:.1f}, seconds per FLOP spread {row['spread']:.1f}-fold, "
+        f"{row['in_order']} of {row['pairs']} pairs in order"
+        for whose, row in (("ours", ours), ("the paper's", theirs))
+    )
+
+
+def _span(row: pd.Series) -> str:
+    low, high = row["pearson_low"], row["pearson_high"]
+    return "not available" if np.isnan(low) else f"{low:.2f} to {high:.2f}"
+
+
+def _line_misses(seconds: pd.Series, flops: pd.Series) -> float:
+    """The largest relative error of the best a + b * FLOPs, by least squares of that error."""
+    y, x = seconds.to_numpy(dtype=float), flops.to_numpy(dtype=float)
+    matrix = np.column_stack([np.ones_like(x), x / x.max()]) / y[:, None]
+    return float(np.abs(matrix @ np.linalg.lstsq(matrix, np.ones_like(y), rcond=None)[0] - 1).max())
+
+
+def _not_linear(results: Results, published: Published, name: str) -> Finding:
+    table, ours = _ours(results)
+    misses = _line_misses(table["epoch_s"], table["flops"])
+    both = paper.table_two()
+    theirs = _line_misses(both["seconds"], both["flops"])
+    return Finding(
+        f"{ours['spread']:.1f}-fold spread of seconds per FLOP",
+        agrees=bool(misses > _LINEAR and ours["spread"] > 1 + _LINEAR),
+        reason=f"{_setting(results, table)}; the best straight line misses a net by "
+        f"{_percent(misses)}, in the paper by {_percent(theirs)}; holds above {_percent(_LINEAR)}, "
+        f"for a line and for proportion; {_compared(ours, _theirs())}",
+    )
+
+
+def _drawing(results: Results, published: Published, name: str) -> Finding:
+    table, ours = _ours(results)
+    theirs = _theirs()
+    return Finding(
+        f"{ours['in_order']} of {ours['pairs']} pairs in order",
+        agrees=bool(ours["in_order"] < ours["pairs"]),
+        reason="the drawing's numbers are not in its text, by its caption it draws Tables 1 and 2: "
+        "bars of FLOPs and of seconds that do not rise together; ours do not either where fewer "
+        f"than all pairs are in order ({_setting(results, table)}); {_compared(ours, theirs)}",
+    )
+
+
+def _more_takes_longer(results: Results, published: Published, name: str) -> Finding:
+    table, ours = _ours(results)
+    theirs = _theirs()
+    value = f"{ours['in_order']} of {ours['pairs']} pairs in order"
+    setting = _setting(results, table)
+    measured = f"measured here ({setting}): {value}, Kendall's tau {ours['kendall']:.1f}"
+    if theirs["in_order"] == theirs["pairs"]:
+        return Finding(value, agrees=bool(ours["in_order"] == ours["pairs"]), reason=measured)
+    both = paper.table_two().sort_values("flops", ascending=False)
+    numbers = ", ".join(
+        f"{row.role} {published.text(f'table1_{row.role}_gflops')} GFLOPs and "
+        f"{published.text(f'table2_{row.role}_seconds')} s"
+        for row in both.itertuples()
+    )
+    return Finding(
+        value,
+        contradiction=f"of its own {theirs['pairs']} pairs of nets {theirs['in_order']} have more "
+        f"FLOPs and more seconds together (Kendall's tau {theirs['kendall']:.1f}): {numbers}; "
+        f"{measured}",
+    )
+
+
+# --- depth -----------------------------------------------------------------------------------
+
+
+def _with_calls(results: Results, table: pd.DataFrame) -> pd.DataFrame:
+    """Our five nets with their operator calls, a measure of depth, the fewest first."""
+    keys = ["net", "input_px", "in_channels"]
+    counts = per_epoch.costs(results.table("net_costs"))
+    counts = counts[[*keys, "flops", "calls", "backward_flops"]]
+    table = table.drop(columns="flops", errors="ignore").merge(counts, on=keys)
+    return table.sort_values("calls", kind="stable").reset_index(drop=True)
+
+
+def _spearman(x: pd.Series, y: pd.Series) -> float:
+    return float(found.relation(y, x)["spearman"])
+
+
+def _deeper_costs_more(results: Results, published: Published, name: str) -> Finding:
+    table = _with_calls(results, _five(results))
+    first, deeper = table.iloc[0], table.iloc[1:]
+    more = {
+        what: deeper[column] / first[column]
+        for what, column in (("FLOPs", "flops"), ("time", "epoch_s"))
+    }
+    return Finding(
+        f"{more['FLOPs'].min():.1f} to {more['FLOPs'].max():.1f} times the FLOPs, "
+        f"{more['time'].min():.1f} to {more['time'].max():.1f} times the time",
+        agrees=all(ratios.min() >= _STEEP for ratios in more.values()),
+        reason=f"the four other nets against {first['net']}, which has the fewest operators; holds "
+        f"where each needs {_STEEP:g} times both; among all five, depth (operator calls) ranks "
+        f"with FLOPs at {_spearman(table['calls'], table['flops']):.1f} and with time at "
+        f"{_spearman(table['calls'], table['epoch_s']):.1f} (Spearman); "
+        f"{_setting(results, table)}",
+    )
+
+
+def _depth_inefficient(results: Results, published: Published, name: str) -> Finding:
+    """FLOP/s of the arithmetic of a training step, the data pipeline left out."""
+    steps = found.epochs(results.table("training_steps"), pipeline=False)
+    table = found.of_one_condition(steps, PLAIN)
+    _refuse_without(table, "no training step")
+    table = _with_calls(results, table)
+    rate = (table["flops"] + table["backward_flops"]) / table["train_image_s"]
+    rank, factor = _spearman(table["calls"], rate), float(rate.max() / rate.iloc[-1])
+    return Finding(
+        f"rank correlation {rank:.1f}",
+        agrees=bool(rank < 0 and factor >= _MARKED),
+        protocol="of efficiency alone, depth counted in operator calls",
+        reason="training FLOP/s, the data pipeline left out, against operator calls, five nets "
+        f"(Spearman); {table['net'].iloc[-1]} has the most and reaches 1/{factor:.1f} of the best "
+        f"rate; holds where the correlation is below 0 and that factor at least {_MARKED:g}; how "
+        f"hard a net is to train is not tested; {_setting(results, table)}",
+    )
+
+
+# --- a GPU -----------------------------------------------------------------------------------
+
+
+def _convolutions(results: Results) -> pd.DataFrame:
+    """All convolutions of each net's layers together."""
+    table = _made(results, found.by_operator, "layer_costs", needed=("layer_costs",))
+    return table[table["op"] == layers.WITH_FLOPS[0]]
+
+
+def _rate(convs: pd.DataFrame, nets: list[str]) -> float:
+    """FLOP/s of the convolutions of `nets` together."""
+    convs = convs[convs["net"].isin(nets)]
+    return float((convs["flops_per_s"] * convs["seconds"]).sum() / convs["seconds"].sum())
+
+
+def _kind(results: Results) -> str:
+    """The profile that timed the layers: "gpu", "cpu" or "quick"."""
+    return str(results.record("layer_costs").get("profile"))
+
+
+def _other_machine(kind: str) -> Results:
+    """The first machine of the reference on which a profile of this kind timed the layers."""
+    for name in machines(REFERENCE):
+        other = Results(REFERENCE, name)
+        try:
+            if _kind(other) == kind and len(_convolutions(other)):
+                return other
+        except MissingTableError:
+            continue
+    raise MissingTableError(f"no reference run of profile {kind} has timed the layers")
+
+
+def _gpu_is_faster(results: Results, published: Published, name: str) -> Finding:
+    own = _kind(results)
+    if own not in ("gpu", "cpu"):
+        raise MissingTableError(f"profile {own} times too little of the layers to compare machines")
+    other = _other_machine("cpu" if own == "gpu" else "gpu")
+    gpu, cpu = (results, other) if own == "gpu" else (other, results)
+    on_gpu, on_cpu = _convolutions(gpu), _convolutions(cpu)
+    nets = [net for net in paper.NETS if net in set(on_gpu["net"]) & set(on_cpu["net"])]
+    if not nets:
+        raise MissingTableError("no net's convolutions were timed on both machines yet")
+    factor = _rate(on_gpu, nets) / _rate(on_cpu, nets)
+    records = [one.record("layer_costs") for one in (gpu, cpu)]
+    gpu_name, cpu_name = (
+        f"{(record.get('machine_details') or {}).get(key)} ({record.get('machine')})"
+        for record, key in zip(records, ("gpu", "cpu"), strict=True)
+    )
+    whose = "the five nets'" if len(nets) == len(paper.NETS) else f"{', '.join(nets)}:"
+    return Finding(
+        f"{factor:.1f} times",
+        agrees=factor > 1,
+        reason=f"FLOP/s of {whose} convolutions in inference, {gpu_name} over {cpu_name}",
+    )
+
+
+_RATIO = 0.10
+_LINEAR = 0.10
+_STEEP = 1.5
+_MARKED = 1.5
+
+_RATIOS = Tolerance(
+    "ratios to AlexNet, because the machine and the number of epochs differ; the paper's own four "
+    f"ratios lie within a quarter of another, so more than {_RATIO:.0%} would accept nets that all "
+    "take the same time",
+    relative=_RATIO,
+)
+
+_TABLE2, _LINE = "Table 2 and Figure 1", "Is time linear in FLOPs?"
+_PROTOCOL, _WHY = "Which protocol?", "Why"
+
+CHECKS = {
+    **{
+        f"cheng2025/table2_{role}_seconds": Check(_ratio(role), _PROTOCOL, _RATIOS)
+        for role in paper.ROLES
+    },
+    "cheng2025/figure1": Check(_drawing, _TABLE2, LOGICAL),
+    "cheng2025/abstract_time_not_linear": Check(_not_linear, _LINE, LOGICAL),
+    "cheng2025-abstract/abstract_time_not_linear": Check(_not_linear, _LINE, LOGICAL),
+    "cheng2025/time_not_linear_in_flops": Check(_not_linear, _LINE, LOGICAL),
+    "cheng2025/conclusion_more_computation_longer": Check(_more_takes_longer, _LINE, LOGICAL),
+    "cheng2025/abstract_deeper_costs_more": Check(_deeper_costs_more, _TABLE2, LOGICAL),
+    "cheng2025-abstract/abstract_deeper_costs_more": Check(_deeper_costs_more, _TABLE2, LOGICAL),
+    "cheng2025/depth_reduces_efficiency": Check(_depth_inefficient, _WHY, LOGICAL),
+    "cheng2025/gpu_parallel_convolution": Check(_gpu_is_faster, _WHY, LOGICAL),
+}

@@ -1,0 +1,326 @@
+"""Watch a model's forward pass and leave the model exactly as found.
+
+Three things, each usable alone: `as_found` puts a model and the random generators back,
+`ModuleStack` knows which module is running, `watch` shows chosen modules' inputs and outputs.
+"""
+
+import random
+import sys
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from operator import eq, is_, itemgetter
+
+import torch
+from torch import nn
+
+from convcost.core.errors import BadInputError
+
+_CONTAINERS = frozenset((dict, OrderedDict, list, set, deque))
+
+
+# The attributes of a bare module, in order: its hook dictionaries, nearly always empty, are taken
+# in one go; the others that hold something are the parameters, buffers and children.
+_BASE = list(nn.Module().__dict__)
+_MEMBERS = ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules")
+_base_members = itemgetter(*_MEMBERS)
+_base_hooks = itemgetter(
+    *(k for k, v in nn.Module().__dict__.items() if type(v) in _CONTAINERS and k not in _MEMBERS)
+)
+
+
+def module_paths(model: nn.Module) -> dict[int, list[str]]:
+    """`id(module)` to every dotted path under which the model holds it, root "" first.
+
+    A module that two parents share has two paths. `nn.Sequential(nn.ReLU())` gives the paths
+    "" and "0".
+    """
+    paths: dict[int, list[str]] = {}
+    todo = [("", model)]
+    while todo:
+        path, module = todo.pop()
+        paths.setdefault(id(module), []).append(path)
+        prefix = path + "." if path else ""
+        children = [
+            (prefix + k, child) for k, child in module._modules.items() if child is not None
+        ]
+        todo.extend(reversed(children))
+    return paths
+
+
+def every_module(model: nn.Module) -> list[nn.Module]:
+    """Every module of the model once, the model itself first."""
+    found = {id(model): model}
+    todo = [model]
+    while todo:
+        for child in todo.pop()._modules.values():
+            if child is not None and id(child) not in found:
+                found[id(child)] = child
+                todo.append(child)
+    return list(found.values())
+
+
+class as_found:
+    """Context manager: on the way out, also after an exception, the model is as it was.
+
+    Put back per module: every attribute (so mode, hooks, buffers and parameters by identity, and
+    what a forward stored on `self`), one level of lists, dicts and sets; and the random state of
+    torch, random, numpy (if loaded) and CUDA (if in use). Values inside tensors are not copied:
+    who runs a forward that writes into a buffer must give it copies.
+    `with as_found(model): model.eval()` leaves every mode as before.
+    """
+
+    def __init__(self, model: nn.Module, modules: list[nn.Module] | None = None, rng: bool = True):
+        self.modules, self.rng = modules or every_module(model), rng
+
+    def __enter__(self):
+        # Nearly all of a module's dicts are empty (hooks): those are only checked to be empty
+        # still. Few new objects also mean that the garbage collector is not woken up.
+        self.own, self.empty, self.filled = [], [], []
+        for module in self.modules:
+            attributes = module.__dict__
+            self.own.append((attributes, attributes.copy()))
+            names = list(attributes)
+            values = [*attributes.values()]
+            if names[: len(_BASE)] == _BASE:  # what nn.Module.__init__ set, then the rest
+                hooks = _base_hooks(attributes)
+                if not any(hooks):
+                    self.empty.extend(hooks)
+                    values = [*_base_members(attributes), *values[len(_BASE) :]]
+            for value in values:
+                if type(value) in _CONTAINERS:
+                    if value:
+                        self.filled.append((value, value.copy()))
+                    else:
+                        self.empty.append(value)
+        if self.rng:
+            numpy = sys.modules.get("numpy")
+            self.states = (
+                random.getstate(),
+                torch.get_rng_state(),
+                numpy.random.get_state() if numpy else None,
+                torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None,
+            )
+        return self
+
+    def __exit__(self, *exc):
+        for container, before in self.own:
+            if not (
+                len(container) == len(before) and all(map(is_, container.values(), before.values()))
+            ):
+                container.clear()
+                container.update(before)
+        if any(self.empty):
+            for container in self.empty:
+                container.clear()
+        for container, before in self.filled:
+            if not _same(container, before):
+                container.clear()
+                fill = (
+                    container.extend if isinstance(container, (list, deque)) else container.update
+                )
+                fill(before)
+        if self.rng:
+            python, cpu, numpy, cuda = self.states
+            random.setstate(python)
+            torch.set_rng_state(cpu)
+            if numpy is not None:
+                sys.modules["numpy"].random.set_state(numpy)
+            if cuda is not None:
+                torch.cuda.set_rng_state_all(cuda)
+        return False
+
+
+def _same(now, before) -> bool:
+    """Same length, order and objects; identity, because tensors do not compare to one bool."""
+    if len(now) != len(before):
+        return False
+    if isinstance(now, dict):
+        return all(map(is_, now.values(), before.values())) and all(map(eq, now, before))
+    return all(map(is_, now, before))
+
+
+class replaced:
+    """Context manager: put functions of torch in the place of others while someone needs it.
+
+    `targets` are (owner, name, replacement), replacement(original) -> function. Several threads
+    can be inside; the first one sets, the last one puts back.
+    """
+
+    def __init__(self, *targets):
+        self.targets, self.users, self.lock, self.originals = targets, 0, threading.Lock(), []
+
+    def __enter__(self):
+        with self.lock:
+            self.users += 1
+            if self.users == 1:
+                for owner, name, replacement in self.targets:
+                    original = getattr(owner, name)
+                    self.originals.append((owner, name, original))
+                    setattr(owner, name, replacement(original))
+        return self
+
+    def __exit__(self, *exc):
+        with self.lock:
+            self.users -= 1
+            if not self.users:
+                for owner, name, original in self.originals:
+                    setattr(owner, name, original)
+                self.originals.clear()
+        return False
+
+
+_ACTIVE: dict[int, list["ModuleStack"]] = {}  # thread -> its stacks, the innermost last
+
+
+def _watched(original):
+    def __call__(module, *args, **kwargs):
+        stacks = _ACTIVE.get(threading.get_ident())
+        if not stacks:
+            return original(module, *args, **kwargs)
+        return stacks[-1].call(original, module, args, kwargs)
+
+    return __call__
+
+
+_CALL = replaced((nn.Module, "__call__", _watched))
+
+
+class ModuleStack:
+    """Context manager: which module of `model` is running, by path, in this thread.
+
+    `path` and `module` are those of the innermost running module. A module held under several
+    paths gets the path below the module that calls it; a parent that holds one child under two
+    names gets them in turn. `failed` is (path, module, args) of the innermost module that raised.
+    `shortcut(module, args)`, if set, may answer a module's call in place of its forward, or return
+    NotImplemented.
+
+    No hook is set on any module. `nn.Module.__call__` is replaced while a stack is active in some
+    thread (as torch.fx does; half the cost of torch's global hooks) and put back by the last one.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+        self.paths = module_paths(model)
+        self.path, self.module = "", model
+        self.turns: dict[tuple[str, int], int] = {}
+        self.failed = self.error = self.shortcut = None
+
+    def __enter__(self):
+        self.thread = threading.get_ident()
+        _CALL.__enter__()
+        _ACTIVE.setdefault(self.thread, []).append(self)
+        return self
+
+    def __exit__(self, *exc):
+        stacks = _ACTIVE[self.thread]
+        stacks.remove(self)
+        if not stacks:
+            del _ACTIVE[self.thread]
+        return _CALL.__exit__(*exc)
+
+    def call(self, original, module, args, kwargs):
+        """Run one module's call as torch would, keeping `path`, `module` and `failed`."""
+        found = self.paths.get(id(module))
+        if found is None:  # made during the forward pass: no name, so its class
+            name = f"<{type(module).__name__}>"
+            path = f"{self.path}.{name}" if self.path else name
+        elif len(found) == 1:
+            path = found[0]
+        else:
+            path = self._choose(module, found)
+        outer = self.path, self.module
+        self.path, self.module = path, module
+        try:
+            if self.shortcut is not None and not kwargs:
+                output = self.shortcut(module, args)
+                if output is not NotImplemented:
+                    return output
+            return original(module, *args, **kwargs)
+        except (Exception, SystemExit) as error:
+            if error is not self.error:
+                self.error, self.failed = error, (path, module, args)
+            raise
+        finally:
+            self.path, self.module = outer
+
+    def _choose(self, module, found):
+        prefix = self.path + "." if self.path else ""
+        near = [p for p in found if p.startswith(prefix)] or found
+        depth = min(p.count(".") for p in near)
+        near = [p for p in near if p.count(".") == depth]
+        turn = self.turns.get((self.path, id(module)), 0)
+        self.turns[self.path, id(module)] = turn + 1
+        return near[turn % len(near)]
+
+
+class watch:
+    """Context manager: call `seen(path, module, inputs, output)` after each chosen module ran.
+
+    `select` chooses: None for all modules without children, module classes, dotted names, or a
+    function (path, module) -> bool. `inputs` is the tuple of positional arguments. Modules are
+    watched, functional calls (F.relu) are not: they belong to the module that makes them. Hooks
+    are removed on the way out, also after an exception.
+    Raises `BadInputError` for a name that the model does not have, listing the valid ones.
+
+    >>> sizes = {}
+    >>> with watch(nn.Sequential(nn.Flatten()), lambda p, m, i, o: sizes.update({p: o.shape})):
+    ...     pass
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        seen: Callable,
+        select: type | str | Iterable | Callable | None = None,
+    ):
+        self.model, self.seen = model, seen
+        self.chosen = _chosen(model, select)
+        self.handles = []
+        self.stack = None
+
+    def __enter__(self):
+        paths = module_paths(self.model)
+        if any(len(paths[id(module)]) > 1 for module in self.chosen):
+            self.stack = ModuleStack(self.model)
+            self.stack.__enter__()
+        for module in self.chosen:
+            self.handles.append(module.register_forward_hook(self._hook(paths[id(module)][0])))
+        return self
+
+    def _hook(self, path):
+        def hook(module, inputs, output):
+            self.seen(self.stack.path if self.stack else path, module, inputs, output)
+
+        return hook
+
+    def __exit__(self, *exc):
+        for handle in self.handles:
+            handle.remove()
+        self.handles.clear()
+        if self.stack:
+            self.stack.__exit__(*exc)
+            self.stack = None
+        return False
+
+
+def _chosen(model, select) -> list[nn.Module]:
+    named = list(model.named_modules())
+    if select is None:
+        return [module for _, module in named if not module._modules]
+    if isinstance(select, (type, str)):
+        select = [select]
+    if not callable(select):
+        wanted = list(select)
+        classes = tuple(w for w in wanted if isinstance(w, type))
+        every = {path: m for path, m in model.named_modules(remove_duplicate=False)}
+        names = [w for w in wanted if not isinstance(w, type)]
+        unknown = [n for n in names if n not in every]
+        if unknown:
+            raise BadInputError(
+                f"the model has no module {', '.join(map(repr, unknown))}; "
+                f"it has: {', '.join(p for p in every if p)}"
+            )
+        ids = {id(every[n]) for n in names}
+        return [m for _, m in named if isinstance(m, classes) or id(m) in ids]
+    return [module for path, module in named if select(path, module)]

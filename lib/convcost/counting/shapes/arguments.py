@@ -1,0 +1,50 @@
+"""How the rules read the arguments of torch functions: sizes, dimensions, what is present; and
+the backward cost that all products share.
+"""
+
+from convcost.core.errors import BadInputError
+from convcost.counting.shapes.objects import Shape
+
+
+def as_tuple(value, n: int) -> tuple[int, ...]:
+    """An int or a sequence of 1 or n ints as n ints."""
+    if type(value) is tuple and len(value) == n:
+        return value
+    if isinstance(value, (tuple, list)):
+        return tuple(value) if len(value) == n else tuple(value) * n
+    return (value,) * n
+
+
+def gradients_of(macs: int, a, b) -> dict[str, int]:
+    """Backward cost of a product: one forward's worth for each operand that needs a gradient."""
+    wants = a.wants + b.wants
+    return {
+        "gradient": wants * macs,
+        "input_gradient": (a.wants_in + b.wants_in - wants) * macs,
+    }
+
+
+def present(t, *tensors) -> list[Shape]:
+    return [t.of(x) for x in tensors if x is not None]
+
+
+def axis_of(dim: int, rank: int) -> int:
+    if not -rank <= dim < rank and not (rank == 0 and dim in (0, -1)):
+        raise BadInputError(f"dimension {dim} of a tensor with {rank} dimensions")
+    return dim % rank if rank else 0
+
+
+def as_ints(args) -> list[int]:
+    """Sizes given one by one or as one sequence."""
+    if len(args) == 1 and isinstance(args[0], (tuple, list)):
+        args = args[0]
+    return [int(a) for a in args]
+
+
+def nested_shape(values) -> tuple[int, ...]:
+    """The shape of nested lists or of an array."""
+    if hasattr(values, "shape"):
+        return tuple(values.shape)
+    if isinstance(values, (list, tuple, range)):
+        return (len(values), *(nested_shape(values[0]) if len(values) else ()))
+    return ()
