@@ -77,7 +77,8 @@ def test_the_library_comes_in_by_no_door():
 def test_chapters_are_registered_with_the_library_and_found_part_by_part():
     built = [chapter for chapter in registry.chapters() if chapter.package]
     assert [c.notebook for c in built] == sorted(p.stem for p in paths.NOTEBOOKS.glob("*.ipynb"))
-    assert [c.notebook for c in registry.chapters()] == list(paths.NOTEBOOK_NAMES)
+    assert [name[:2] for name in registry.names()] == [f"{n:02d}" for n in range(9)]
+    assert set(registry.measurable()) < {c.notebook for c in built if c.part("study")}
     for chapter in built:
         assert chapter.part("claims").CHECKS
         assert chapter.part("nobody") is None

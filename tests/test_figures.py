@@ -10,7 +10,7 @@ import pytest
 
 from convcost import figures, records
 from convcost.application import notebooks
-from convcost.core import paths
+from convcost.core import paths, registry
 from convcost.core.errors import BadInputError
 
 # a sitecustomize: every Python that is started has it, the processes that draw too
@@ -92,7 +92,7 @@ def test_provenance_names_machine_commit_and_hashes(drawn):
 def test_every_figure_has_a_text_for_those_who_cannot_see_it():
     for name, spec in figures.FIGURES.items():
         assert len(spec.alt) > 40, name
-        assert spec.notebook in notebooks.NAMES
+        assert spec.notebook in registry.names()
         assert name.startswith(spec.notebook[:2])
 
 

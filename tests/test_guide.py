@@ -3,9 +3,9 @@
 import re
 
 from convcost import claims, records
-from convcost.application import guide, notebooks
+from convcost.application import guide
 from convcost.chapters.flop_counting import findings as protocols
-from convcost.core import machine, paths
+from convcost.core import machine, paths, registry
 
 
 def test_readme_shows_the_reference_results():
@@ -18,7 +18,8 @@ def test_readme_shows_the_reference_results():
 
 def test_readme_names_every_notebook_and_whether_it_is_built():
     text = (paths.ROOT / "README.md").read_text(encoding="utf-8")
-    for name, question in guide.QUESTIONS.items():
+    for chapter in registry.chapters():
+        name, question = chapter.notebook, chapter.question
         line = next(line for line in text.splitlines() if question in line)
         built = (paths.NOTEBOOKS / f"{name}.ipynb").exists()
         assert (f"[{name}](notebooks/{name}.ipynb)" in line) == built
@@ -27,7 +28,7 @@ def test_readme_names_every_notebook_and_whether_it_is_built():
 
 def test_the_map_has_all_nine_and_every_claim():
     table = guide.notebook_map()
-    assert table["notebook"].tolist() == list(notebooks.NAMES)
+    assert table["notebook"].tolist() == list(registry.names())
     assert table["claims"].sum() == len(claims.ledger())
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from convcost import datasets, sweep
 from convcost.application import archive, cli, measure_notebook, notebooks
-from convcost.core import machine, paths
+from convcost.core import machine, paths, registry
 from convcost.core.errors import BadInputError
 from convcost.records import hosts
 from convcost.records.hosts import Host
@@ -193,7 +193,8 @@ def test_gpu_without_a_gpu_is_refused_also_where_results_of_one_are_here(raw, mo
 
 
 def test_every_study_is_named_once():
-    assert tuple(measure_notebook.STUDIES) == hosts.MEASURED
+    for name, chapter in registry.measurable().items():
+        assert chapter.part("study").Study.notebook == name
     assert measure_notebook.named("2") == measure_notebook.named("02") == "02-training-time"
 
 
@@ -202,8 +203,8 @@ def test_the_cards_tell_the_minutes_of_a_gpu(no_network, monkeypatch):
     if not all(map(datasets.available, ("mnist", "fashionmnist", "lfw_gender"))):
         pytest.skip("the plans are those of the real data, which are not here")
     host = Host("h100", {"gpu": "NVIDIA H100 80GB HBM3", "cores_usable": 16, "cpu_flags": []})
-    for name, module in measure_notebook.STUDIES.items():
-        study = __import__(module, fromlist=["Study"]).Study("gpu", host=host)
+    for name, chapter in registry.measurable().items():
+        study = chapter.part("study").Study("gpu", host=host)
         lines = [line for line in measure_notebook.outlook(study.parts()) if line.units]
         card = notebooks.card(notebooks.read(paths.NOTEBOOKS / f"{name}.ipynb"), name)
         assert list(card.gpu_parts) == [line.part for line in lines]

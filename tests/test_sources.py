@@ -101,7 +101,7 @@ def test_restored_and_missing_values_say_why(key):
 
 def test_every_notebook_that_tests_claims_has_rows():
     used = set().union(*(published(key)["notebook"] for key in ROWS))
-    assert used == set(sources.NOTEBOOKS)
+    assert used == set(sources.notebooks())
 
 
 # ---- values and their types

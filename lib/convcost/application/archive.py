@@ -21,7 +21,7 @@ from pathlib import Path
 import filelock
 
 from convcost import datasets, records
-from convcost.core import paths
+from convcost.core import paths, registry
 from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError, writing
 from convcost.core.units import byte_size
 from convcost.records import hosts
@@ -222,7 +222,7 @@ def _index(path: Path, content: bytes | None) -> dict:
         form, name, notebook = index["format"], index["host"]["name"], index["notebook"]
         whole = form != FORMAT or (
             re.fullmatch(r"[a-z0-9-]{1,80}", name)
-            and notebook in hosts.MEASURED
+            and notebook in registry.measurable()
             and {"profile", "date", "code", "data", "parts"} <= set(index["measured"])
             and all("sha256" in listed for listed in index["members"].values())
             and isinstance(index["host"]["details"], dict)

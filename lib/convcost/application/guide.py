@@ -6,24 +6,12 @@ from convcost import claims, datasets, records, sources
 from convcost.application import notebooks
 from convcost.application.profiles import PROFILES
 from convcost.chapters.flop_counting import findings as protocols
-from convcost.core import machine, paths, units
-
-QUESTIONS = {
-    "00-start-here": "How is this compendium read, and what has this machine got?",
-    "01-flop-counting": "How many operations does a net cost, and who counts what?",
-    "02-training-time": "Why is training time not linear in FLOPs?",
-    "03-relu-zero-rates": "How many outputs does ReLU zero, and what does removing filters save?",
-    "04-complexity-precision": "Which is the cheapest net that is precise enough?",
-    "05-accuracy-and-run-time": "How do accuracy, FLOPs and run time of known nets relate?",
-    "06-acceleration": "What do quantisation, pruning and distillation really save?",
-    "07-verdicts": "What is left of every claim?",
-    "08-your-network": "What does your own net cost?",
-}
+from convcost.core import machine, paths, registry, units
 
 
 def _cards() -> dict[str, notebooks.Card]:
     found = {}
-    for name in notebooks.NAMES:
+    for name in registry.names():
         path = paths.NOTEBOOKS / f"{name}.ipynb"
         if path.exists():
             found[name] = notebooks.card(notebooks.read(path), name)
@@ -34,13 +22,14 @@ def notebook_map() -> pd.DataFrame:
     """One row a notebook: its question, whether it is built, its claims and how many are tested."""
     cards, entries = _cards(), claims.ledger()
     rows = []
-    for name, question in QUESTIONS.items():
+    for chapter in registry.chapters():
+        name = chapter.notebook
         mine = [entry for entry in entries if entry.notebook == name]
         waiting = sum(entry.verdict_reference == claims.NOT_YET for entry in mine)
         rows.append(
             {
                 "notebook": name,
-                "question": question,
+                "question": chapter.question,
                 "state": "built" if name in cards else "not built yet",
                 "claims": len(mine),
                 "with a verdict": len(mine) - waiting,

@@ -24,8 +24,8 @@ import nbformat
 
 from convcost import sources
 from convcost.application import notebooks
-from convcost.application.notebooks import INJECTED_TAG, NAMES, PARAMETERS_TAG
-from convcost.core import paths
+from convcost.application.notebooks import INJECTED_TAG, PARAMETERS_TAG
+from convcost.core import paths, registry
 from convcost.core.errors import BadInputError, DamagedFileError
 
 MAX_LINES = 15
@@ -206,8 +206,8 @@ def _leftovers(metadata: Mapping) -> list[str]:
 
 def _file_faults(notebook: Mapping, name: str) -> Iterator[tuple[str, str]]:
     """What concerns the notebook as a whole."""
-    if name not in NAMES:
-        yield "not one of the nine names", f"choose one of {', '.join(NAMES)}"
+    if name not in registry.names():
+        yield "not a name of `convcost.chapters`", f"choose one of {', '.join(registry.names())}"
     kernel = notebook.metadata.get("kernelspec", {}).get("name")
     if kernel != "python3":
         yield f"its kernel is {kernel!r}", "name it python3"

@@ -5,24 +5,16 @@ What is measured is kept where the notebook's own run keeps it, unit by unit, so
 """
 
 import datetime
-import importlib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from convcost import records, sweep
 from convcost.application import archive, profiles
-from convcost.core import machine, tables
+from convcost.core import machine, registry, tables
 from convcost.core.errors import BadInputError
 from convcost.records import hosts
 from convcost.sweep.study import Part, Study
-
-STUDIES = {
-    "02-training-time": "convcost.chapters.training_time.study",
-    "03-relu-zero-rates": "convcost.chapters.relu_zero_rates.study",
-    "04-complexity-precision": "convcost.chapters.complexity_precision.study",
-}
-"""Notebook -> the module of its `Study`; the same notebooks as `hosts.MEASURED`."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +37,11 @@ class Line:
 
 def named(notebook: str) -> str:
     """The full name of a notebook that measures, from "02", "2" or its name. BadInputError."""
-    for name in STUDIES:
+    names = registry.measurable()
+    for name in names:
         if notebook == name or (notebook.isdigit() and name.startswith(f"{int(notebook):02d}-")):
             return name
-    raise BadInputError(f"no notebook {notebook!r} measures: choose one of {', '.join(STUDIES)}")
+    raise BadInputError(f"no notebook {notebook!r} measures: choose one of {', '.join(names)}")
 
 
 def study(notebook: str, profile: str, *, smoke: bool = False) -> Study:
@@ -62,7 +55,7 @@ def study(notebook: str, profile: str, *, smoke: bool = False) -> Study:
             "profile gpu measures on an NVIDIA GPU, and none answers here (`make doctor` says "
             "what is missing): measure with --profile cpu, or try the code with --smoke"
         )
-    return importlib.import_module(STUDIES[name]).Study(resolved, host=here, smoke=smoke)
+    return registry.measurable()[name].part("study").Study(resolved, host=here, smoke=smoke)
 
 
 def chosen(experiments: Study, wanted: Iterable[str] = ()) -> dict[str, Part]:

@@ -23,7 +23,6 @@ from convcost.core import paths
 from convcost.core.errors import BadInputError, DamagedFileError
 from convcost.records import hosts
 
-NAMES = paths.NOTEBOOK_NAMES
 PARAMETERS_TAG = "parameters"  # papermill's word for the cell that holds the defaults
 INJECTED_TAG = "injected-parameters"  # papermill's word for the cell it adds
 _UNFINISHED = (".part", ".failed", ".old")  # what the runner appends to a stem

@@ -12,17 +12,6 @@ ROOT = Path(
 )  # the repository; an installed copy without one sets CONVCOST_ROOT
 
 NOTEBOOKS = ROOT / "notebooks"  # committed, with the outputs of the reference run
-NOTEBOOK_NAMES = (
-    "00-start-here",
-    "01-flop-counting",
-    "02-training-time",
-    "03-relu-zero-rates",
-    "04-complexity-precision",
-    "05-accuracy-and-run-time",
-    "06-acceleration",
-    "07-verdicts",
-    "08-your-network",
-)  # the only names in it; without .ipynb
 FIGURES = ROOT / "figures"  # generated only, committed
 PUBLISHED = ROOT / "data" / "published"  # one CSV per source: what it prints
 CITED = ROOT / "data" / "cited"  # facts from elsewhere, with their sources

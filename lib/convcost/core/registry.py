@@ -50,6 +50,16 @@ def chapters() -> tuple[Chapter, ...]:
     return _chapters
 
 
+def names() -> tuple[str, ...]:
+    """The notebooks, built or planned, without .ipynb."""
+    return tuple(chapter.notebook for chapter in _chapters)
+
+
+def measurable() -> dict[str, Chapter]:
+    """The chapters whose study can be done apart from their notebook, by its name."""
+    return {chapter.notebook: chapter for chapter in _chapters if chapter.measures}
+
+
 def together(part: str, name: str) -> dict:
     """The dicts called `name` in that part of every chapter, as one.
 

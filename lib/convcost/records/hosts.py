@@ -11,12 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from convcost.core import machine, paths
+from convcost.core import machine, paths, registry
 from convcost.core.errors import BadInputError, DamagedFileError
 
 VARIABLE = "CONVCOST_HOST"
-MEASURED = ("02-training-time", "03-relu-zero-rates", "04-complexity-precision")
-"""The notebooks whose measurements can be made apart from them."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def measuring(profile: str, notebook: str, *, strict: bool = True) -> Host:
     profile. Where there is none, BadInputError is raised, or, unless `strict`, it is this machine.
     """
     own, wanted = here(), os.environ.get(VARIABLE)
-    if notebook not in MEASURED or not is_elsewhere(profile, own):
+    if notebook not in registry.measurable() or not is_elsewhere(profile, own):
         return own
     fit = measured_elsewhere(profile, notebook)
     fit = [host for host in fit if wanted in (None, "", host.name)]

@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convcost.core import paths
+from convcost.core import paths, registry
 from convcost.core.errors import BadInputError, DamagedFileError
 
 if TYPE_CHECKING:
@@ -89,11 +89,15 @@ KINDS = {
     "figure": frozenset({"figure"}),
 }
 OBTAINED = ("printed", "derived", "restored")
-NOTEBOOKS = paths.NOTEBOOK_NAMES[:7]  # the last two test no claims of their own
 
 _NUMBER = r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:E[+-][0-9]{2})?$"
 _NAME = r"^[a-z][a-z0-9]*(?:_[a-z0-9]+)*$"
 _TEXT = r"\S"
+
+
+def notebooks() -> tuple[str, ...]:
+    """The notebooks that test claims of their own, built or planned."""
+    return tuple(chapter.notebook for chapter in registry.chapters() if chapter.claims)
 
 
 @dataclass(frozen=True)
@@ -381,7 +385,7 @@ def _validate(path: Path, frame: "pd.DataFrame") -> None:
             "kind": one_of(KINDS),
             "unit": one_of(UNITS),
             "obtained": one_of(OBTAINED),
-            "notebook": one_of(NOTEBOOKS),
+            "notebook": one_of(notebooks()),
             **{column: like(_TEXT, filled) for column in ("locator", "statement", "testable")},
         },
     )
