@@ -173,3 +173,10 @@ def test_a_place_that_cannot_be_written_is_told_by_name(tmp_path, capsys):
         assert cli.main(["figures", "--out", place]) == 2
         said = capsys.readouterr().err
         assert f"convcost figures: {place} cannot be written (" in said
+
+
+def test_no_figure_is_drawn_by_the_code_of_functools():
+    """A function with some arguments given is of the module that it is written in."""
+    for name, spec in figures.FIGURES.items():
+        own = current.ingredients(spec)["drawn_by"]
+        assert own != current._drawn_by("functools"), name

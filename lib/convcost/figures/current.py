@@ -26,7 +26,7 @@ def ingredients(spec: FigureSpec) -> dict:
     """`drawn_with`: versions of libraries; `drawn_by`: sha256 of code and numbers in files."""
     return {
         "drawn_with": {name: _version(name) for name in LIBRARIES},
-        "drawn_by": _drawn_by(spec.draw.__module__),
+        "drawn_by": _drawn_by(getattr(spec.draw, "func", spec.draw).__module__),
     }
 
 
