@@ -29,9 +29,9 @@ from torchvision import transforms
 
 from convcost import datasets, nets, sweep
 from convcost.chapters.complexity_precision import study
+from convcost.chapters.complexity_precision.findings.configurations import Configuration
 from convcost.core import machine
 from convcost.core.errors import ConvcostError
-from convcost.fits.configurations import Configuration
 from convcost.sweep import driver
 from convcost.training import Execution, Recipe, named, train
 

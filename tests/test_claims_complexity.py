@@ -10,11 +10,14 @@ import complexity_tables
 from complexity_tables import eq1, eq6
 from convcost import claims, records
 from convcost.chapters.complexity_precision import claims as complexity_precision
-from convcost.chapters.complexity_precision.findings import equations
+from convcost.chapters.complexity_precision.findings import (
+    complexity,
+    configurations,
+    printed,
+)
+from convcost.chapters.complexity_precision.findings.configurations import NAMES
 from convcost.claims import checks
 from convcost.core import paths
-from convcost.fits import complexity, configurations, printed
-from convcost.fits.configurations import NAMES
 
 NOTEBOOK = "04-complexity-precision"
 NO_DATA, NOT_TESTABLE = "not tested: data set not available", "not testable here"
@@ -86,16 +89,20 @@ CLAIMS = {
 def coefficients(trainings, **changes):
     """What the finding would give, by hand: each coefficient as printed, known to a tenth."""
     rows = []
-    usable = equations.readings().query("usable").groupby("model")["reading"].first()
+    usable = printed.readings().query("usable").groupby("model")["reading"].first()
     for names in printed.ALL:
         model = printed.label(names)
         reading = usable.get(model)
         known = {r.text: r for r in printed.READINGS}.get(reading)
-        own = equations.as_shares(names, known or printed.READINGS[1])
+        own = printed.as_shares(names, known or printed.READINGS[1])
         for place, (value, share) in enumerate(
             zip(printed.coefficients(names), own, strict=True), start=1
         ):
-            row = {"equation": equations.number(names), "model": model, "coefficient": str(place)}
+            row = {
+                "equation": configurations.number(names),
+                "model": model,
+                "coefficient": str(place),
+            }
             row |= {"printed": value, "at_baseline": 1.234, "reading": reading}
             row |= {
                 "as_shares": share if known else np.nan,

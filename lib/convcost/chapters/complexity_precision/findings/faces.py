@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from convcost.chapters.complexity_precision.findings import paper
-from convcost.fits import rows
+from convcost.chapters.complexity_precision.findings import paper, rows
 
 MEASURES = tuple(rows.MEASURES)
 CONSTANT = "constant predictor"

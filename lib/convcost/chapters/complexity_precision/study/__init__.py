@@ -17,6 +17,16 @@ import numpy as np
 import pandas as pd
 
 from convcost import datasets, nets, records, sweep, training
+from convcost.chapters.complexity_precision.findings import cheapest, complexity, precision, rows
+from convcost.chapters.complexity_precision.findings.configurations import (
+    BASELINE,
+    NAMES,
+    Configuration,
+    costs,
+    integer_grid,
+    possible,
+    rounded_share_grid,
+)
 from convcost.chapters.complexity_precision.study.scales import (
     CHOSEN,
     RECIPES,
@@ -28,16 +38,6 @@ from convcost.core import machine
 from convcost.core.errors import DamagedFileError
 from convcost.counting.count import count
 from convcost.datasets import Dataset
-from convcost.fits import complexity, optimum, precision, rows
-from convcost.fits.configurations import (
-    BASELINE,
-    NAMES,
-    Configuration,
-    costs,
-    integer_grid,
-    possible,
-    rounded_share_grid,
-)
 from convcost.measuring import timing
 from convcost.records.hosts import Host
 from convcost.sweep import Planned, study
@@ -263,7 +263,7 @@ class Study(study.Study):
         """The trainings of the plan, with their roles."""
         rows = _with_failures(self.train())
         return rows.assign(
-            role=[self.roles[_configuration(row)] for row in rows.to_dict("records")]
+            role=[self.roles[cheapest.configuration_of(row)] for row in rows.to_dict("records")]
         )
 
     def configuration_trainings(self) -> pd.DataFrame:
@@ -348,19 +348,19 @@ class Study(study.Study):
         for model in (precision.EQ6, precision.DEFAULT):
             fitted = precision.model(model).fit(precise)
             for grid, points in grids.items():
-                ahead = optimum.evaluate(cost_of, fitted, points)
+                ahead = cheapest.evaluate(cost_of, fitted, points)
                 for drop in self.scale.drops:
                     target = accuracy - drop / 100
                     row = {"drop_points": float(drop), "target_accuracy": target}
                     row |= {"model": model, "grid": grid}
                     try:
-                        choice = optimum.choose(ahead, target)
-                    except optimum.UnattainableError:
+                        choice = cheapest.choose(ahead, target)
+                    except cheapest.UnattainableError:
                         found.append(row | {"status": "none"})
                         continue
-                    row |= {"status": "found", **asdict(choice.configuration)}
-                    row |= {"predicted_accuracy": choice.precision}
-                    found.append(row | {"predicted_complexity": choice.complexity})
+                    row |= {"status": "found", **asdict(cheapest.configuration_of(choice))}
+                    row |= {"predicted_accuracy": float(choice["precision"])}
+                    found.append(row | {"predicted_complexity": float(choice["complexity"])})
         return found
 
     def chosen_optima(self) -> pd.DataFrame:
@@ -372,7 +372,7 @@ class Study(study.Study):
     def _chosen_configurations(self) -> list[Configuration]:
         """The optima that are trained: of the integer grid, each once."""
         built = [
-            _configuration(choice)
+            cheapest.configuration_of(choice)
             for choice in self._choices
             if choice["status"] == "found" and choice["grid"] == "integers"
         ]
@@ -535,7 +535,3 @@ def _with_failures(done: sweep.Sweep) -> pd.DataFrame:
         return status.reset_index().drop(columns="own")
     rows = named(done.rows).drop(columns=["recipe", "images", "tried_on", "device", "bf16"])
     return status.join(rows).reset_index().drop(columns="own")
-
-
-def _configuration(row: Mapping) -> Configuration:
-    return Configuration(*(int(row[name]) for name in NAMES))

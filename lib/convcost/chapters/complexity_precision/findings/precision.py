@@ -1,67 +1,46 @@
 """Models of precision over T = (f, s, k, l): the paper's equations (2) to (6), and others beside.
 
-Every model has `fit(rows)`, which gives a `FittedPrecision` with `predict(rows)`. Rows are those
-of `rows.precision_rows`: the four parameters, precision (0 to 1) and images (the weight of the
-row; without it all rows weigh the same). Inside, gamma is the share of the baseline's value, so
-that T0 is (1, 1, 1, 1); see `in_raw_values` for the coefficients over the values themselves.
+Every model has `fit(rows)`, which gives a `Fitted`: its `predict(rows)` is a fraction, not held
+between 0 and 1. Rows are those of `rows.precision_rows`: the four parameters, precision (0 to 1)
+and images (the weight of the row; without it all rows weigh the same). Inside, gamma is the share
+of the baseline's value, so that T0 is (1, 1, 1, 1).
+
+Of a model with coefficients `parameters` has one row each: parameter, estimate, low, high (95 % by
+profile likelihood, missing where none was asked for or none exists), identified, why_not ("" if it
+is). One at the bound of its search is held there for the intervals of the others. `aic` is
+n ln(chi2 / n) + 2 p of the weighted residuals in precision.
 """
 
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
+from convcost.chapters.complexity_precision.findings import configurations
+from convcost.chapters.complexity_precision.findings.configurations import (
+    BASELINE,
+    LETTERS,
+    NAMES,
+)
+from convcost.chapters.complexity_precision.findings.rows import checked, varies_only
 from convcost.core.errors import BadInputError
-from convcost.fits import configurations
-from convcost.fits.complexity import outside, ranges_of
-from convcost.fits.configurations import BASELINE, LETTERS, NAMES
-from convcost.fits.rows import checked
+from convcost.fits.comparison import LEVEL
+from convcost.fits.fitted import Fitted, ranges_of
 
 if TYPE_CHECKING:  # where nets are only trained it need not be there
     import lmfit
 
-LEVEL = 0.95
 STARTS = 6
 """Fits that are followed to their end: the best of `DRAWS` random exponents."""
 DRAWS = 150
 
 _DEGENERATE = 1e7
 """Condition number of the scaled Jacobian from which a coefficient is not to be told apart."""
-
-
-@dataclass(frozen=True)
-class FittedPrecision:
-    """A fitted model of precision.
-
-    `parameters` has one row a coefficient: parameter, estimate, low, high (95 % by profile
-    likelihood, missing where none was asked for or none exists), identified, why_not ("" if it
-    is). One at the bound of its search is held there for the intervals of the others. `aic` is
-    n ln(chi2 / n) + 2 p of the weighted residuals in precision, comparable between models on the
-    same rows; None where the number of parameters has no meaning. `residuals` are measured minus
-    predicted; `rows_fitted` how many configurations.
-    """
-
-    model: str
-    equation: str
-    parameters: pd.DataFrame
-    aic: float | None
-    rows_fitted: int
-    residuals: np.ndarray
-    ranges: dict[str, tuple[int, int]]
-    _predict: Callable[[pd.DataFrame], np.ndarray] = field(repr=False)
-
-    def predict(self, rows: pd.DataFrame) -> np.ndarray:
-        """Precision of each row as the model has it: a fraction, not held between 0 and 1."""
-        return self._predict(rows)
-
-    def outside(self, rows: pd.DataFrame) -> np.ndarray:
-        """For each row whether a parameter lies outside of what was fitted: extrapolation."""
-        return outside(rows, self.ranges)
+_COLUMNS = ["parameter", "estimate", "low", "high", "identified", "why_not"]
 
 
 def _weights(rows: pd.DataFrame) -> np.ndarray:
@@ -74,7 +53,7 @@ def _weights(rows: pd.DataFrame) -> np.ndarray:
     return weights / weights.mean()
 
 
-def aic(residuals: np.ndarray, weights: np.ndarray, free: int) -> float:
+def _aic(residuals: np.ndarray, weights: np.ndarray, free: int) -> float:
     """n ln(chi2 / n) + 2 p, as lmfit has it; -inf for a perfect fit."""
     chi2 = float((weights * residuals**2).sum())
     return len(residuals) * math.log(chi2 / len(residuals)) + 2 * free if chi2 > 0 else -math.inf
@@ -128,13 +107,12 @@ class Parametric:
         rows: pd.DataFrame,
         *,
         seed: int = 0,
-        starts: int = STARTS,
         intervals: bool = False,
-        warm: FittedPrecision | None = None,
-    ) -> FittedPrecision:
+        warm: Fitted | None = None,
+    ) -> Fitted:
         """The best of several starts by weighted least squares in precision.
 
-        `starts` are the best of `DRAWS` that `seed` gives; with `warm` (an earlier fit of this
+        The starts are the best of `DRAWS` that `seed` gives; with `warm` (an earlier fit of this
         model) that is the only start. `intervals` asks for profile-likelihood intervals, which
         takes seconds. A coefficient is called identified only where the data tell it from the
         others: more configurations than coefficients, a Jacobian of full rank, no bound reached
@@ -158,7 +136,7 @@ class Parametric:
             return off_by(parameters.valuesdict())
 
         if warm is None:
-            firsts = self._starts(inputs, measured, root, bounds, seed, starts)
+            firsts = self._starts(inputs, measured, root, bounds, seed)
         else:
             firsts = [warm.parameters.set_index("parameter")["estimate"].to_dict()]
         best = None
@@ -174,12 +152,13 @@ class Parametric:
         values = best.params.valuesdict()
         table = self._judged(rows, kept, best, off_by, bounds, intervals)
         left = measured - self.value(inputs, values)
-        return FittedPrecision(
-            self.name, self.equation, table, aic(left, weights, len(bounds)), len(rows), left,
-            ranges_of(rows), lambda other: self.value(self.inputs(other), values),
+        return Fitted(
+            self.name, self.equation, table, left, ranges_of(rows, NAMES),
+            lambda other: self.value(self.inputs(other), values),
+            _aic(left, weights, len(bounds)),
         )  # fmt: skip
 
-    def _starts(self, inputs, measured, root, bounds, seed, starts) -> list[dict[str, float]]:
+    def _starts(self, inputs, measured, root, bounds, seed) -> list[dict[str, float]]:
         rng = np.random.default_rng(seed)
         target = self.unlink(measured) * root
         low, high = np.array([bounds[name] for name in self.linear]).T
@@ -191,7 +170,7 @@ class Parametric:
             first = exponents | dict(zip(self.linear, map(float, solved), strict=True))
             off = root * (measured - self.value(inputs, first))
             found.append((float(off @ off), first))
-        return [first for _, first in sorted(found, key=lambda pair: pair[0])[:starts]]
+        return [first for _, first in sorted(found, key=lambda pair: pair[0])[:STARTS]]
 
     def _judged(self, rows, minimiser, best, off_by, bounds, intervals) -> pd.DataFrame:
         reasons = self._reasons(rows, best.params, off_by, bounds)
@@ -206,7 +185,7 @@ class Parametric:
                 why = "its profile likelihood does not close on both sides"
             entry = {"parameter": name, "estimate": best.params[name].value}
             table.append(entry | {"low": low, "high": high, "identified": not why, "why_not": why})
-        return pd.DataFrame(table)
+        return pd.DataFrame(table, columns=_COLUMNS)
 
     def _reasons(self, rows, parameters, off_by, bounds) -> dict[str, str]:
         """For each coefficient why it is not identified, "" if it is as far as derivatives tell."""
@@ -291,6 +270,9 @@ def _profiles(minimiser: "lmfit.Minimizer", best, held: Sequence[str]) -> dict:
     return limits
 
 
+EQ6 = "eq. (6)"
+
+
 class ExponentialLine(Parametric):
     """Equations (2) to (6): an exponential of the inverses, and a line.
 
@@ -299,7 +281,7 @@ class ExponentialLine(Parametric):
     Fit it on rows where the other parameters have the baseline's value.
     """
 
-    def __init__(self, names: Sequence[str] = NAMES, name: str | None = None):
+    def __init__(self, names: Sequence[str] = NAMES):
         unknown = set(names) - set(NAMES)
         if unknown or not names:
             raise BadInputError(f"{list(names)} are no parameters: choose of {', '.join(NAMES)}")
@@ -316,10 +298,7 @@ class ExponentialLine(Parametric):
         line = " + ".join(
             f"{c} {v}" for c, v in zip(self.symbols[m + 1 : -1], letters, strict=True)
         )
-        number = {1: "2", 4: "6"}.get(m) or {"input_px": "3", "kernel_px": "4", "layers": "5"}.get(
-            self.names[-1], "3"
-        )
-        self.name = name or f"eq. ({number}), {', '.join(letters)}"
+        self.name = EQ6 if m == 4 else f"{configurations.number(self.names)}, {', '.join(letters)}"
         self.equation = (
             f"P = {self.symbols[0]} exp({inverses}) + {line} + {self.symbols[-1]}; "
             f"{', '.join(letters)} as shares of the baseline"
@@ -354,24 +333,6 @@ class ExponentialLine(Parametric):
             if values < 2:
                 return dict.fromkeys(bounds, f"{name} has one value only")
         return super()._reasons(rows, parameters, off_by, bounds)
-
-
-def in_raw_values(fitted: FittedPrecision, names: Sequence[str] = NAMES) -> pd.DataFrame:
-    """The coefficients of an `ExponentialLine` for gamma as the value itself (64, not 1).
-
-    The same curve in other units: c / gamma and c gamma are kept if the exponents are multiplied
-    by the baseline's value and the slopes divided by it. Columns as `parameters`.
-    """
-    m = len(names)
-    scale = np.ones(2 * m + 2)
-    base = np.array([getattr(BASELINE, name) for name in names], dtype=float)
-    scale[1 : m + 1], scale[m + 1 : 2 * m + 1] = base, 1 / base
-    table = fitted.parameters.copy()
-    if len(table) != len(scale):
-        raise BadInputError(f"'{fitted.model}' has no coefficients of eq. (2) to (6) over {names}")
-    for column in ("estimate", "low", "high"):
-        table[column] = table[column] * scale
-    return table
 
 
 class Constant(Parametric):
@@ -440,93 +401,115 @@ class SaturatingLogit(SaturatingPowers):
         return special.expit(total)
 
     def unlink(self, precision: np.ndarray) -> np.ndarray:
-        return special.logit(np.clip(precision, 1e-3, 1 - 1e-3))
+        return _logit(precision)
+
+
+def _logit(precision: np.ndarray) -> np.ndarray:
+    return special.logit(np.clip(precision, 1e-3, 1 - 1e-3))
 
 
 # --- models without ----------------------------------------------------------------------------
 
 
-def _no_parameters() -> pd.DataFrame:
-    names = ["parameter", "estimate", "low", "high", "identified", "why_not"]
-    return pd.DataFrame(columns=names)
+class Learner:
+    """A model without coefficients, of scikit-learn: a subclass says what is learnt, and of what.
+
+    No AIC: what is shrunk or grown has no number of coefficients.
+    """
+
+    name: str
+    equation: str
+    weight: str = "sample_weight"
+
+    def estimator(self, seed: int):
+        """What scikit-learn fits."""
+        raise NotImplementedError
+
+    def inputs(self, rows: pd.DataFrame) -> np.ndarray:
+        return configurations.shares(rows)
+
+    def link(self, total: np.ndarray) -> np.ndarray:
+        return total
+
+    def unlink(self, precision: np.ndarray) -> np.ndarray:
+        return precision
+
+    def fit(
+        self, rows: pd.DataFrame, *, seed: int = 0, intervals: bool = False,
+        warm: Fitted | None = None,
+    ) -> Fitted:  # fmt: skip
+        """Fitted on all rows; there are no intervals, and nothing to start from."""
+        from threadpoolctl import threadpool_limits
+
+        rows = checked(rows, "precision")
+        measured = rows["precision"].to_numpy(dtype=float)
+        learnt = self.estimator(seed)
+        with threadpool_limits(1):  # on so few rows threads only wait for each other
+            target = self.unlink(measured)
+            learnt.fit(self.inputs(rows), target, **{self.weight: _weights(rows)})
+
+        def predict(other: pd.DataFrame) -> np.ndarray:
+            return self.link(learnt.predict(self.inputs(other)))
+
+        return Fitted(
+            self.name, self.equation, pd.DataFrame(columns=_COLUMNS), measured - predict(rows),
+            ranges_of(rows, NAMES), predict,
+        )  # fmt: skip
 
 
-class LogQuadratic:
+class LogQuadratic(Learner):
     """A quadratic of the logarithms inside a logit, by ridge regression (strength by leave-out)."""
 
     name = "quadratic in logarithms, ridge"
     equation = "ln(P / (1 - P)) = quadratic form of ln f, ln s, ln k, ln l, shrunk"
+    weight = "ridgecv__sample_weight"
 
-    def fit(
-        self, rows: pd.DataFrame, *, seed: int = 0, starts: int = 0, intervals: bool = False,
-        warm: FittedPrecision | None = None,
-    ) -> FittedPrecision:  # fmt: skip
-        """Solved, not searched: only `rows` matters. No AIC: shrunk coefficients do not count."""
+    def estimator(self, seed: int):
+        """Solved, not searched: no seed."""
         from sklearn.linear_model import RidgeCV
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import PolynomialFeatures, StandardScaler
-        from threadpoolctl import threadpool_limits
 
-        rows = checked(rows, "precision")
-        measured = rows["precision"].to_numpy(dtype=float)
-        pipeline = make_pipeline(
+        return make_pipeline(
             PolynomialFeatures(2, include_bias=False), StandardScaler(),
             RidgeCV(alphas=np.logspace(-4, 3, 29)),
         )  # fmt: skip
-        target = special.logit(np.clip(measured, 1e-3, 1 - 1e-3))
-        logarithms = np.log(configurations.shares(rows))
-        with threadpool_limits(1):  # on so few rows threads only wait for each other
-            pipeline.fit(logarithms, target, ridgecv__sample_weight=_weights(rows))
 
-        def predict(other: pd.DataFrame) -> np.ndarray:
-            return special.expit(pipeline.predict(np.log(configurations.shares(other))))
+    def inputs(self, rows: pd.DataFrame) -> np.ndarray:
+        return np.log(configurations.shares(rows))
 
-        return FittedPrecision(
-            self.name, self.equation, _no_parameters(), None, len(rows),
-            measured - predict(rows), ranges_of(rows), predict,
-        )  # fmt: skip
+    def link(self, total: np.ndarray) -> np.ndarray:
+        return special.expit(total)
+
+    def unlink(self, precision: np.ndarray) -> np.ndarray:
+        return _logit(precision)
 
 
-class MonotoneBoosting:
-    """Gradient-boosted trees that never fall as a parameter grows: a ceiling without a formula."""
+class MonotoneBoosting(Learner):
+    """Gradient-boosted trees that never fall as a parameter grows: a ceiling without a formula.
+
+    Flat outside of what was fitted.
+    """
 
     name = "monotone boosting"
     equation = "trees; P does not fall where f, s, k or l grows"
 
-    def fit(
-        self, rows: pd.DataFrame, *, seed: int = 0, starts: int = 0, intervals: bool = False,
-        warm: FittedPrecision | None = None,
-    ) -> FittedPrecision:  # fmt: skip
-        """Trees have no coefficients, no AIC, and are flat outside of what was fitted."""
+    def estimator(self, seed: int):
         from sklearn.ensemble import HistGradientBoostingRegressor
-        from threadpoolctl import threadpool_limits
 
-        rows = checked(rows, "precision")
-        measured = rows["precision"].to_numpy(dtype=float)
-        trees = HistGradientBoostingRegressor(
+        return HistGradientBoostingRegressor(
             monotonic_cst=[1, 1, 1, 1], min_samples_leaf=3, max_leaf_nodes=8, learning_rate=0.1,
             max_iter=120, early_stopping=False, random_state=seed,
         )  # fmt: skip
-        with threadpool_limits(1):  # on so few rows threads only wait for each other
-            trees.fit(configurations.shares(rows), measured, sample_weight=_weights(rows))
-
-        def predict(other: pd.DataFrame) -> np.ndarray:
-            return trees.predict(configurations.shares(other))
-
-        return FittedPrecision(
-            self.name, self.equation, _no_parameters(), None, len(rows),
-            measured - predict(rows), ranges_of(rows), predict,
-        )  # fmt: skip
 
 
-EQ6 = "eq. (6)"
 CONSTANT = Constant.name
-# The least cross-validated error in the reference run; nothing held out had a say.
 DEFAULT = LogQuadratic.name
+"""The least cross-validated error in the reference run; nothing held out was asked for it."""
 MODELS = {
     model.name: model
     for model in (
-        Constant(), ExponentialLine(name=EQ6), LogMacs(), SaturatingPowers(), SaturatingLogit(),
+        Constant(), ExponentialLine(), LogMacs(), SaturatingPowers(), SaturatingLogit(),
         LogQuadratic(), MonotoneBoosting(),
     )
 }  # fmt: skip
@@ -539,11 +522,31 @@ def model(name: str):
     return MODELS[name]
 
 
-def fit(name: str, rows: pd.DataFrame, **options) -> FittedPrecision:
-    """`model(name).fit(rows, ...)`; options: seed, starts, intervals, warm."""
+def fit(name: str, rows: pd.DataFrame, **options) -> Fitted:
+    """`model(name).fit(rows, ...)`; options: seed, intervals, warm."""
     return model(name).fit(rows, **options)
 
 
-def renamed(fitted: FittedPrecision, name: str) -> FittedPrecision:
-    """The same fit under another name."""
-    return replace(fitted, model=name)
+# --- fits that many findings share ---------------------------------------------------------------
+
+_kept: dict[tuple, Fitted] = {}
+
+
+def kept_fit(what: str | Sequence[str], rows: pd.DataFrame, *, intervals: bool = False) -> Fitted:
+    """A model by name, or eq. (2) to (6) over these parameters: fitted once for the same rows.
+
+    An equation stands on the rows in which its parameters alone leave the baseline.
+    """
+    of_all = what == EQ6 or (not isinstance(what, str) and tuple(what) == NAMES)
+    key = EQ6 if of_all else what if isinstance(what, str) else tuple(what)
+    numbers = rows.to_numpy(dtype=float)
+    content = (key, intervals, tuple(rows.columns), numbers.shape, numbers.tobytes())
+    if content not in _kept:
+        if len(_kept) >= 128:
+            _kept.clear()
+        if isinstance(key, str):
+            _kept[content] = fit(key, rows, intervals=intervals)
+        else:
+            own = rows[varies_only(rows, key)]
+            _kept[content] = ExponentialLine(key).fit(own, intervals=intervals)
+    return _kept[content]
