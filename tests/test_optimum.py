@@ -10,11 +10,7 @@ import convcost
 import fit_tables
 from convcost import records
 from convcost.chapters.complexity_precision import optimize as optimum
-from convcost.chapters.complexity_precision.findings import (
-    complexity,
-    configurations,
-    precision,
-)
+from convcost.chapters.complexity_precision.findings import complexity, configurations, precision
 from convcost.chapters.complexity_precision.findings.cheapest import UnattainableError
 from convcost.chapters.complexity_precision.findings.configurations import BASELINE
 from convcost.core import paths

@@ -17,8 +17,9 @@ from convcost.chapters.complexity_precision.findings.configurations import (
     costs,
     frame,
 )
-from convcost.chapters.complexity_precision.study import Study, cost, letters, timed, trained
+from convcost.chapters.complexity_precision.study import Study, units
 from convcost.chapters.complexity_precision.study.scales import CHOSEN, RECIPES, SCALES
+from convcost.chapters.complexity_precision.study.units import cost, letters, timed, trained
 from convcost.core import paths
 from convcost.core.errors import BadInputError
 from convcost.sweep import planned
@@ -53,9 +54,9 @@ def stand_in(tmp_path_factory):
         patch.setattr(
             datasets, "load", lambda *a, of=datasets.load: of(*a, download=False, raw=raw)
         )
-        study_module._faces.cache_clear()
+        units._faces.cache_clear()
         yield
-    study_module._faces.cache_clear()
+    units._faces.cache_clear()
 
 
 def here(function, plan, folder, **_):

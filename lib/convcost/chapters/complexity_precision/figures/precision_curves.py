@@ -12,12 +12,7 @@ import pandas as pd
 from matplotlib.colors import LogNorm
 
 from convcost.chapters.complexity_precision import findings
-from convcost.chapters.complexity_precision.findings import (
-    faces,
-    paper,
-    printed,
-    rows,
-)
+from convcost.chapters.complexity_precision.findings import faces, paper, printed, rows
 from convcost.chapters.complexity_precision.findings.configurations import NAMES, number
 from convcost.figures import style
 

@@ -190,7 +190,6 @@ def cloud(
     forward_times: pd.DataFrame,
     model: str = precision.EQ6,
     grid: str = SHARES,
-    measure: str = "accuracy",
 ) -> pd.DataFrame:
     """Every configuration of a grid with its predicted C and P: the dots of Fig. 2 (left).
 
@@ -198,20 +197,18 @@ def cloud(
     precision, outside; sorted by C. Complexity by the better model of C.
     """
     cost = complexity.model(BETTER).fit(times_of(FIT, forward_times, configuration_trainings))
-    precise = precision.kept_fit(model, precision_rows(configuration_trainings, measure=measure))
+    precise = precision.kept_fit(model, precision_rows(configuration_trainings))
     return evaluate(cost, precise, grid_of(grid, configuration_trainings))
 
 
-def measured(
-    configuration_trainings: pd.DataFrame, forward_times: pd.DataFrame, measure: str = "accuracy"
-) -> pd.DataFrame:
+def measured(configuration_trainings: pd.DataFrame, forward_times: pd.DataFrame) -> pd.DataFrame:
     """Every configuration that was trained and timed: one row each, the cheapest first.
 
     Columns: the four parameters, set (fit, held out, optimum), precision (mean over all its
     seeds), seeds, seed_sd (missing of one), seconds (per image), complexity (baseline 1),
     conv_macs, macs. Of two sessions the later one's time is taken.
     """
-    trained = precision_rows(configuration_trainings, measure=measure, roles=None)
+    trained = precision_rows(configuration_trainings, roles=None)
     times = timed(forward_times).drop_duplicates(KEY, keep="last")
     table = trained_and_timed(trained, times).join(sets(configuration_trainings), on=KEY)
     columns = [*KEY, "set", "precision", "seeds", "seed_sd", "seconds", "complexity"]
@@ -230,7 +227,6 @@ def frontiers(
     forward_times: pd.DataFrame,
     models: Sequence[str] = SHOWN,
     grids: Sequence[str] = GRIDS,
-    measure: str = "accuracy",
 ) -> pd.DataFrame:
     """The lower envelope C(P) by each model on each grid, and the measured one. Fig. 2 (right).
 
@@ -239,12 +235,12 @@ def frontiers(
     the lucky ones.
     """
     tables = [
-        envelope(cloud(configuration_trainings, forward_times, model, grid, measure))
+        envelope(cloud(configuration_trainings, forward_times, model, grid))
         .assign(model=model, grid=grid)
         for model in models
         for grid in grids
     ]  # fmt: skip
-    own = envelope(measured(configuration_trainings, forward_times, measure))
+    own = envelope(measured(configuration_trainings, forward_times))
     tables.append(own.assign(model=MEASURED, grid=None))
     columns = ["model", "grid", *KEY, "complexity", "precision", "macs"]
     return pd.concat([table[columns] for table in tables], ignore_index=True)
@@ -257,7 +253,6 @@ def optima(
     chosen_optima: pd.DataFrame,
     configuration_trainings: pd.DataFrame,
     forward_times: pd.DataFrame,
-    measure: str = "accuracy",
 ) -> pd.DataFrame:
     """The chosen optima, each with its trained and timed result.
 
@@ -268,11 +263,10 @@ def optima(
     minus its own, in points, Welch's interval), reaches (mean at least the target; missing where
     it was not trained), seconds (per image), complexity, saving_s, saving_s_low, saving_s_high
     (the baseline's time over its own; bootstrap of the rounds), saving_macs (exact).
-    `accuracy` is the `measure`.
     """
-    own = training_rows(configuration_trainings, measure=measure, roles=None)
+    own = training_rows(configuration_trainings, roles=None)
     seeds = {key: group["precision"].to_numpy() for key, group in own.groupby(KEY)}
-    planned = training_rows(configuration_trainings, measure=measure)
+    planned = training_rows(configuration_trainings)
     base = planned.loc[is_baseline(planned), "precision"].to_numpy()
     times, each = timed(forward_times), rounds(forward_times)
     found = []
@@ -355,7 +349,6 @@ def savings(
     chosen_optima: pd.DataFrame,
     configuration_trainings: pd.DataFrame,
     forward_times: pd.DataFrame,
-    measure: str = "accuracy",
 ) -> pd.DataFrame:
     """How many times cheaper at each number of points given up, by the models and by two bounds.
 
@@ -367,10 +360,10 @@ def savings(
     The bounds are chosen by what they measured on the test images, so their own accuracy flatters
     them; a bound that no net reaches has no row.
     """
-    trained = optima(chosen_optima, configuration_trainings, forward_times, measure)
+    trained = optima(chosen_optima, configuration_trainings, forward_times)
     trained = trained[trained["seeds"].fillna(0) > 0]
     tables = [trained.assign(way=trained["model"] + ", " + trained["grid"])]
-    pool = measured(configuration_trainings, forward_times, measure)
+    pool = measured(configuration_trainings, forward_times)
     of_drop = chosen_optima.drop_duplicates("drop_points")[["drop_points", "target_accuracy"]]
     for way, some in ((RANDOM, pool[pool["set"] == HELD_OUT]), (BEST, pool)):
         chosen = []
@@ -379,7 +372,7 @@ def savings(
             if best is not None:
                 chosen.append(drop | {"status": "found", **best[KEY]})
         if chosen:
-            own = optima(pd.DataFrame(chosen), configuration_trainings, forward_times, measure)
+            own = optima(pd.DataFrame(chosen), configuration_trainings, forward_times)
             tables.append(own.assign(way=way))
     columns = ["drop_points", "target_accuracy", "way", *KEY, "seeds", "accuracy", "lost_points"]
     columns += ["lost_low", "lost_high", "reaches", "saving_s", "saving_s_low", "saving_s_high"]
@@ -395,14 +388,13 @@ def search(
     configuration_trainings: pd.DataFrame,
     forward_times: pd.DataFrame,
     budgets: Sequence[int] = BUDGETS,
-    measure: str = "accuracy",
 ) -> pd.DataFrame:
     """Random searches of several budgets over the held-out nets, by number of points given up.
 
     Columns: drop_points, target_accuracy, then those of `random_search`: budget,
     found, complexity, complexity_low, complexity_high. A budget beyond the pool is left out.
     """
-    pool = measured(configuration_trainings, forward_times, measure)
+    pool = measured(configuration_trainings, forward_times)
     pool = pool[pool["set"] == HELD_OUT]
     budgets = [budget for budget in budgets if budget <= len(pool)]
     tables = [

@@ -18,7 +18,7 @@ from convcost.core.errors import BadInputError
 from convcost.fits import comparison
 
 
-def equation_fits(configuration_trainings: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
+def equation_fits(configuration_trainings: pd.DataFrame) -> pd.DataFrame:
     """Equations (2) to (6) fitted, each on the rows in which its parameters alone leave T0.
 
     One row a model: equation, model (as P(f, s)), configurations, coefficients, testable (more
@@ -28,7 +28,7 @@ def equation_fits(configuration_trainings: pd.DataFrame, measure: str = "accurac
     the two), rmse (in precision), seed_sd (between seeds, pooled over the rows with several;
     missing without). The noise of one row is about seed_sd over the root of its seeds.
     """
-    precise = precision_rows(configuration_trainings, measure=measure)
+    precise = precision_rows(configuration_trainings)
     table = []
     for names in printed.ALL:
         own = precise[rows.varies_only(precise, names)]
@@ -57,7 +57,7 @@ def _errors(own: pd.DataFrame, residuals: np.ndarray) -> np.ndarray:
     return comparison.relative_errors(measured, measured - residuals)
 
 
-def surfaces(configuration_trainings: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
+def surfaces(configuration_trainings: pd.DataFrame) -> pd.DataFrame:
     """The three grids of two parameters: measured, eqs. (3) to (5) fitted, and what is left.
 
     One row a grid and configuration: model (as P(f, s)), filters, parameter (the other one: its
@@ -65,7 +65,7 @@ def surfaces(configuration_trainings: pd.DataFrame, measure: str = "accuracy") -
     minus fitted), error_percent (relative, with the sign of fitted minus measured). The lines of
     the two parameters are part of the grid.
     """
-    precise = precision_rows(configuration_trainings, measure=measure)
+    precise = precision_rows(configuration_trainings)
     tables = []
     for names in printed.TABLE_II:
         own = precise[rows.varies_only(precise, names)]
@@ -88,7 +88,7 @@ def surfaces(configuration_trainings: pd.DataFrame, measure: str = "accuracy") -
 # --- one parameter at a time ------------------------------------------------------------------
 
 
-def lines(configuration_trainings: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
+def lines(configuration_trainings: pd.DataFrame) -> pd.DataFrame:
     """Precision over each parameter, the others as in T0; the baseline stands in every line.
 
     One row a parameter and value, the largest value first. Columns: parameter, value, share (of
@@ -96,7 +96,7 @@ def lines(configuration_trainings: pd.DataFrame, measure: str = "accuracy") -> p
     n (seeds trained to the end), not_done (diverged, failed or timed out).
     """
     trained = configuration_trainings[configuration_trainings["role"].isin(rows.FIT_ROLES)]
-    done = rows.training_rows(trained, measure=measure)
+    done = rows.training_rows(trained)
     table = []
     for name in NAMES:
         mine, own = (t[rows.varies_only(t, [name])] for t in (trained, done))
@@ -113,13 +113,13 @@ def lines(configuration_trainings: pd.DataFrame, measure: str = "accuracy") -> p
     return pd.DataFrame(table, columns=columns)
 
 
-def curves(configuration_trainings: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
+def curves(configuration_trainings: pd.DataFrame) -> pd.DataFrame:
     """Eq. (2) fitted to each line, evaluated between its values: parameter, value, fitted.
 
     Through as many values as coefficients, or fewer, it passes by necessity: `equation_fits` says
     where. A parameter with one value only has no curve.
     """
-    precise = precision_rows(configuration_trainings, measure=measure)
+    precise = precision_rows(configuration_trainings)
     tables = []
     for name in NAMES:
         own = precise[rows.varies_only(precise, [name])]
@@ -148,7 +148,6 @@ def coefficients(
     configuration_trainings: pd.DataFrame,
     models: Sequence[Sequence[str]] = printed.ALL,
     *,
-    measure: str = "accuracy",
     intervals: bool = True,
 ) -> pd.DataFrame:
     """Tables I and II and the lambdas beside ours: one row a coefficient, in the paper's order.
@@ -162,7 +161,7 @@ def coefficients(
     seconds: without them a coefficient has no low and high and counts as identified where
     derivatives say so.
     """
-    precise = precision_rows(configuration_trainings, measure=measure)
+    precise = precision_rows(configuration_trainings)
     texts = {reading.text: reading for reading in printed.READINGS}
     tables = []
     for names in models:

@@ -27,7 +27,6 @@ SHOWN = (precision.EQ6, precision.DEFAULT)
 def predictions(
     configuration_trainings: pd.DataFrame,
     models: Sequence[str] = SHOWN,
-    measure: str = "accuracy",
 ) -> pd.DataFrame:
     """Models fitted on the plan, and what they say of all its configurations. Fig. 1 (right).
 
@@ -35,8 +34,8 @@ def predictions(
     seeds, images (tested in all), predicted, residual (measured minus predicted), error_percent
     (relative, sign of predicted minus measured), outside (whether the model extrapolates).
     """
-    precise = precision_rows(configuration_trainings, measure=measure)
-    held_out = held_out_rows(configuration_trainings, measure)
+    precise = precision_rows(configuration_trainings)
+    held_out = held_out_rows(configuration_trainings)
     both = pd.concat([precise.assign(set=FIT), held_out.assign(set=HELD_OUT)], ignore_index=True)
     both = both.rename(columns={"precision": "measured"})
     tables = []
@@ -56,7 +55,6 @@ def predictions(
 def models(
     configuration_trainings: pd.DataFrame,
     *,
-    measure: str = "accuracy",
     models: Sequence[str] = tuple(precision.MODELS),
     folds: int = FOLDS,
     bootstraps: int = 1000,
@@ -68,8 +66,8 @@ def models(
     bootstraps leave cross-validation and intervals out, which take most of the time. Raises
     BadInputError for an unknown model, no rows, and a configuration in both sets.
     """
-    precise = checked(precision_rows(configuration_trainings, measure=measure), "precision")
-    held_out = checked(held_out_rows(configuration_trainings, measure), "precision")
+    precise = checked(precision_rows(configuration_trainings), "precision")
+    held_out = checked(held_out_rows(configuration_trainings), "precision")
     refuse_overlap(precise, held_out)
     names = dict.fromkeys([CONSTANT, *models])
     return comparison.compare(
@@ -82,7 +80,7 @@ def models(
 DRAWS = 2000
 
 
-def noise(configuration_trainings: pd.DataFrame, measure: str = "accuracy") -> pd.Series:
+def noise(configuration_trainings: pd.DataFrame) -> pd.Series:
     """The mean relative error, in percent, that the truth itself would have on the held-out rows.
 
     The spread between seeds is pooled over all configurations that have several. Entries:
@@ -95,10 +93,10 @@ def noise(configuration_trainings: pd.DataFrame, measure: str = "accuracy") -> p
     * both: of the two together;
     * configurations_repeated: how many the spread stands on.
     """
-    rows = checked(held_out_rows(configuration_trainings, measure), "precision")
+    rows = checked(held_out_rows(configuration_trainings), "precision")
     p, seeds = (rows[name].to_numpy(dtype=float) for name in ("precision", "seeds"))
     images = np.rint(rows["images"].to_numpy(dtype=float) / seeds).astype(int)
-    every = precision_rows(configuration_trainings, measure=measure, roles=None)
+    every = precision_rows(configuration_trainings, roles=None)
     sd = pooled_sd(every)
     rng = np.random.default_rng(0)
     drawn = rng.binomial(images, np.clip(p, 0, 1), (DRAWS, len(p))) / images - p
@@ -119,9 +117,7 @@ def noise(configuration_trainings: pd.DataFrame, measure: str = "accuracy") -> p
     )
 
 
-def targets(
-    configuration_trainings: pd.DataFrame, forward_times: pd.DataFrame, measure: str = "accuracy"
-) -> pd.DataFrame:
+def targets(configuration_trainings: pd.DataFrame, forward_times: pd.DataFrame) -> pd.DataFrame:
     """The targets on the held-out configurations, met or not: the paper's, then ours.
 
     One row a target and model: target, model, value, needed, met. Errors of complexity (eq. (1)
@@ -135,7 +131,7 @@ def targets(
          paper.value("complexity_error_percent"), -1)
         for row in cost.itertuples()
     ]  # fmt: skip
-    table = models(configuration_trainings, measure=measure, folds=0, bootstraps=0)
+    table = models(configuration_trainings, folds=0, bootstraps=0)
     table = table.set_index("model")
     of_constant = table.loc[CONSTANT, "held_out_percent"]
     for name in SHOWN:

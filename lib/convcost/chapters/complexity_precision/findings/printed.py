@@ -9,11 +9,7 @@ import pandas as pd
 
 from convcost import sources
 from convcost.chapters.complexity_precision.findings import configurations, paper
-from convcost.chapters.complexity_precision.findings.configurations import (
-    BASELINE,
-    LETTERS,
-    NAMES,
-)
+from convcost.chapters.complexity_precision.findings.configurations import BASELINE, LETTERS, NAMES
 from convcost.chapters.complexity_precision.findings.rows import KEY, held_out_rows
 from convcost.fits import comparison
 
@@ -219,16 +215,14 @@ def printed_curves(readings: Sequence[Reading] = READINGS[:2]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def printed_on_held_out(
-    configuration_trainings: pd.DataFrame, measure: str = "accuracy"
-) -> pd.DataFrame:
+def printed_on_held_out(configuration_trainings: pd.DataFrame) -> pd.DataFrame:
     """Eq. (6) with the printed lambdas, in every reading, on our held-out configurations.
 
     One row a reading: reading, at_baseline, usable (as in `readings`), error_percent (mean relative
     error), spearman (missing where it says the same of all). Another data split and other nets
     than the paper's: a large error alone proves little, a rank correlation below 0 much.
     """
-    held_out = held_out_rows(configuration_trainings, measure)
+    held_out = held_out_rows(configuration_trainings)
     known = _of_all_parameters()
     measured = held_out["precision"].to_numpy(dtype=float)
     table = []

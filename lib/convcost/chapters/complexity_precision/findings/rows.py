@@ -6,11 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from convcost.chapters.complexity_precision.findings.configurations import (
-    BASELINE,
-    NAMES,
-    possible,
-)
+from convcost.chapters.complexity_precision.findings.configurations import BASELINE, NAMES, possible
 from convcost.core.errors import BadInputError
 
 KEY = list(NAMES)
@@ -51,30 +47,25 @@ def training_rows(
     *,
     measure: str = "accuracy",
     roles: Sequence[str] | None = FIT_ROLES,
-    split: str = "test",
 ) -> pd.DataFrame:
     """One row a finished training: the four parameters, seed, role, images, precision (0 to 1).
 
-    `trainings` is the table `configuration_trainings`; `measure` a key of `MEASURES`; `roles`
-    None takes all; `split` "test" or "validation". A training with another status than "done" has
-    no row. Raises BadInputError for an unknown measure or split, and for a finished training
+    `trainings` is the table `configuration_trainings`; precision is that on its test split, by
+    `measure`, a key of `MEASURES`; `roles` None takes all. A training with another status than
+    "done" has no row. Raises BadInputError for an unknown measure, and for a finished training
     without its counts.
     """
     if measure not in MEASURES:
         raise BadInputError(f"measure {measure!r} is unknown: choose one of {', '.join(MEASURES)}")
-    if split not in ("test", "validation"):
-        raise BadInputError(f"split {split!r} is unknown: choose test or validation")
     rows = trainings[trainings["status"] == "done"]
     if roles is not None:
         rows = rows[rows["role"].isin(list(roles))]
-    names = [
-        f"{split}_{label}_{w}" for label in ("class0", "class1") for w in ("images", "correct")
-    ]
+    names = [f"test_class{number}_{w}" for number in (0, 1) for w in ("images", "correct")]
     counts = rows[names].astype(float)
     broken = counts.isna().any(axis=1) | (counts.filter(like="images") <= 0).any(axis=1)
     if broken.any():
         where = rows.loc[broken, KEY].iloc[0].to_dict()
-        raise BadInputError(f"the finished training of {where} has no counts of the {split} split")
+        raise BadInputError(f"the finished training of {where} has no counts of the test split")
     with np.errstate(invalid="ignore", divide="ignore"):
         precision = MEASURES[measure](*(counts[name] for name in names))
     return rows[[*KEY, "seed", "role"]].assign(
@@ -100,9 +91,9 @@ def precision_rows(trainings: pd.DataFrame, **options) -> pd.DataFrame:
     return table.reset_index()
 
 
-def held_out_rows(trainings: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
+def held_out_rows(trainings: pd.DataFrame) -> pd.DataFrame:
     """`precision_rows` of what no fit has seen."""
-    return precision_rows(trainings, measure=measure, roles=HELD_OUT_ROLES)
+    return precision_rows(trainings, roles=HELD_OUT_ROLES)
 
 
 def pooled_sd(rows: pd.DataFrame) -> float:
