@@ -1,5 +1,6 @@
 """Fitted models of anything: errors on the unseen, referees, folds. scipy is the judge."""
 
+import doctest
 from functools import partial
 
 import numpy as np
@@ -81,11 +82,8 @@ def test_the_bootstrap_draws_rows_and_keeps_them_together():
     draws = np.random.default_rng(5).integers(25, size=(300, 25))
     by_hand = [stats.spearmanr(a[d], b[d]).statistic for d in draws]
     assert found == pytest.approx(np.quantile(by_hand, [0.025, 0.975]), rel=1e-12)
-    for few in (
-        comparison.bootstrap(np.mean, a, draws=0),
-        comparison.bootstrap(np.mean, a[:1], draws=9),
-    ):
-        assert np.isnan(few).all()
+    for few, draws in ((a, 0), (a[:1], 9)):
+        assert np.isnan(comparison.bootstrap(np.mean, few, draws=draws)).all()
 
 
 def test_an_interval_covers_the_truth_as_often_as_it_says():
@@ -109,6 +107,10 @@ def test_the_best_constant_by_brute_force():
     tried = np.arange(0.4, 1, 0.001)
     errors = [comparison.relative_errors(values, np.full(5, c)).mean() for c in tried]
     assert comparison.best_constant(values) == pytest.approx(tried[np.argmin(errors)], abs=1e-9)
+
+
+def test_examples_in_docstrings_hold():
+    assert doctest.testmod(comparison).attempted == 1 and not doctest.testmod(comparison).failed
 
 
 def test_relative_errors_need_something_to_be_relative_to():
