@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 from scipy import stats
-from sklearn.model_selection import KFold
 
 from convcost.core.errors import BadInputError
 from convcost.fits.fitted import Fitted
@@ -136,6 +135,8 @@ def compare(
 
     Raises BadInputError for fewer rows than folds.
     """
+    from sklearn.model_selection import KFold  # where nets are only trained it need not be there
+
     if folds and not 2 <= folds <= len(fit_rows):
         raise BadInputError(
             f"{folds} folds of {len(fit_rows)} configurations: choose from 2 to {len(fit_rows)}"
