@@ -28,10 +28,10 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from convcost import datasets, nets, sweep
-from convcost.chapters.complexity_precision import study
+from convcost.chapters.complexity_precision.findings.configurations import Configuration
+from convcost.chapters.complexity_precision.study import units
 from convcost.core import machine
 from convcost.core.errors import ConvcostError
-from convcost.fits.configurations import Configuration
 from convcost.sweep import driver
 from convcost.training import Execution, Recipe, named, train
 
@@ -118,7 +118,7 @@ def timed(plan: list[dict], run) -> tuple[list[float], list[float]]:
     seconds, accuracies = [], []
     for unit in plan:
         start = time.perf_counter()
-        options = study.letters(Configuration(*(unit[name] for name in NAMES)))
+        options = units.letters(Configuration(*(unit[name] for name in NAMES)))
         accuracies.append(run(options, unit["seed"]))
         seconds.append(time.perf_counter() - start)
     return seconds, accuracies
@@ -147,7 +147,7 @@ def swept(plan: list[dict], workers: int | None) -> tuple[float, float, float | 
             plan,
             folder,
             workers=workers,
-            cost=study.cost,
+            cost=units.cost,
             progress=lambda line: None,
             every_s=0.2,
         )
@@ -176,7 +176,7 @@ def main() -> int:
         sets = tuple(
             part.spread(min(options.images, len(part)))
             for part in (
-                datasets.load(study.SET, split, allow_stand_in=False) for split in ("train", "test")
+                datasets.load(units.SET, split, allow_stand_in=False) for split in ("train", "test")
             )
         )
     except ConvcostError as error:

@@ -7,8 +7,13 @@ import numpy as np
 import pandas as pd
 
 from convcost import records
-from convcost.fits import configurations, optimum, precision
-from convcost.fits.configurations import BASELINE, NAMES, Configuration, frame
+from convcost.chapters.complexity_precision.findings import cheapest, configurations, precision
+from convcost.chapters.complexity_precision.findings.configurations import (
+    BASELINE,
+    NAMES,
+    Configuration,
+    frame,
+)
 
 KEY = list(NAMES)
 CANDIDATES = {
@@ -102,9 +107,11 @@ def tables(
         for seed in range(optimum_seeds)
         if (one.filters, one.input_px, one.kernel_px, one.layers, seed) not in done
     ]
-    times = [row for one in plan for row in _times("plan", one, c, rng, jitter, 1.0, faults)]
-    for one in dict.fromkeys([BASELINE, *built]):
-        times += _times("optima", one, c, rng, jitter, 1.3, False)
+    times = []
+    for turn, one in enumerate(plan):
+        times += _times("plan", one, turn, c, rng, jitter, 1.0, faults)
+    for turn, one in enumerate(dict.fromkeys([BASELINE, *built])):
+        times += _times("optima", one, turn, c, rng, jitter, 1.3, False)
     every = frame(dict.fromkeys([*plan, *built]))
     found = {
         "face_splits": _faces(),
@@ -133,11 +140,12 @@ def _values(one):
     return (one.filters, one.input_px, one.kernel_px, one.layers)
 
 
-def _times(session, one, c, rng, jitter, slower, faults):
+def _times(session, one, turn, c, rng, jitter, slower, faults):
+    """The third net of every three is fast where the second is slow: rounds have no factor."""
     own = 1.0 if one == BASELINE else 1 + rng.uniform(-jitter, jitter)
     seconds = 100 * BASELINE_S * float(c(frame([one]))[0]) * own * slower
     rows = []
-    for number, factor in enumerate(REPETITIONS):
+    for number, factor in enumerate(([1.0] * 5, REPETITIONS, REPETITIONS[::-1])[turn % 3]):
         loaded = faults and one == UNSTABLE and number == 2  # the median stays without it
         rows.append(
             {"session": session, **dict(zip(KEY, _values(one), strict=True)), "batch": 100}
@@ -162,7 +170,7 @@ def _chosen(plan, drops, p, c):
         evaluated = points.assign(precision=p(points), complexity=c(points))
         for model, drop in product(MODELS, drops):
             target = float(p(frame([BASELINE]))[0]) + (0.05 if drop == 60 else -drop / 100)
-            best = optimum.cheapest(evaluated, target)
+            best = cheapest.cheapest(evaluated, target)
             row = {"drop_points": float(drop), "target_accuracy": target}
             row |= {"model": model, "grid": grid, "status": "none"}
             if best is not None:

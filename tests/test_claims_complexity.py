@@ -10,11 +10,11 @@ import complexity_tables
 from complexity_tables import eq1, eq6
 from convcost import claims, records
 from convcost.chapters.complexity_precision import claims as complexity_precision
-from convcost.chapters.complexity_precision.findings import equations
+from convcost.chapters.complexity_precision import findings
+from convcost.chapters.complexity_precision.findings import complexity, configurations, printed
+from convcost.chapters.complexity_precision.findings.configurations import NAMES
 from convcost.claims import checks
 from convcost.core import paths
-from convcost.fits import complexity, configurations, printed
-from convcost.fits.configurations import NAMES
 
 NOTEBOOK = "04-complexity-precision"
 NO_DATA, NOT_TESTABLE = "not tested: data set not available", "not testable here"
@@ -86,16 +86,20 @@ CLAIMS = {
 def coefficients(trainings, **changes):
     """What the finding would give, by hand: each coefficient as printed, known to a tenth."""
     rows = []
-    usable = equations.readings().query("usable").groupby("model")["reading"].first()
+    usable = printed.readings().query("usable").groupby("model")["reading"].first()
     for names in printed.ALL:
         model = printed.label(names)
         reading = usable.get(model)
         known = {r.text: r for r in printed.READINGS}.get(reading)
-        own = equations.as_shares(names, known or printed.READINGS[1])
+        own = printed.as_shares(names, known or printed.READINGS[1])
         for place, (value, share) in enumerate(
             zip(printed.coefficients(names), own, strict=True), start=1
         ):
-            row = {"equation": equations.number(names), "model": model, "coefficient": str(place)}
+            row = {
+                "equation": configurations.number(names),
+                "model": model,
+                "coefficient": str(place),
+            }
             row |= {"printed": value, "at_baseline": 1.234, "reading": reading}
             row |= {
                 "as_shares": share if known else np.nan,
@@ -115,7 +119,7 @@ def places(tmp_path, monkeypatch):
     """No results of this repository; intervals by hand, since profiles take seconds."""
     monkeypatch.setattr(paths, "LOCAL_RESULTS", tmp_path / "runs")
     monkeypatch.setattr(paths, "REFERENCE_RESULTS", tmp_path / "results")
-    monkeypatch.setattr(complexity_precision.found, "coefficients", coefficients)
+    monkeypatch.setattr(findings, "coefficients", coefficients)
 
 
 def evaluated(tables, **options):
@@ -204,7 +208,7 @@ def alpha_0(monkeypatch, **intervals):
         for whose, span in zip((complexity.EQ1, complexity.EQ1_RELATIVE), intervals.values(),
                                strict=True)
     ]  # fmt: skip
-    monkeypatch.setattr(complexity_precision.found, "alphas", lambda *tables: pd.DataFrame(rows))
+    monkeypatch.setattr(findings, "alphas", lambda *tables: pd.DataFrame(rows))
     return of("alpha_0", world())[1]
 
 
@@ -245,6 +249,22 @@ def test_the_error_of_complexity_below_its_bound_on_average_or_everywhere():
     mean = of("complexity_error_percent", world(jitter=0.04))
     assert mean[1] == "reproduced under protocol of the mean error" and mean[0] < 2.5
     assert of("complexity_error_percent", world(jitter=0.2))[1] == "differs"
+
+
+def test_an_error_no_larger_than_the_noise_of_the_times_is_not_decided(monkeypatch):
+    """Held-out nets err by 3 %, the paper says 2.5 %: it depends on what noise alone would give."""
+    real = findings.complexity_models
+
+    def three_percent(times, trained):
+        return real(times, trained).assign(held_out_mean_percent=3.0)
+
+    monkeypatch.setattr(findings, "complexity_models", three_percent)
+    for floor, verdict in ((2.9, "differs"), (3.1, NOT_TESTABLE)):
+        noise = pd.Series({"mean_percent": floor, "unstable": 2})
+        monkeypatch.setattr(findings, "cost_noise", lambda *tables, noise=noise: noise)
+        ours, found, reason = of("complexity_error_percent", world())
+        assert (ours, found) == (3.0, verdict)
+        assert f"a mean of {floor} %" in reason and "2 of these nets" in reason
 
 
 def test_a_kernel_that_costs_more_when_smaller_overturns_that_less_is_cheaper():
@@ -327,7 +347,7 @@ def judged(monkeypatch, **changes):
         inside = table["as_shares"].between(table["low"], table["high"]).astype("boolean")
         return table.assign(inside=inside.where(table["identified"] & table["low"].notna()))
 
-    monkeypatch.setattr(complexity_precision.found, "coefficients", other)
+    monkeypatch.setattr(findings, "coefficients", other)
     assert of("lambda_2", world())[1] == f"reproduced under protocol {GIVEN_UP.text}"
     return of(COEFFICIENT, world())
 

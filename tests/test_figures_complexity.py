@@ -11,10 +11,17 @@ import complexity_tables
 import figure_checks
 from convcost.chapters.complexity_precision import figures as complexity_precision
 from convcost.chapters.complexity_precision import findings
-from convcost.chapters.complexity_precision.figures import frontier, held_out, precision_curves
-from convcost.chapters.complexity_precision.findings import fitted, optimum, paper
+from convcost.chapters.complexity_precision.figures import held_out, precision_curves
+from convcost.chapters.complexity_precision.findings import (
+    cheapest,
+    costs,
+    paper,
+    precision,
+    printed,
+    rows,
+)
+from convcost.chapters.complexity_precision.findings.held_out import SHOWN
 from convcost.figures import style
-from convcost.fits import complexity, precision, printed, rows
 from figure_checks import closed  # noqa: F401 - pytest finds it by its name
 
 NAMES = list(complexity_precision.SPECS)
@@ -87,7 +94,7 @@ def test_profile_and_stand_in_are_named(drawn, name):
 
 
 def test_models_differ_in_grey_print():
-    for names in ((complexity.EQ1, complexity.EQ1_RELATIVE, complexity.DEFAULT), frontier.MODELS):
+    for names in (costs.SHOWN, SHOWN):
         looks = [held_out.LOOKS[name] for name in names]
         assert len({marker for _, marker, _ in looks}) == len({line for *_, line in looks})
         assert len({marker for _, marker, _ in looks}) == len(names)
@@ -98,18 +105,23 @@ def test_models_differ_in_grey_print():
 
 def test_held_out_nets_stand_at_what_was_measured_and_predicted(whole):
     figure = figure_of("04-complexity", whole)
-    table = findings.complexities(whole["forward_times"], whole["configuration_trainings"])
-    table = table[table["set"] == fitted.HELD_OUT]
-    for number, name, column in ((0, complexity.EQ1, "eq1"), (2, complexity.DEFAULT, "better")):
+    every = findings.complexities(whole["forward_times"], whole["configuration_trainings"])
+    floor = findings.cost_noise(whole["forward_times"], whole["configuration_trainings"])
+    for number, name in enumerate(costs.SHOWN):
+        table = every[(every["model"] == name) & (every["set"] == rows.HELD_OUT)]
         top, bottom = figure.axes[number], figure.axes[number + 3]
         colour, marker, _ = held_out.LOOKS[name]
         assert top.get_title(loc="left") == name
-        expected = table[["complexity", column]].to_numpy()
-        assert points(top, colour, marker) == pytest.approx(expected)
-        expected = table[["complexity", f"{column}_error_percent"]].to_numpy()
-        assert points(bottom, colour, marker) == pytest.approx(expected)
-        mean = table[f"{column}_error_percent"].abs().mean()
+        assert points(top, colour, marker) == pytest.approx(
+            table[["complexity", "predicted"]].to_numpy()
+        )
+        assert points(bottom, colour, marker) == pytest.approx(
+            table[["complexity", "error_percent"]].to_numpy()
+        )
+        mean = table["error_percent"].abs().mean()
         assert f"{len(table)} held out: mean {mean:.3g} %" in top.texts[0].get_text()
+        dotted = [line.get_ydata()[0] for line in bottom.lines if line.get_linestyle() == ":"]
+        assert dotted == pytest.approx([-floor["mean_percent"], floor["mean_percent"]])
     band = figure.axes[3].patches[0].get_extents().transformed(figure.axes[3].transData.inverted())
     assert (band.y0, band.y1) == pytest.approx((-2.5, 2.5))
 
@@ -117,8 +129,10 @@ def test_held_out_nets_stand_at_what_was_measured_and_predicted(whole):
 def test_precision_has_binomial_bars_and_the_constant(whole):
     figure = figure_of("04-precision", whole)
     trainings = whole["configuration_trainings"]
-    table = findings.predictions(trainings)
-    for axis, name in zip(figure.axes[:2], frontier.MODELS, strict=True):
+    table = findings.predictions(trainings, (*SHOWN, precision.CONSTANT))
+    table = table[table["set"] == rows.HELD_OUT]
+    constant = table.loc[table["model"] == precision.CONSTANT, "predicted"].iloc[0]
+    for axis, name in zip(figure.axes[:2], SHOWN, strict=True):
         colour, marker, _ = held_out.LOOKS[name]
         mine = table[table["model"] == name]
         expected = mine[["measured", "predicted"]].to_numpy()
@@ -128,9 +142,8 @@ def test_precision_has_binomial_bars_and_the_constant(whole):
         p = mine["measured"].to_numpy()
         half = 1.96 * np.sqrt(p * (1 - p) / sum(complexity_tables.IMAGES))
         assert ends[:, 1] - ends[:, 0] == pytest.approx(2 * half)
-        constant = fitted.model(precision.CONSTANT, fitted.fit_rows(trainings))
         (level,) = (line for line in axis.lines if line.get_linestyle() == ":")
-        assert level.get_ydata()[0] == pytest.approx(constant.parameters["estimate"].iloc[0])
+        assert level.get_ydata()[0] == pytest.approx(constant)
 
 
 def test_models_have_a_row_each_worst_below(whole):
@@ -214,8 +227,8 @@ def test_chosen_nets_stand_where_predicted_and_where_trained(whole):
     names = ("chosen_optima", "configuration_trainings", "forward_times")
     _, right = figure_of("04-frontier", whole).axes
     table = findings.optima(*(whole[name] for name in names))
-    table = table[(table["grid"] == optimum.INTEGERS) & (table["status"] == "found")]
-    for name in frontier.MODELS:
+    table = table[(table["grid"] == cheapest.INTEGERS) & (table["status"] == "found")]
+    for name in SHOWN:
         colour, marker, _ = held_out.LOOKS[name]
         mine = table[table["model"] == name]
         for white, pair in (
@@ -238,17 +251,17 @@ def test_savings_are_factors_and_who_misses_the_target_is_crossed():
     seconds, macs, lost = figure_of("04-savings", tables).axes
     table = findings.savings(*(tables[name] for name in names))
     for axis, column in ((seconds, "saving_s"), (macs, "saving_macs"), (lost, "lost_points")):
-        for model in frontier.MODELS:
+        for model in SHOWN:
             colour, marker, _ = held_out.LOOKS[model]
-            mine = table[table["way"] == f"{model}, {optimum.INTEGERS}"]
+            mine = table[table["way"] == f"{model}, {cheapest.INTEGERS}"]
             assert points(axis, colour, marker)[:, 1] == pytest.approx(mine[column].to_numpy())
         crossed = points(axis, "black", "x")
         missed = table[~table["reaches"].astype(bool)]
-        ours = missed["way"].str.endswith(optimum.INTEGERS)
+        ours = missed["way"].str.endswith(cheapest.INTEGERS)
         assert len(crossed) == ours.sum() > 0
     hollow = points(seconds, *held_out.LOOKS[precision.EQ6][:2], white=True)
     chosen = tables["chosen_optima"]
-    mine = chosen[(chosen["model"] == precision.EQ6) & (chosen["grid"] == optimum.INTEGERS)]
+    mine = chosen[(chosen["model"] == precision.EQ6) & (chosen["grid"] == cheapest.INTEGERS)]
     assert hollow[:, 1] == pytest.approx(1 / mine["predicted_complexity"].to_numpy(dtype=float))
     level = [line for line in seconds.lines if line.get_color() == style.PAPER_COLOUR]
     assert {line.get_ydata()[0] for line in level} == {paper.value("complexity_reduction")}
@@ -256,7 +269,7 @@ def test_savings_are_factors_and_who_misses_the_target_is_crossed():
 
 def test_a_target_that_no_net_reaches_says_none(whole):
     seconds = figure_of("04-savings", whole).axes[0]
-    assert [text.get_text() for text in seconds.texts] == ["none"] * len(frontier.MODELS)
+    assert [text.get_text() for text in seconds.texts] == ["none"] * len(SHOWN)
 
 
 def test_without_any_choice_the_frontier_is_still_drawn(whole):

@@ -98,7 +98,7 @@ def test_code_is_what_a_drawing_module_imports_and_not_the_others():
         }
         & counting
     )
-    assert "fits/precision.py" in names(
+    assert "chapters/complexity_precision/findings/precision.py" in names(
         "convcost.chapters.complexity_precision.figures.precision_curves"
     )  # by way of findings
 
@@ -117,7 +117,8 @@ def test_a_change_of_one_character_is_another_code(tmp_path, monkeypatch):
             changed = {name for name in now if now[name] != before[name]}
             assert "04-models" in changed and "01-op-shares" not in changed
         before = now
-        file = tmp_path / "convcost" / "fits" / "precision.py"
+        own = tmp_path / "convcost" / "chapters" / "complexity_precision" / "findings"
+        file = own / "precision.py"
         file.write_text(file.read_text() + "#\n")
     current._drawn_by.cache_clear(), current.sources.cache_clear()
 

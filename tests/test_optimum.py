@@ -10,10 +10,11 @@ import convcost
 import fit_tables
 from convcost import records
 from convcost.chapters.complexity_precision import optimize as optimum
+from convcost.chapters.complexity_precision.findings import complexity, configurations, precision
+from convcost.chapters.complexity_precision.findings.cheapest import UnattainableError
+from convcost.chapters.complexity_precision.findings.configurations import BASELINE
 from convcost.core import paths
 from convcost.core.errors import BadInputError
-from convcost.fits import BASELINE, complexity, configurations, precision
-from convcost.fits.optimum import UnattainableError
 
 
 @pytest.fixture

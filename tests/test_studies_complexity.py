@@ -9,11 +9,19 @@ import torch
 
 from convcost import datasets, nets, records, sweep, training
 from convcost.chapters.complexity_precision import study as study_module
-from convcost.chapters.complexity_precision.study import Study, cost, letters, timed, trained
+from convcost.chapters.complexity_precision.findings.configurations import (
+    BASELINE,
+    NAMES,
+    Configuration,
+    candidates,
+    costs,
+    frame,
+)
+from convcost.chapters.complexity_precision.study import Study, units
 from convcost.chapters.complexity_precision.study.scales import CHOSEN, RECIPES, SCALES
+from convcost.chapters.complexity_precision.study.units import cost, letters, timed, trained
 from convcost.core import paths
 from convcost.core.errors import BadInputError
-from convcost.fits.configurations import BASELINE, NAMES, Configuration, candidates
 from convcost.sweep import planned
 from convcost.sweep.unit import perform
 from convcost.training import Recipe
@@ -46,9 +54,9 @@ def stand_in(tmp_path_factory):
         patch.setattr(
             datasets, "load", lambda *a, of=datasets.load: of(*a, download=False, raw=raw)
         )
-        study_module._faces.cache_clear()
+        units._faces.cache_clear()
         yield
-    study_module._faces.cache_clear()
+    units._faces.cache_clear()
 
 
 def here(function, plan, folder, **_):
@@ -176,13 +184,8 @@ def test_every_table_of_a_study_fits_its_schema(study, tmp_path, monkeypatch):
     assert chosen <= {tuple(row) for row in written["forward_times"][list(NAMES)].to_numpy()}
     counted = written["configuration_costs"].set_index(list(NAMES))
     for key, row in counted.iterrows():
-        one = Configuration(*key)
-        assert (row["conv_macs"], row["macs"], row["params"]) == (
-            one.conv_macs,
-            one.macs,
-            one.params,
-        )
-        assert row["acts"] == one.acts
+        own = costs(frame([Configuration(*key)])).iloc[0]
+        assert row[list(own.index)].to_dict() == own.to_dict()
     times = written["forward_times"]
     assert set(times["session"]) == {"plan", "optima"}
     base = times[(times[list(NAMES)] == list(asdict(BASELINE).values())).all(axis=1)]
@@ -207,4 +210,4 @@ def replace_status(done: sweep.Sweep) -> sweep.Sweep:
 
 def test_letters_are_the_arguments_of_the_net():
     net = nets.build("ke_cnn", device="meta", **letters(BASELINE))
-    assert sum(p.numel() for p in net.parameters()) == BASELINE.params
+    assert sum(p.numel() for p in net.parameters()) == costs(frame([BASELINE]))["params"][0]

@@ -1,23 +1,16 @@
-"""Models of what a net of the family T = (f, s, k, l) costs and how precise it is. Source: ke.
+"""Fitted models, whatever they predict: where they extrapolate, and how well they say the unseen.
 
-`configurations` says what can be built and counts it, `rows` makes fittable rows of the tables of
-`convcost.chapters.complexity_precision.tables`, `complexity` and `precision` hold the models,
-`comparison` tries them on what they have not seen, `printed` has the paper's own coefficients,
-`optimum` solves eq. (7). Precision is a share, C is relative to the baseline's run time. Nothing
-here imports torch.
+`fitted` is what a fit gives, `comparison` tries models on rows that no fit has seen, beside
+referees that know nothing. The models of a chapter are its own; nothing here imports torch.
+`complexity` and `printed` are doors for notebook 04.
 """
 
-from convcost.fits import comparison, complexity, configurations, optimum, precision, printed, rows
-from convcost.fits.configurations import BASELINE, Configuration
+from convcost.core.doors import door
+from convcost.fits import comparison, fitted
 
-__all__ = [
-    "BASELINE",
-    "Configuration",
-    "comparison",
-    "complexity",
-    "configurations",
-    "optimum",
-    "precision",
-    "printed",
-    "rows",
-]
+__all__ = ["comparison", "fitted"]
+
+_FINDINGS = "convcost.chapters.complexity_precision.findings"
+__getattr__ = door(
+    __name__, {"complexity": f"{_FINDINGS}.complexity", "printed": f"{_FINDINGS}.printed"}
+)

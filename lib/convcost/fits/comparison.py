@@ -1,129 +1,68 @@
-"""Models of precision side by side: errors on configurations that no fit has seen, and skill."""
+"""Models side by side: relative errors on rows that no fit has seen, skill, and rank."""
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from convcost.core.errors import BadInputError
-from convcost.fits import precision
-from convcost.fits.complexity import refuse_overlap
-from convcost.fits.precision import CONSTANT, LEVEL
-from convcost.fits.rows import checked
+from convcost.fits.fitted import Fitted
 
+LEVEL = 0.95
 ORACLE = "best constant of the held-out rows"
-"""No model: it has seen what it predicts. The hardest referee that knows nothing of T."""
+"""No model: it has seen what it predicts. The hardest referee that knows no input."""
+
+Fit = Callable[..., Fitted]
+"""Takes rows, and as options `seed` and `warm`: an earlier fit of the same model to start from."""
 
 
 def relative_errors(measured: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """|predicted / measured - 1|, percent: the paper's "relative estimation error"."""
+    """|predicted / measured - 1|, percent: the "relative estimation error" of ke."""
     measured = np.asarray(measured, dtype=float)
     if (measured <= 0).any():
-        raise BadInputError("a measured precision is not above 0: it has no relative error")
+        raise BadInputError("a measured value is not above 0: it has no relative error")
     return 100 * np.abs(np.asarray(predicted, dtype=float) / measured - 1)
 
 
-def spearman(measured: np.ndarray, predicted: np.ndarray) -> float:
-    """Rank correlation, ties sharing their mean rank; NaN where one side is constant."""
-    return float(_spearmans(np.asarray(measured)[None], np.asarray(predicted)[None])[0])
+def error_summary(measured: np.ndarray, predicted: np.ndarray) -> pd.Series:
+    """Relative errors, percent: how many, mean_percent, median_percent, max_percent."""
+    off = relative_errors(measured, predicted)
+    return pd.Series(
+        {"configurations": len(off), "mean_percent": off.mean(), "median_percent": np.median(off),
+         "max_percent": off.max()}
+    )  # fmt: skip
 
 
-def _spearmans(measured: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """`spearman` of each row of two arrays (rows, values): many samples at once."""
-    a, b = (stats.rankdata(np.round(v, 12), axis=1) for v in (measured, predicted))
-    a, b = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (a, b))
-    norm = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
-    return np.divide((a * b).sum(axis=1), norm, out=np.full(len(a), np.nan), where=norm > 0)
+def spearman(measured: np.ndarray, predicted: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Rank correlation, ties sharing their mean rank; NaN where one side is constant.
 
-
-def compare(
-    fit_rows: pd.DataFrame,
-    held_out_rows: pd.DataFrame,
-    models: Sequence[str] = tuple(precision.MODELS),
-    *,
-    folds: int = 10,
-    bootstraps: int = 1000,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Every model fitted on `fit_rows` and tried on `held_out_rows`, one row each.
-
-    Rows as of `rows.precision_rows`: one a configuration. Columns: model, equation, coefficients
-    (missing for models without), aic (missing likewise), in_sample_percent, cross_validated_percent
-    (mean relative error over `folds` parts of the configurations, each predicted by a fit on the
-    others; 0 folds: missing), and of the held-out rows held_out_percent (mean relative error),
-    held_out_max_percent, held_out_rmse (in precision), skill (1 - error / error of the constant
-    that was fitted), skill_oracle (the same against `ORACLE`, the median of the held-out rows),
-    spearman (missing for a constant), outside (held-out rows that extrapolate); each of
-    held_out_percent, skill and spearman with _low and _high, 95 % by bootstrap over held-out
-    configurations (the fit stays; 0 bootstraps: missing). The last row is `ORACLE`.
-
-    Raises BadInputError for an unknown model, no rows, a configuration in both sets, and fewer
-    configurations than folds.
+    Equal to 12 decimals is a tie. One number, or one for each row of arrays (rows, values).
     """
-    fit_rows, held_out_rows = checked(fit_rows, "precision"), checked(held_out_rows, "precision")
-    refuse_overlap(fit_rows, held_out_rows)
-    names = list(dict.fromkeys([CONSTANT, *models]))
-    measured = held_out_rows["precision"].to_numpy(dtype=float)
-    of_fit = fit_rows["precision"].to_numpy(dtype=float)
-    parts = fold_numbers(len(fit_rows), folds, seed) if folds else None
-    rng = np.random.default_rng(seed)
-    draws = rng.integers(len(measured), size=(bootstraps, len(measured)))
-    oracle = np.full(len(measured), best_constant(measured))
-    predictions, table = {}, []
-    for name in names:
-        fitted = precision.fit(name, fit_rows, seed=seed)
-        predictions[name] = fitted.predict(held_out_rows)
-        validated = math.nan
-        if parts is not None:
-            predicted = cross_validated(name, fit_rows, parts, seed=seed, warm=fitted)
-            validated = relative_errors(of_fit, predicted).mean()
-        table.append(
-            {
-                "model": name, "equation": fitted.equation,
-                "coefficients": len(fitted.parameters) or None, "aic": fitted.aic,
-                "in_sample_percent": relative_errors(of_fit, of_fit - fitted.residuals).mean(),
-                "cross_validated_percent": validated,
-                "outside": int(fitted.outside(held_out_rows).sum()),
-            }
-        )  # fmt: skip
-    table.append({"model": ORACLE, "equation": "P = c, the median of what is predicted"})
-    predictions[ORACLE] = oracle
-    for row in table:
-        row |= _held_out(measured, predictions[row["model"]], predictions[CONSTANT], oracle, draws)
-    asked = set(models) | {CONSTANT, ORACLE}
-    frame = pd.DataFrame([row for row in table if row["model"] in asked])
-    return frame.astype({"coefficients": "Int64", "outside": "Int64", "aic": float})
+    if np.shape(measured)[axis] < 2:
+        return np.nan
+    ranks = (stats.rankdata(np.round(v, 12), axis=axis) for v in (measured, predicted))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.ConstantInputWarning)
+        return stats.pearsonr(*ranks, axis=axis).statistic
 
 
-def _held_out(measured, predicted, constant, oracle, draws) -> dict:
-    error, of_constant, of_oracle = (
-        relative_errors(measured, p) for p in (predicted, constant, oracle)
-    )
-    row = {
-        "held_out_percent": error.mean(),
-        "held_out_max_percent": error.max(),
-        "held_out_rmse": math.sqrt(float(((measured - predicted) ** 2).mean())),
-        "skill": _skill(error.mean(), of_constant.mean()),
-        "skill_oracle": _skill(error.mean(), of_oracle.mean()),
-        "spearman": spearman(measured, predicted),
-    }
-    samples = {
-        "held_out_percent": error[draws].mean(axis=1),
-        "skill": [
-            _skill(a, b)
-            for a, b in zip(error[draws].mean(axis=1), of_constant[draws].mean(axis=1), strict=True)
-        ],
-        "spearman": _spearmans(measured[draws], predicted[draws]),
-    }
-    for name, values in samples.items():
-        row[f"{name}_low"], row[f"{name}_high"] = interval(values)
-    return row
+def skill(error: np.ndarray, of_referee: np.ndarray, axis: int = -1) -> np.ndarray:
+    """1 - mean error / mean error of a referee: 0 is no better than it. NaN if it never errs."""
+    theirs = np.mean(of_referee, axis=axis)
+    return np.where(theirs > 0, 1 - np.mean(error, axis=axis) / np.where(theirs, theirs, 1), np.nan)
 
 
-def _skill(error: float, of_referee: float) -> float:
-    return 1 - error / of_referee if of_referee > 0 else math.nan
+def best_constant(measured: np.ndarray) -> float:
+    """The one number of least mean relative error: the median, weighted by 1 / measured.
+
+    >>> best_constant(np.array([0.9, 0.9, 0.5]))
+    0.9
+    """
+    measured = np.asarray(measured, dtype=float)
+    return float(np.quantile(measured, 0.5, weights=1 / measured, method="inverted_cdf"))
 
 
 def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
@@ -135,88 +74,115 @@ def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, floa
     return float(low), float(high)
 
 
-def best_constant(measured: np.ndarray) -> float:
-    """The one number of least mean relative error: the median, weighted by 1 / measured.
+def bootstrap(
+    statistic: Callable[..., np.ndarray], *samples: np.ndarray, draws: int, seed: int = 0
+) -> tuple[float, float]:
+    """95 % of a statistic over rows drawn with replacement, by percentiles.
 
-    >>> float(best_constant(np.array([0.9, 0.9, 0.5])))
-    0.9
+    `samples` are arrays of one value a row; a row keeps its values together. `statistic` takes
+    them and `axis`. (NaN, NaN) without `draws`, for a single row, and where a draw has none.
     """
-    ordered = np.sort(np.asarray(measured, dtype=float))
-    weights = np.cumsum(1 / ordered)
-    return ordered[np.searchsorted(weights, weights[-1] / 2)]
-
-
-def fold_numbers(rows: int, folds: int, seed: int = 0) -> np.ndarray:
-    """Which part each row is in: parts of equal size, or one more, drawn from `seed`."""
-    if not 2 <= folds <= rows:
-        raise BadInputError(f"{folds} folds of {rows} configurations: choose from 2 to {rows}")
-    return np.random.default_rng(seed).permutation(np.arange(rows) % folds)
+    if not draws or len(samples[0]) < 2:
+        return math.nan, math.nan
+    with warnings.catch_warnings():  # of a constant there is no rank correlation
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        found = stats.bootstrap(
+            samples, statistic, n_resamples=draws, method="percentile", paired=True,
+            vectorized=True, rng=np.random.default_rng(seed),
+        )  # fmt: skip
+    return interval(found.bootstrap_distribution)
 
 
 def cross_validated(
-    name: str,
+    fit: Fit,
     rows: pd.DataFrame,
-    parts: np.ndarray,
-    *,
-    seed: int = 0,
-    warm: precision.FittedPrecision | None = None,
+    splits: Iterable[tuple[np.ndarray, np.ndarray]],
+    **options,
 ) -> np.ndarray:
-    """Each row's precision, predicted by a fit on the rows of the other parts."""
-    predicted = np.empty(len(rows))
-    for part in np.unique(parts):
-        left_out = parts == part
-        fitted = precision.fit(name, rows[~left_out], seed=seed, warm=warm)
-        predicted[left_out] = fitted.predict(rows[left_out])
+    """Each row's value, predicted by a fit on the rows of the other parts.
+
+    `splits` as scikit-learn's splitters give them: `KFold(10).split(rows)`, or
+    `LeaveOneGroupOut().split(rows, groups=...)`.
+    """
+    predicted = np.full(len(rows), np.nan)
+    for others, part in splits:
+        predicted[part] = fit(rows.iloc[others], **options).predict(rows.iloc[part])
     return predicted
 
 
-def noise_floor(
+def compare(
+    fits: Mapping[str, Fit],
+    fit_rows: pd.DataFrame,
     held_out_rows: pd.DataFrame,
-    repeated_rows: pd.DataFrame,
+    value: str,
     *,
-    draws: int = 2000,
+    referee: str,
+    folds: int = 10,
+    bootstraps: int = 1000,
     seed: int = 0,
-) -> pd.Series:
-    """The mean relative error, in percent, that the truth itself would have on these rows.
+) -> pd.DataFrame:
+    """Every model fitted on `fit_rows` and tried on `held_out_rows`, one row each.
 
-    `held_out_rows` of `rows.precision_rows`; `repeated_rows` of `rows.training_rows`, from which
-    the spread between seeds is pooled over the configurations that have several. Entries:
+    `value` is the column that is predicted; `referee` the model of `fits` that knows no input.
+    Columns: model, equation, coefficients, aic (both missing for models without),
+    in_sample_percent, cross_validated_percent (mean relative error over `folds` parts, each
+    predicted by a fit on the others; 0 folds: missing), and of the held-out rows held_out_percent
+    (mean relative error), held_out_max_percent, held_out_rmse (in units of `value`), skill
+    (1 - error / the referee's error), skill_oracle (the same against `ORACLE`), spearman (missing
+    for a constant), outside (rows that extrapolate); held_out_percent, skill and spearman each
+    with _low and _high, 95 % by bootstrap over held-out rows (the fit stays; 0 bootstraps:
+    missing). The last row is `ORACLE`.
 
-    * test_images: by the draw of the test images alone, binomial with each row's images. All nets
-      see the same images, so part of it is common to them, and a model can learn that part;
-    * seed_sd: standard deviation of precision between seeds, pooled; missing without repetitions;
-    * seeds: by that spread alone (normal; divided by the root of the row's seeds), on the same
-      test images: below it no model of T can come, but by luck;
-    * both: of the two together;
-    * configurations_repeated: how many the spread stands on.
+    Raises BadInputError for fewer rows than folds.
     """
-    rows = checked(held_out_rows, "precision")
-    p = rows["precision"].to_numpy(dtype=float)
-    seeds = rows["seeds"].to_numpy(dtype=float) if "seeds" in rows else np.ones(len(rows))
-    images = np.rint(rows["images"].to_numpy(dtype=float) / seeds).astype(int)
-    repeated_rows = repeated_rows.reset_index(drop=True)
-    groups = repeated_rows.groupby(list(precision.NAMES))["precision"]
-    several = groups.filter(lambda values: len(values) > 1)
-    count = int((groups.size() > 1).sum())
-    sd = math.nan
-    if count:
-        centred = several - groups.transform("mean")[several.index]
-        sd = math.sqrt(float((centred**2).sum()) / (len(several) - count))
-    rng = np.random.default_rng(seed)
-    drawn = rng.binomial(images, np.clip(p, 0, 1), (draws, len(p))) / images - p
-    spread = rng.normal(0, 1, (draws, len(p))) * sd / np.sqrt(seeds)
+    from sklearn.model_selection import KFold  # where nets are only trained it need not be there
 
-    def mean_error(off: np.ndarray) -> float:
-        observed = p + off
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return float((100 * np.abs(off) / observed).mean())
-
-    return pd.Series(
-        {
-            "test_images": mean_error(drawn),
-            "seed_sd": sd,
-            "seeds": mean_error(spread),
-            "both": mean_error(drawn + spread),
-            "configurations_repeated": count,
+    if folds and not 2 <= folds <= len(fit_rows):
+        raise BadInputError(
+            f"{folds} folds of {len(fit_rows)} configurations: choose from 2 to {len(fit_rows)}"
+        )
+    measured, of_fit = (t[value].to_numpy(dtype=float) for t in (held_out_rows, fit_rows))
+    predictions = {ORACLE: np.full(len(measured), best_constant(measured))}
+    table = []
+    for name, fit in fits.items():
+        fitted = fit(fit_rows, seed=seed)
+        predictions[name] = fitted.predict(held_out_rows)
+        validated = math.nan
+        if folds:
+            splits = KFold(folds, shuffle=True, random_state=seed).split(fit_rows)
+            predicted = cross_validated(fit, fit_rows, splits, seed=seed, warm=fitted)
+            validated = relative_errors(of_fit, predicted).mean()
+        table.append(
+            {
+                "model": name, "equation": fitted.equation,
+                "coefficients": len(fitted.parameters) or None, "aic": fitted.aic,
+                "in_sample_percent": relative_errors(of_fit, of_fit - fitted.residuals).mean(),
+                "cross_validated_percent": validated,
+                "outside": int(fitted.outside(held_out_rows).sum()),
+            }
+        )  # fmt: skip
+    table.append({"model": ORACLE, "equation": "P = c, the median of what is predicted"})
+    errors = {name: relative_errors(measured, p) for name, p in predictions.items()}
+    for row in table:
+        name = row["model"]
+        row |= {
+            "held_out_max_percent": errors[name].max(),
+            "held_out_rmse": math.sqrt(float(((measured - predictions[name]) ** 2).mean())),
+            "skill_oracle": float(skill(errors[name], errors[ORACLE])),
         }
-    )
+        for column, statistic, samples in (
+            ("held_out_percent", np.mean, (errors[name],)),
+            ("skill", skill, (errors[name], errors[referee])),
+            ("spearman", spearman, (measured, predictions[name])),
+        ):
+            row[column] = float(statistic(*samples, axis=-1))
+            row[f"{column}_low"], row[f"{column}_high"] = bootstrap(
+                statistic, *samples, draws=bootstraps, seed=seed
+            )
+    columns = ["model", "equation", "coefficients", "aic", "in_sample_percent"]
+    columns += ["cross_validated_percent", "outside", "held_out_percent", "held_out_max_percent"]
+    columns += ["held_out_rmse", "skill", "skill_oracle", "spearman"]
+    columns += [f"{name}_{end}" for name in ("held_out_percent", "skill", "spearman")
+                for end in ("low", "high")]  # fmt: skip
+    frame = pd.DataFrame(table, columns=columns)
+    return frame.astype({"coefficients": "Int64", "outside": "Int64", "aic": float})

@@ -6,7 +6,7 @@ pandas and lmfit are loaded when `optimize` is called.
 
 import math
 import numbers
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from convcost.fits import Configuration
+    from convcost.chapters.complexity_precision.findings.configurations import Configuration
 
 GRIDS = ("trained", "integers", "shares")
 MEASURES = ("accuracy", "balanced_accuracy", "male_precision")
@@ -36,6 +36,11 @@ class Prediction:
     value: float
     low: float | None = None
     high: float | None = None
+
+    def times(self, factor: float) -> "Prediction":
+        """In another unit."""
+        ends = (None if end is None else end * factor for end in (self.low, self.high))
+        return Prediction(self.value * factor, *ends)
 
     def text(self, form: str) -> str:
         if self.low is None or self.high is None:
@@ -159,21 +164,26 @@ def optimize(
     `target_precision` is a share (0.93). `machine` is a name of `records.machines`, whose run
     times count; None takes the first that has them. `results` is "reference" or "local".
     `measure`: "accuracy" (what the paper calls precision), "balanced_accuracy" or
-    "male_precision". `model` and `complexity_model` are names of `convcost.fits.precision.MODELS`
-    and `complexity.MODELS`. `grid`: "trained" (whole numbers within what was trained),
-    "integers" (1 to 64 filters, 8 to 64 px, kernels 1 to 5, 1 to 3 layers; may extrapolate) or
-    "shares" (the paper's 0.05 to 1 of the baseline, rounded). `bootstraps` fits stand behind the
-    intervals; 0 leaves them out and takes a second at most.
+    "male_precision". `model` and `complexity_model` are names of `MODELS` of the chapter's
+    `findings.precision` and `findings.complexity`. `grid`: "trained" (whole numbers within what was
+    trained), "integers" (1 to 64 filters, 8 to 64 px, kernels 1 to 5, 1 to 3 layers; may
+    extrapolate) or "shares" (the paper's 0.05 to 1 of the baseline, rounded). `bootstraps` fits
+    stand behind the intervals; 0 leaves them out and takes a second at most.
 
     Raises BadInputError for a percentage, an unknown name, bootstraps or a seed that are no whole
     numbers from 0 on, and too few results,
-    `fits.optimum.UnattainableError` (with `.best`) for a target that no configuration reaches,
+    `findings.cheapest.UnattainableError` (with `.best`) for a target that no configuration reaches,
     `records.MissingTableError` where nothing was measured.
     """
     from convcost import records
-    from convcost.fits import complexity, optimum, precision, rows
+    from convcost.chapters.complexity_precision.findings import (
+        cheapest,
+        complexity,
+        precision,
+        rows,
+    )
 
-    target = optimum.checked_target(target_precision)
+    target = cheapest.checked_target(target_precision)
     _one_of("measure", measure, MEASURES)
     _one_of("grid", grid, GRIDS)
     for name, number in (("bootstraps", bootstraps), ("seed", seed)):
@@ -189,29 +199,19 @@ def optimize(
     )
     cost = complexity.model(cost_model).fit(times)
     precise = precision.fit(precision_model, trained, seed=seed)
-    choice = optimum.choose(optimum.evaluate(cost, precise, _grid(grid, trained, times)), target)
-    spread = _intervals(
-        choice.configuration, trained, times, precision_model, cost_model, bootstraps, seed
+    choice = cheapest.choose(cheapest.evaluate(cost, precise, _grid(grid, trained, times)), target)
+    chosen = cheapest.configuration_of(choice)
+    p, c = _predicted(choice, trained, times, precision_model, cost_model, bootstraps, seed)
+    both = cheapest.trained_and_timed(trained, times)
+    baseline, same = (
+        _measured(next(iter(found.to_dict("records")), None))
+        for found in (both[rows.is_baseline(both)], both[rows.is_net(both, astuple(chosen))])
     )
-    both = optimum.measured(trained, times)
-    baseline = both[rows.is_baseline(both)]
-    if baseline.empty:
+    if baseline is None:
         raise BadInputError("the baseline was not trained in these results: nothing to compare to")
-    same = both[
-        (both[rows.KEY] == [getattr(choice.configuration, k) for k in rows.KEY]).all(axis=1)
-    ]
-    seconds_of_one = float(baseline["seconds"].iloc[0])
-    c_low, c_high = spread["complexity"]
     return Optimum(
-        target, measure, choice.configuration, Prediction(choice.precision, *spread["precision"]),
-        Prediction(choice.complexity, c_low, c_high),
-        Prediction(
-            choice.complexity * seconds_of_one,
-            *(None if c is None else c * seconds_of_one for c in (c_low, c_high)),
-        ),
-        choice.macs, choice.outside, _measured(baseline.iloc[0]),
-        None if same.empty else _measured(same.iloc[0]),
-        _measured(optimum.best_measured(both, target)),
+        target, measure, chosen, p, c, c.times(baseline.forward_s), int(choice["macs"]),
+        bool(choice["outside"]), baseline, same, _measured(cheapest.cheapest(both, target)),
         there.record("forward_times").get("machine", "an unnamed machine"),
         precision_model, cost_model, grid,
     )  # fmt: skip
@@ -227,7 +227,7 @@ def answers(targets: "Iterable[float]", **options) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    from convcost.fits.optimum import UnattainableError
+    from convcost.chapters.complexity_precision.findings.cheapest import UnattainableError
 
     table = []
     for target in targets:
@@ -261,7 +261,9 @@ def _trainings(records, where: str, machine: str | None):
 
 
 def _grid(name: str, trained, times):
-    from convcost.fits import complexity, configurations
+    from convcost.chapters.complexity_precision.findings import configurations
+    from convcost.chapters.complexity_precision.findings.rows import NAMES
+    from convcost.fits.fitted import outside, ranges_of
 
     if name == "shares":
         return configurations.rounded_share_grid()
@@ -269,33 +271,36 @@ def _grid(name: str, trained, times):
     if name == "integers":
         return grid
     for fitted_rows in (trained, times):
-        grid = grid[~complexity.outside(grid, complexity.ranges_of(fitted_rows))]
+        grid = grid[~outside(grid, ranges_of(fitted_rows, NAMES))]
     return grid.reset_index(drop=True)
 
 
-def _intervals(configuration, trained, times, precision_model, cost_model, bootstraps, seed):
-    from convcost.fits import configurations, optimum
+def _predicted(choice, trained, times, precision_model, cost_model, bootstraps, seed):
+    """Precision and complexity of the chosen row, with intervals if there are bootstraps."""
+    from convcost.chapters.complexity_precision.findings import cheapest
 
+    names = ("precision", "complexity")
     if not bootstraps:
-        return {"precision": (None, None), "complexity": (None, None)}
-    row = optimum.prediction_intervals(
-        configurations.frame([configuration]), trained, times, precision_model=precision_model,
+        return [Prediction(float(choice[name])) for name in names]
+    spread = cheapest.prediction_intervals(
+        choice.to_frame().T, trained, times, precision_model=precision_model,
         complexity_model=cost_model, bootstraps=bootstraps, seed=seed,
     ).iloc[0]  # fmt: skip
-    return {
-        name: tuple(
-            None if math.isnan(v) else float(v) for v in (row[f"{name}_low"], row[f"{name}_high"])
+    found = []
+    for name in names:
+        ends = (float(spread[f"{name}_{end}"]) for end in ("low", "high"))
+        found.append(
+            Prediction(float(choice[name]), *(None if math.isnan(end) else end for end in ends))
         )
-        for name in ("precision", "complexity")
-    }
+    return found
 
 
 def _measured(row) -> Measured | None:
-    from convcost.fits import optimum
+    from convcost.chapters.complexity_precision.findings import cheapest
 
     if row is None:
         return None
     return Measured(
-        optimum.configuration_of(row), float(row["precision"]), float(row["complexity"]),
+        cheapest.configuration_of(row), float(row["precision"]), float(row["complexity"]),
         float(row["seconds"]), int(row["macs"]), int(row["seeds"]),
     )  # fmt: skip

@@ -110,7 +110,7 @@ TABLES: dict[str, Table] = {
         {
             "drop_points": Column("float", "percentage points given up from the baseline", 0),
             "target_accuracy": Column("float", "the accuracy asked for: P_T", 0),
-            "model": text("name of the model of precision, as in `convcost.fits`"),
+            "model": text("name of the model of precision"),
             "grid": text("shares (0.05 to 1 of the baseline) or integers"),
             "status": text("found, or none: no configuration of the grid is precise enough"),
             **{

@@ -15,7 +15,7 @@ SPECS: dict[str, FigureSpec] = {
         "The paper's Figure 1, left, redrawn: predicted against measured run time of the held-out "
         "nets on logarithmic axes, with the line of equality and a band of 2.5 %, for eq. (1) "
         "fitted in two ways and for a model with more kinds of cost; fitted nets faint; below "
-        "each the relative error in percent.",
+        "each the relative error in percent, dotted what the noise of the times alone would give.",
     ),
     "04-one-parameter": FigureSpec(
         precision_curves.one_parameter,

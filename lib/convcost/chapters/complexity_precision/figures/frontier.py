@@ -11,20 +11,19 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from convcost.chapters.complexity_precision import findings
 from convcost.chapters.complexity_precision.figures.held_out import LOOKS, OTHER, relative_times
-from convcost.chapters.complexity_precision.findings import faces, optimum, paper
+from convcost.chapters.complexity_precision.findings import cheapest, faces, paper
+from convcost.chapters.complexity_precision.findings.held_out import SHOWN
 from convcost.figures import style
-from convcost.fits import precision
 
-MODELS = (precision.EQ6, precision.DEFAULT)
 _BLACK = {"color": "0.1", "linewidth": 1.6}
 _BOUNDS = {
-    optimum.RANDOM: (style.PALETTE[2], "^"),
-    optimum.BEST: ("0.25", "D"),
+    cheapest.RANDOM: (style.PALETTE[2], "^"),
+    cheapest.BEST: ("0.25", "D"),
 }
 
 _WAYS = {
-    optimum.RANDOM: "random search: cheapest held-out net",
-    optimum.BEST: "cheapest measured net",
+    cheapest.RANDOM: "random search: cheapest held-out net",
+    cheapest.BEST: "cheapest measured net",
 }
 
 
@@ -42,10 +41,10 @@ def frontier(
     """
     style.apply()
     cloud = findings.cloud(configuration_trainings, forward_times)
-    lower = findings.frontiers(configuration_trainings, forward_times, MODELS, [optimum.INTEGERS])
+    lower = findings.frontiers(configuration_trainings, forward_times, SHOWN, [cheapest.INTEGERS])
     measured = findings.measured(configuration_trainings, forward_times)
     trained = findings.optima(chosen_optima, configuration_trainings, forward_times)
-    trained = trained[(trained["status"] == "found") & (trained["grid"] == optimum.INTEGERS)]
+    trained = trained[(trained["status"] == "found") & (trained["grid"] == cheapest.INTEGERS)]
     base = findings.baseline(configuration_trainings).set_index("what")["accuracy"]
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5.6))
     pale = cloud["outside"].to_numpy()
@@ -54,11 +53,11 @@ def frontier(
         left.plot(dots["complexity"], dots["precision"], ".", color=colour, markersize=2.2,
                   markeredgewidth=0, rasterized=True, zorder=1)  # fmt: skip
     for axis, across, up in ((left, "complexity", "precision"), (right, "precision", "complexity")):
-        for name in MODELS:
+        for name in SHOWN:
             line = lower[lower["model"] == name]
             colour, _, dashes = LOOKS[name]
             axis.plot(line[across], line[up], dashes, color=colour, linewidth=2.2, zorder=3)
-        line = lower[lower["model"] == optimum.MEASURED]
+        line = lower[lower["model"] == cheapest.MEASURED]
         axis.plot(line[across], line[up], **_BLACK, drawstyle="default", zorder=2)
         axis.plot(measured[across], measured[up], ".", color="0.1", markersize=4, zorder=2)
     left.set(xscale="log", xlabel="run time, baseline 1", ylabel="accuracy")
@@ -135,7 +134,7 @@ def _frontier_key(trained: bool) -> list:
     handles += [
         plt.Line2D([], [], color=LOOKS[name][0], linestyle=LOOKS[name][2], linewidth=2.2,
                    label=f"envelope by {name}")
-        for name in MODELS
+        for name in SHOWN
     ]  # fmt: skip
     if trained:
         look = {"linestyle": "none", "markersize": 7.5, "color": "0.3", "marker": "o"}
@@ -173,13 +172,13 @@ def savings(
     ahead = findings.optima(chosen_optima, configuration_trainings, forward_times)
     drops = sorted(chosen_optima["drop_points"].unique())
     looks = {
-        f"{model}, {optimum.INTEGERS}": LOOKS.get(model, OTHER)[:2]
+        f"{model}, {cheapest.INTEGERS}": LOOKS.get(model, OTHER)[:2]
         for model in dict.fromkeys(chosen_optima["model"])
     } | _BOUNDS
     offsets = dict(zip(looks, np.linspace(-0.27, 0.27, len(looks)), strict=True))
     figure, axes = plt.subplots(1, 3, figsize=(12, 4.9), sharex=True)
     seconds, macs, lost = axes
-    integers = ahead[(ahead["grid"] == optimum.INTEGERS) & (ahead["status"] == "found")]
+    integers = ahead[(ahead["grid"] == cheapest.INTEGERS) & (ahead["status"] == "found")]
     for row in integers.itertuples():
         way = f"{row.model}, {row.grid}"
         x = drops.index(row.drop_points) + offsets[way] - 0.05
@@ -212,7 +211,7 @@ def savings(
         lost.plot([place - 0.42, place + 0.42], [drop, drop], color="0.35", linewidth=1.6, zorder=1)
         none = chosen_optima[
             (chosen_optima["drop_points"] == drop) & (chosen_optima["status"] == "none")
-            & (chosen_optima["grid"] == optimum.INTEGERS)
+            & (chosen_optima["grid"] == cheapest.INTEGERS)
         ]  # fmt: skip
         for row in none.itertuples():
             way = f"{row.model}, {row.grid}"
@@ -259,7 +258,7 @@ def _savings_key(looks: dict) -> list:
     factor, lost = paper.value("complexity_reduction"), paper.value("precision_drop_percent")
     handles = [
         plt.Line2D([], [], linestyle="none", marker=marker, color=colour, markersize=7.5,
-                   label=_WAYS.get(way, way.removesuffix(f", {optimum.INTEGERS}")))
+                   label=_WAYS.get(way, way.removesuffix(f", {cheapest.INTEGERS}")))
         for way, (colour, marker) in looks.items()
     ]  # fmt: skip
     grey = {"linestyle": "none", "color": "0.35", "markersize": 7.5}

@@ -12,9 +12,16 @@ import pandas as pd
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from convcost.chapters.complexity_precision import findings
-from convcost.chapters.complexity_precision.findings import fitted, paper
+from convcost.chapters.complexity_precision.findings import (
+    complexity,
+    costs,
+    paper,
+    precision,
+    rows,
+)
+from convcost.chapters.complexity_precision.findings.held_out import SHOWN
 from convcost.figures import style
-from convcost.fits import comparison, complexity, precision
+from convcost.fits import comparison
 
 LOOKS = {  # model -> colour, marker, line
     complexity.EQ1: (style.PALETTE[0], "o", "--"),
@@ -36,43 +43,48 @@ def predicted_complexity(
 ) -> plt.Figure:
     """Fig. 1 (left): predicted against measured run time of held-out nets, a column a model.
 
-    Above: both relative to the baseline's, bars the quartiles of the repetitions, faint the nets
-    that were fitted. Below: predicted over measured less 1, on an axis that is linear up to 10 %.
-    The grey band is the error that the paper states.
+    Above: both relative to the baseline's, bars the quartiles of the rounds, faint the nets that
+    were fitted. Below: predicted over measured less 1, on an axis that is linear up to 10 %. The
+    grey band is the error that the paper states; dotted, the mean error that the truth would have.
     """
     style.apply()
-    fit = fitted.fit_times(forward_times, configuration_trainings)
-    held = fitted.held_out_times(forward_times, configuration_trainings)
+    table = findings.complexities(forward_times, configuration_trainings)
+    table = table[table["session"] == rows.PLAN]
+    floor = findings.cost_noise(forward_times, configuration_trainings)["mean_percent"]
     stated = paper.value("complexity_error_percent")
     figure, grid = _columns(3, (11.5, 6.2))
-    names = (complexity.EQ1, complexity.EQ1_RELATIVE, complexity.DEFAULT)
-    times = pd.concat([fit, held])["complexity"]
+    times = table.loc[table["set"].isin([rows.FIT, rows.HELD_OUT]), "complexity"]
     ends = times.min() / 1.6, times.max() * 1.6
-    for (top, bottom), name in zip(grid.T, names, strict=True):
-        model = fitted.cost(name, fit)
-        own = held["complexity"].to_numpy()
-        base = own / held["seconds"].to_numpy()
+    for (top, bottom), name in zip(grid.T, costs.SHOWN, strict=True):
+        mine = table[table["model"] == name]
+        fit, held = (mine[mine["set"] == which] for which in (rows.FIT, rows.HELD_OUT))
+        base = held["complexity"] / held["seconds"]
         spread = [
-            base * (held["seconds"] - held["seconds_low"]).to_numpy(),
-            base * (held["seconds_high"] - held["seconds"]).to_numpy(),
+            base * (held["seconds"] - held["seconds_low"]),
+            base * (held["seconds_high"] - held["seconds"]),
         ]
-        _against(top, bottom, name, (fit["complexity"], model.predict(fit)),
-                 (own, model.predict(held), np.maximum(spread, 0)), stated, ends)  # fmt: skip
+        _against(top, bottom, name, (fit["complexity"], fit["predicted"]),
+                 (held["complexity"], held["predicted"], np.maximum(spread, 0)),
+                 stated, ends)  # fmt: skip
         top.set(xscale="log", yscale="log")
-        errors = model.errors(held)
+        off = held["error_percent"].abs()
         top.set_title(name)
         _note(
             top,
-            f"{int(errors['configurations'])} held out: mean {errors['mean_percent']:.3g} %,\n"
-            f"median {errors['median_percent']:.3g} %, highest {errors['max_percent']:.3g} %",
+            f"{len(held)} held out: mean {off.mean():.3g} %,\n"
+            f"median {off.median():.3g} %, highest {off.max():.3g} %",
         )
+        if math.isfinite(floor):
+            for level in (-floor, floor):
+                bottom.axhline(level, color="0.2", linestyle=":", linewidth=1.2, zorder=1)
         for axis in (top.xaxis, top.yaxis, bottom.xaxis):
             relative_times(axis)
         bottom.set_xlabel("measured run time, baseline 1")
     _widen(grid[1, 0], 1.5)
     grid[0, 0].set_ylabel("predicted run time, baseline 1")
     _percent_residuals(grid[1])
-    _key(figure, stated, "quartiles of the repetitions")
+    noise = f"noise of the times: {floor:.2g} %" if math.isfinite(floor) else None
+    _key(figure, stated, "quartiles of the rounds", noise)
     return figure
 
 
@@ -84,39 +96,39 @@ def predicted_precision(configuration_trainings: pd.DataFrame) -> plt.Figure:
     over measured less 1. The grey band is the error that the paper states.
     """
     style.apply()
-    fit = fitted.fit_rows(configuration_trainings)
-    held = fitted.held_out_rows(configuration_trainings)
+    table = findings.predictions(configuration_trainings, (*SHOWN, precision.CONSTANT))
     stated = paper.value("precision_error_percent")
-    constant = float(fitted.model(precision.CONSTANT, fit).predict(held.head(1))[0])
-    own = held["precision"].to_numpy(dtype=float)
-    images = (held["images"] / held["seeds"]).to_numpy(dtype=float)  # seeds see the same images
+    held = table[table["set"] == rows.HELD_OUT]
+    flat = held[held["model"] == precision.CONSTANT]
+    constant = float(flat["predicted"].iloc[0])
+    own = flat["measured"].to_numpy()
+    images = (flat["images"] / flat["seeds"]).to_numpy(dtype=float)  # seeds see the same images
     half = _Z * np.sqrt(own * (1 - own) / images)
     figure, grid = _columns(2, (9.6, 6.6))
-    names = (precision.EQ6, precision.DEFAULT)
-    predictions = {name: fitted.model(name, fit) for name in names}
     every = np.concatenate(
-        [fit["precision"], own - half, own + half, [constant]]
-        + [model.predict(held) for model in predictions.values()]
+        [table["measured"], own - half, own + half, [constant]]
+        + [held.loc[held["model"] == name, "predicted"] for name in SHOWN]
     )
     room = 0.04 * np.ptp(every)
     ends = every.min() - room, every.max() + room
-    for (top, bottom), name in zip(grid.T, names, strict=True):
-        model = predictions[name]
-        said = model.predict(held)
-        _against(top, bottom, name, (fit["precision"], model.predict(fit)), (own, said, half),
-                 stated, ends)  # fmt: skip
+    for (top, bottom), name in zip(grid.T, SHOWN, strict=True):
+        fit, said = (
+            table[(table["model"] == name) & (table["set"] == which)]
+            for which in (rows.FIT, rows.HELD_OUT)
+        )
+        _against(top, bottom, name, (fit["measured"], fit["predicted"]),
+                 (own, said["predicted"], half), stated, ends)  # fmt: skip
         across = np.linspace(*ends, 100)
         top.axhline(constant, color="0.3", linestyle=":", linewidth=1.4, zorder=1)
         bottom.plot(
             across, 100 * (constant / across - 1), ":", color="0.3", linewidth=1.4, zorder=1
         )
-        off = comparison.relative_errors(own, said)
-        flat = comparison.relative_errors(own, np.full(len(own), constant))
+        off = said["error_percent"].abs()
         top.set_title(name)
         _note(
             top,
             f"{len(own)} held out: mean {off.mean():.2g} %, highest {off.max():.3g} %\n"
-            f"one number for all: mean {flat.mean():.2g} %",
+            f"one number for all: mean {flat['error_percent'].abs().mean():.2g} %",
         )
         style.percents(top.yaxis)
         style.percents(bottom.xaxis)
@@ -198,7 +210,7 @@ def _percent_residuals(axes) -> None:
     axes[0].set_ylabel("predicted ÷\nmeasured − 1")
 
 
-def _key(figure: plt.Figure, stated: float, spread: str, constant: str | None = None) -> None:
+def _key(figure: plt.Figure, stated: float, spread: str, dotted: str | None = None) -> None:
     strong = {"linestyle": "none", "marker": "o"}
     handles = [
         plt.errorbar([], [], xerr=[], color="0.25", markersize=5, label=f"held out; bar: {spread}",
@@ -208,10 +220,8 @@ def _key(figure: plt.Figure, stated: float, spread: str, constant: str | None = 
         plt.Rectangle((0, 0), 1, 1, color="0.55", alpha=0.35, linewidth=0,
                       label=f"the paper's ±{stated:g} %"),
     ]  # fmt: skip
-    if constant:
-        handles.append(
-            plt.Line2D([], [], color="0.3", linestyle=":", linewidth=1.4, label=constant)
-        )
+    if dotted:
+        handles.append(plt.Line2D([], [], color="0.3", linestyle=":", linewidth=1.4, label=dotted))
     figure.legend(
         handles=handles, loc="outside upper left", ncols=len(handles), frameon=False, fontsize=9.5,
         columnspacing=1.3, handletextpad=0.5,
@@ -237,7 +247,7 @@ def models(configuration_trainings: pd.DataFrame) -> plt.Figure:
     table = findings.models(configuration_trainings, folds=0)
     table = table.sort_values("held_out_percent", ascending=False, ignore_index=True)
     floor = findings.noise(configuration_trainings)
-    fit, held = (rows(configuration_trainings) for rows in (fitted.fit_rows, fitted.held_out_rows))
+    nets = findings.predictions(configuration_trainings, [precision.CONSTANT])["set"]
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(11.5, 4.9), sharey=True, width_ratios=[2.1, 1]
     )
@@ -287,7 +297,7 @@ def models(configuration_trainings: pd.DataFrame) -> plt.Figure:
     highest = table[["held_out_percent_high", "held_out_percent", "in_sample_percent"]].max().max()
     left.set_xlim(0, 1.06 * max(highest, *(x for _, x, _, _ in lines)))
     left.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
-    left.set_title(f"{len(fit)} nets fitted, {len(held)} held out")
+    left.set_title(f"{sum(nets == rows.FIT)} nets fitted, {sum(nets == rows.HELD_OUT)} held out")
     right.axvline(paper.RANKED, color="0.35", linestyle="--", linewidth=1.6, zorder=1)
     right.set_title(
         f"dashed: {paper.RANKED:g}, what was aimed at", fontsize=10, fontweight="normal"

@@ -12,10 +12,9 @@ import pandas as pd
 from matplotlib.colors import LogNorm
 
 from convcost.chapters.complexity_precision import findings
-from convcost.chapters.complexity_precision.findings import equations, faces, paper
+from convcost.chapters.complexity_precision.findings import faces, paper, printed, rows
+from convcost.chapters.complexity_precision.findings.configurations import NAMES, number
 from convcost.figures import style
-from convcost.fits import printed, rows
-from convcost.fits.configurations import NAMES
 
 _WORDS = {
     "filters": "filters of each layer, f",
@@ -156,7 +155,7 @@ def two_parameters(configuration_trainings: pd.DataFrame) -> plt.Figure:
     ]
     pictures = [None, None]
     for line, (names, tables) in zip(axes, grids, strict=True):
-        equation = equations.number(names)
+        equation = number(names)
         titles = (f"{printed.label(names)}, measured", f"{equation}, fitted", "measured − fitted")
         for column, (axis, table, title) in enumerate(zip(line, tables, titles, strict=True)):
             which = int(column == 2)

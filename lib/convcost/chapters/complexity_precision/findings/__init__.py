@@ -4,22 +4,34 @@ Every function takes tables as they are read and returns a DataFrame. Precision 
 held-out images, C is the forward time relative to the baseline's, errors are in percent, what is
 given up in percentage points; low and high are 95 % unless a docstring says otherwise. "Fit" is
 what the models are fitted on: the lines and the grids, never the held-out configurations, never
-the optima. Published numbers come from `convcost.sources`; the models from `convcost.fits`.
+the optima. Published numbers come from `convcost.sources`; the models are those of `complexity`
+and `precision`.
 """
 
+from convcost.chapters.complexity_precision.findings.cheapest import (
+    cloud,
+    frontiers,
+    measured,
+    optima,
+    savings,
+    search,
+)
 from convcost.chapters.complexity_precision.findings.costs import (
     alphas,
     complexities,
     complexity_models,
+    complexity_of_chosen,
     conv_shares,
+    cost_noise,
     proportion,
     steps_down,
     steps_summary,
 )
 from convcost.chapters.complexity_precision.findings.equations import (
     coefficients,
+    curves,
     equation_fits,
-    readings,
+    lines,
     surfaces,
 )
 from convcost.chapters.complexity_precision.findings.faces import (
@@ -32,18 +44,13 @@ from convcost.chapters.complexity_precision.findings.held_out import (
     models,
     noise,
     predictions,
-    printed_on_held_out,
     targets,
 )
-from convcost.chapters.complexity_precision.findings.lines import curves, lines, printed_curves
-from convcost.chapters.complexity_precision.findings.optimum import (
-    cloud,
-    frontiers,
-    measured,
-    optima,
+from convcost.chapters.complexity_precision.findings.printed import (
+    printed_curves,
     printed_frontier,
-    savings,
-    search,
+    printed_on_held_out,
+    readings,
 )
 
 __all__ = [
@@ -54,8 +61,10 @@ __all__ = [
     "coefficients",
     "complexities",
     "complexity_models",
+    "complexity_of_chosen",
     "constants",
     "conv_shares",
+    "cost_noise",
     "curves",
     "equation_fits",
     "frontiers",

@@ -1,36 +1,56 @@
 """What it costs: forward times against eq. (1), and where the cost lies."""
 
+import math
+from collections.abc import Sequence
+
 import pandas as pd
 
-from convcost.chapters.complexity_precision.findings import fitted, paper
-from convcost.fits import complexity, configurations
-from convcost.fits.configurations import NAMES
+from convcost.chapters.complexity_precision.findings import complexity, configurations, paper
+from convcost.chapters.complexity_precision.findings.configurations import BASELINE, NAMES
+from convcost.chapters.complexity_precision.findings.rows import (
+    FIT,
+    HELD_OUT,
+    KEY,
+    OPTIMA,
+    PLAN,
+    is_baseline,
+    refuse_overlap,
+    sets,
+    timed,
+    times_of,
+)
+from convcost.fits.comparison import error_summary, relative_errors, spearman
 
-KEY = list(NAMES)
 EQ1 = complexity.EQ1
 BETTER = complexity.DEFAULT
+SHOWN = (EQ1, complexity.EQ1_RELATIVE, BETTER)
 
 
 def complexities(
-    forward_times: pd.DataFrame, configuration_trainings: pd.DataFrame
+    forward_times: pd.DataFrame,
+    configuration_trainings: pd.DataFrame,
+    models: Sequence[str] = SHOWN,
 ) -> pd.DataFrame:
-    """Every timed configuration: measured C beside what eq. (1) and the better model predict.
+    """Every timed configuration: measured C beside what models of it predict. Fig. 1 (left).
 
-    One row a session and configuration. Columns: the four parameters, session, set (fit, held out
-    or optimum; missing for one that was not planned), seconds, seconds_low, seconds_high (per
-    image, median and quartiles), repetitions, stable, complexity (baseline 1), conv_macs, macs
-    (exact, per image), eq1, eq1_error_percent, better, better_error_percent (predicted C, and its
-    relative error with sign). Both models are fitted on the set "fit": eq. (1) by least squares,
-    as the paper has it, the better one is `fits.complexity.DEFAULT`.
+    One row a model, session and configuration. Columns: model, the four parameters, session, set
+    (fit, held out or optimum; missing for one that was not planned), seconds, seconds_low,
+    seconds_high (per image, median and quartiles), repetitions, error (relative standard error of
+    the median), stable, complexity (baseline 1), conv_macs, macs (exact, per image), predicted
+    (C), error_percent (relative, sign of predicted minus measured). Models are fitted on the set
+    "fit".
     """
-    fit_times = fitted.fit_times(forward_times, configuration_trainings)
-    table = fitted.timed(forward_times).join(fitted.sets(configuration_trainings), on=KEY)
+    table = timed(forward_times).join(sets(configuration_trainings), on=KEY)
     table = table.join(configurations.costs(table)[["conv_macs", "macs"]])
-    for column, name in (("eq1", EQ1), ("better", BETTER)):
-        table[column] = fitted.cost(name, fit_times).predict(table)
-        table[f"{column}_error_percent"] = 100 * (table[column] / table["complexity"] - 1)
-    first = [*KEY, "session", "set"]
-    return table[[*first, *(name for name in table if name not in first)]]
+    fit_times = times_of(FIT, forward_times, configuration_trainings)
+    tables = []
+    for name in models:
+        p = complexity.model(name).fit(fit_times).predict(table)
+        off = 100 * (p / table["complexity"] - 1)
+        tables.append(table.assign(model=name, predicted=p, error_percent=off))
+    first = ["model", *KEY, "session", "set"]
+    whole = pd.concat(tables, ignore_index=True)
+    return whole[[*first, *(name for name in whole if name not in first)]]
 
 
 def complexity_models(
@@ -38,12 +58,66 @@ def complexity_models(
 ) -> pd.DataFrame:
     """Models of C side by side, the paper's first: errors on the fit and on the held-out set.
 
-    As `fits.complexity.compare`: model, equation, coefficients, block, in_sample_… and held_out_…
-    configurations, mean_percent, median_percent, max_percent, within_2_5_percent.
+    Columns: model, equation, coefficients, block, cache, and of each set, in_sample_… and
+    held_out_…, configurations, mean_percent, median_percent, max_percent (relative errors),
+    within_2_5_percent (the share that errs less than the paper states: 2.5 %).
     """
-    return complexity.compare(
-        fitted.fit_times(forward_times, configuration_trainings),
-        fitted.held_out_times(forward_times, configuration_trainings),
+    fit_times, held_out = (
+        times_of(which, forward_times, configuration_trainings) for which in (FIT, HELD_OUT)
+    )
+    refuse_overlap(fit_times, held_out)
+    table = []
+    for name, model in complexity.MODELS.items():
+        fitted = model.fit(fit_times)
+        row = {"model": name, "equation": fitted.equation, "coefficients": len(fitted.parameters)}
+        row |= fitted.options
+        for which, rows in (("in_sample", fit_times), ("held_out", held_out)):
+            measured, p = rows["complexity"], fitted.predict(rows)
+            row |= error_summary(measured, p).add_prefix(f"{which}_").to_dict()
+            within = relative_errors(measured, p) < paper.value("complexity_error_percent")
+            row[f"{which}_within_2_5_percent"] = within.mean()
+        table.append(row)
+    whole = ["block", "cache", "coefficients"]
+    whole += ["in_sample_configurations", "held_out_configurations"]
+    return pd.DataFrame(table).astype(dict.fromkeys(whole, "Int64"))
+
+
+def complexity_of_chosen(
+    forward_times: pd.DataFrame, configuration_trainings: pd.DataFrame
+) -> pd.DataFrame:
+    """Models of C on the nets that eq. (7) chose: timed in a session of their own, later.
+
+    A fresher test than the held-out nets, which the better model's form was thought of after. One
+    row a model: model, configurations, mean_percent, median_percent, max_percent, min_percent
+    (relative errors). The baseline, which is 1 by definition, is not among them.
+    """
+    table = complexities(forward_times, configuration_trainings)
+    table = table[(table["session"] == OPTIMA) & ~is_baseline(table)]
+    found = table.assign(off=table["error_percent"].abs()).groupby("model", sort=False)["off"].agg(
+        configurations="size", mean_percent="mean", median_percent="median", max_percent="max",
+        min_percent="min",
+    )  # fmt: skip
+    return found.reset_index()
+
+
+def cost_noise(forward_times: pd.DataFrame, configuration_trainings: pd.DataFrame) -> pd.Series:
+    """The mean relative error, in percent, that the true C would have on the held-out nets.
+
+    By the standard error of each net's own median over its rounds, normally distributed; the
+    baseline's is common to all nets, and a model can learn it. Entries: configurations,
+    error_percent (median over the nets of that standard error), mean_percent (the floor: below it
+    no model of C comes, but by luck; missing where nets have fewer than three repetitions),
+    unstable (how many of the nets are not `stable`).
+    """
+    held_out = times_of(HELD_OUT, forward_times, configuration_trainings)
+    error = 100 * held_out["error"]
+    return pd.Series(
+        {
+            "configurations": len(held_out),
+            "error_percent": error.median(skipna=False),
+            "mean_percent": math.sqrt(2 / math.pi) * error.mean(skipna=False),
+            "unstable": int((~held_out["stable"]).sum()),
+        }
     )
 
 
@@ -54,14 +128,14 @@ def alphas(forward_times: pd.DataFrame, configuration_trainings: pd.DataFrame) -
     run time per multiplication), alpha_0, alpha_0_low, alpha_0_high (relative run time),
     at_baseline (alpha_1 times the baseline's multiplications, plus alpha_0: 1 if C(T0) is 1).
     """
-    fit_times = fitted.fit_times(forward_times, configuration_trainings)
+    fit_times = times_of(FIT, forward_times, configuration_trainings)
     told = [{"whose": "Ke, Cao & Lv, as printed"}]
     told[0] |= {name: float(paper.value(name)) for name in ("alpha_1", "alpha_0")}
-    for name in (complexity.EQ1, complexity.EQ1_RELATIVE):
-        told.append({"whose": name, **complexity.alpha(fitted.cost(name, fit_times))})
+    for name in (EQ1, complexity.EQ1_RELATIVE):
+        told.append({"whose": name, **complexity.alpha(complexity.model(name).fit(fit_times))})
     columns = [f"alpha_{i}{end}" for i in (1, 0) for end in ("", "_low", "_high")]
     table = pd.DataFrame(told, columns=["whose", *columns])
-    at = table["alpha_1"] * configurations.BASELINE.conv_macs + table["alpha_0"]
+    at = table["alpha_1"] * BASELINE.conv_macs + table["alpha_0"]
     return table.assign(at_baseline=at)
 
 
@@ -73,20 +147,18 @@ def proportion(forward_times: pd.DataFrame, configuration_trainings: pd.DataFram
     (least relative error, fitted on the set "fit"); spread (greatest over least seconds per
     multiplication); spearman (rank correlation of time and multiplications).
     """
-    table = complexities(forward_times, configuration_trainings)
-    share = table["conv_macs"] / configurations.BASELINE.conv_macs
-    errors = 100 * (share / table["complexity"] - 1).abs()
-    fit_times = fitted.fit_times(forward_times, configuration_trainings)
-    line = fitted.cost(complexity.EQ1_RELATIVE, fit_times).errors(table)
+    line = complexity.EQ1_RELATIVE
+    table = complexities(forward_times, configuration_trainings, [line])
+    without = error_summary(table["complexity"], table["conv_macs"] / BASELINE.conv_macs)
     per_macs = table["complexity"] / table["conv_macs"]
     return pd.Series(
         {
             "configurations": len(table),
-            "mean_percent": errors.mean(),
-            "max_percent": errors.max(),
-            "line_percent": line["mean_percent"],
+            "mean_percent": without["mean_percent"],
+            "max_percent": without["max_percent"],
+            "line_percent": table["error_percent"].abs().mean(),
             "spread": per_macs.max() / per_macs.min(),
-            "spearman": table["complexity"].corr(table["conv_macs"], method="spearman"),
+            "spearman": spearman(table["complexity"].to_numpy(), table["conv_macs"].to_numpy()),
         }
     )
 
@@ -99,8 +171,8 @@ def steps_down(forward_times: pd.DataFrame) -> pd.DataFrame:
     seconds_before, seconds_after (per image), ratio (after over before: below 1 is cheaper),
     cheaper, dearer (after costs more, and the quartiles of the two times lie apart), macs_ratio.
     """
-    table = fitted.timed(forward_times)
-    table = table[table["session"] == fitted.PLAN]
+    table = timed(forward_times)
+    table = table[table["session"] == PLAN]
     table = table.join(configurations.costs(table)["macs"])
     found = []
     for name in NAMES:

@@ -1,31 +1,24 @@
-"""Equations (2) to (6): how well they fit what was measured, and their coefficients."""
+"""Equations (2) to (6): what was measured, how well they fit it, and their coefficients."""
 
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 import pandas as pd
 
-from convcost.chapters.complexity_precision.findings import fitted, paper
+from convcost.chapters.complexity_precision.findings import paper, printed, rows
+from convcost.chapters.complexity_precision.findings.configurations import (
+    BASELINE,
+    NAMES,
+    frame,
+    number,
+)
+from convcost.chapters.complexity_precision.findings.precision import CONSTANT, kept_fit
+from convcost.chapters.complexity_precision.findings.rows import pooled_sd, precision_rows
 from convcost.core.errors import BadInputError
-from convcost.fits import comparison, printed, rows
-from convcost.fits.configurations import BASELINE
-from convcost.fits.precision import CONSTANT
-
-EQUATIONS = {1: "eq. (2)", 4: "eq. (6)"}
-_OF_TWO = {"input_px": "eq. (3)", "kernel_px": "eq. (4)", "layers": "eq. (5)"}
+from convcost.fits import comparison
 
 
-def number(names: Sequence[str]) -> str:
-    """The paper's number of the equation over these parameters.
-
-    >>> number(("filters", "layers"))
-    'eq. (5)'
-    """
-    return EQUATIONS.get(len(names)) or _OF_TWO[names[-1]]
-
-
-def equation_fits(configuration_trainings: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
+def equation_fits(configuration_trainings: pd.DataFrame) -> pd.DataFrame:
     """Equations (2) to (6) fitted, each on the rows in which its parameters alone leave T0.
 
     One row a model: equation, model (as P(f, s)), configurations, coefficients, testable (more
@@ -35,13 +28,13 @@ def equation_fits(configuration_trainings: pd.DataFrame, measure: str = "accurac
     the two), rmse (in precision), seed_sd (between seeds, pooled over the rows with several;
     missing without). The noise of one row is about seed_sd over the root of its seeds.
     """
-    precise = fitted.fit_rows(configuration_trainings, measure)
+    precise = precision_rows(configuration_trainings)
     table = []
     for names in printed.ALL:
         own = precise[rows.varies_only(precise, names)]
         if own.empty:
             continue
-        fit, constant = fitted.equation(precise, names), fitted.model(CONSTANT, own)
+        fit, constant = kept_fit(names, precise), kept_fit(CONSTANT, own)
         errors, flat = (_errors(own, one.residuals) for one in (fit, constant))
         table.append(
             {
@@ -51,7 +44,7 @@ def equation_fits(configuration_trainings: pd.DataFrame, measure: str = "accurac
                 "mean_percent": errors.mean(), "max_percent": errors.max(),
                 "constant_percent": flat.mean(),
                 "skill": 1 - errors.mean() / flat.mean() if flat.mean() > 0 else np.nan,
-                "rmse": float(np.sqrt((fit.residuals**2).mean())), "seed_sd": _seed_sd(own),
+                "rmse": float(np.sqrt((fit.residuals**2).mean())), "seed_sd": pooled_sd(own),
             }
         )  # fmt: skip
     if not table:
@@ -64,15 +57,7 @@ def _errors(own: pd.DataFrame, residuals: np.ndarray) -> np.ndarray:
     return comparison.relative_errors(measured, measured - residuals)
 
 
-def _seed_sd(own: pd.DataFrame) -> float:
-    several = own[own["seeds"] > 1]
-    if several.empty:
-        return np.nan
-    free = several["seeds"] - 1
-    return float(np.sqrt((free * several["seed_sd"] ** 2).sum() / free.sum()))
-
-
-def surfaces(configuration_trainings: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
+def surfaces(configuration_trainings: pd.DataFrame) -> pd.DataFrame:
     """The three grids of two parameters: measured, eqs. (3) to (5) fitted, and what is left.
 
     One row a grid and configuration: model (as P(f, s)), filters, parameter (the other one: its
@@ -80,13 +65,13 @@ def surfaces(configuration_trainings: pd.DataFrame, measure: str = "accuracy") -
     minus fitted), error_percent (relative, with the sign of fitted minus measured). The lines of
     the two parameters are part of the grid.
     """
-    precise = fitted.fit_rows(configuration_trainings, measure)
+    precise = precision_rows(configuration_trainings)
     tables = []
     for names in printed.TABLE_II:
         own = precise[rows.varies_only(precise, names)]
         if own.empty:
             continue
-        p = fitted.equation(precise, names).predict(own)
+        p = kept_fit(names, precise).predict(own)
         tables.append(
             own[["filters", "precision", "seeds"]].assign(
                 model=printed.label(names), parameter=names[1], value=own[names[1]], fitted=p,
@@ -100,74 +85,97 @@ def surfaces(configuration_trainings: pd.DataFrame, measure: str = "accuracy") -
     return pd.concat(tables, ignore_index=True)[columns]
 
 
-# --- the printed coefficients ----------------------------------------------------------------
+# --- one parameter at a time ------------------------------------------------------------------
 
 
-@cache
-def readings() -> pd.DataFrame:
-    """`printed.at_baseline`, with usable: what a model may give that describes the paper's net.
+def lines(configuration_trainings: pd.DataFrame) -> pd.DataFrame:
+    """Precision over each parameter, the others as in T0; the baseline stands in every line.
 
-    usable: within the paper's own error of precision of the 0.95 at T0, and between 0 and 1 over
-    all candidate values. Sorted by model, the nearest reading first.
+    One row a parameter and value, the largest value first. Columns: parameter, value, share (of
+    the baseline's), mean, low, high (least and greatest over the seeds), sd (missing of one seed),
+    n (seeds trained to the end), not_done (diverged, failed or timed out).
     """
-    table = printed.at_baseline()
-    near = table["off_percent"].abs() <= paper.value("precision_error_percent")
-    table = table.assign(usable=near & table["possible"], off=table["off_percent"].abs())
-    order = {printed.label(names): place for place, names in enumerate(printed.ALL)}
-    table = table.sort_values("off", kind="stable").sort_values(
-        ["model", "usable"], key=lambda c: c.map(order) if c.name == "model" else ~c, kind="stable"
-    )
-    return table.drop(columns="off").reset_index(drop=True)
+    trained = configuration_trainings[configuration_trainings["role"].isin(rows.FIT_ROLES)]
+    done = rows.training_rows(trained)
+    table = []
+    for name in NAMES:
+        mine, own = (t[rows.varies_only(t, [name])] for t in (trained, done))
+        for value in sorted(mine[name].unique(), reverse=True):
+            p = own.loc[own[name] == value, "precision"]
+            table.append(
+                {
+                    "parameter": name, "value": int(value), "share": value / paper.T0[name],
+                    "mean": p.mean(), "low": p.min(), "high": p.max(), "sd": p.std(), "n": len(p),
+                    "not_done": int((mine[name] == value).sum()) - len(p),
+                }
+            )  # fmt: skip
+    columns = ["parameter", "value", "share", "mean", "low", "high", "sd", "n", "not_done"]
+    return pd.DataFrame(table, columns=columns)
 
 
-def as_shares(names: Sequence[str], reading: printed.Reading) -> np.ndarray:
-    """The printed coefficients of a reading, for gamma as the share of the baseline throughout.
+def curves(configuration_trainings: pd.DataFrame) -> pd.DataFrame:
+    """Eq. (2) fitted to each line, evaluated between its values: parameter, value, fitted.
 
-    The same curve as `printed.evaluate(names, ..., reading)`, in the normalisation of our fits:
-    that of 1 - share has the slopes of the opposite sign, and their sum in the constant.
+    Through as many values as coefficients, or fewer, it passes by necessity: `equation_fits` says
+    where. A parameter with one value only has no curve.
     """
-    m = len(names)
-    base = np.array([getattr(BASELINE, name) for name in names], dtype=float)
-    c = printed.coefficients(names)
-    powers, slopes = c[1 : m + 1] * reading.sign, c[m + 1 : 2 * m + 1] * reading.line_sign
-    constant = c[-1] + (slopes.sum() if reading.line == "given up" else 0)
-    powers = powers / base if reading.exponential == "value" else powers
-    slopes = slopes * {"value": base, "share": 1, "given up": -1, "none": 0}[reading.line]
-    return np.concatenate([c[:1], powers, slopes, [constant]])
+    precise = precision_rows(configuration_trainings)
+    tables = []
+    for name in NAMES:
+        own = precise[rows.varies_only(precise, [name])]
+        if own[name].nunique() < 2:
+            continue
+        fit = kept_fit([name], precise)
+        values = np.linspace(own[name].min(), own[name].max(), printed.POINTS)
+        tables.append(
+            pd.DataFrame({"parameter": name, "value": values, "fitted": _curve(fit, name, values)})
+        )
+    columns = ["parameter", "value", "fitted"]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+
+
+def _curve(fit, name: str, values: np.ndarray) -> np.ndarray:
+    # a model over filters, say, is smooth between the whole numbers that can be built
+    shares = frame([BASELINE] * len(values)).astype(float)
+    shares[name] = values
+    return fit.predict(shares)
+
+
+# --- the coefficients ------------------------------------------------------------------------
 
 
 def coefficients(
     configuration_trainings: pd.DataFrame,
     models: Sequence[Sequence[str]] = printed.ALL,
     *,
-    measure: str = "accuracy",
     intervals: bool = True,
 ) -> pd.DataFrame:
     """Tables I and II and the lambdas beside ours: one row a coefficient, in the paper's order.
 
     Columns: equation, model, coefficient; printed; at_baseline (what the printed row of
-    coefficients gives at T0, gamma as the share); reading (the usable one of `readings` that is
-    nearest to 0.95; missing where none is usable), as_shares (the printed coefficient in it, in
-    the normalisation of ours); estimate, low, high (profile likelihood), identified, why_not;
-    inside (whether as_shares lies in the interval; missing where there is no reading or the
-    coefficient is not identified); configurations. Intervals take seconds: without them a
-    coefficient has no low and high and counts as identified where derivatives say so.
+    coefficients gives at T0, gamma as the share); reading (the usable one of
+    `printed.readings` that is nearest to 0.95; missing where none is usable), as_shares (the
+    printed coefficient in it, in the normalisation of ours); estimate, low, high (profile
+    likelihood), identified, why_not; inside (whether as_shares lies in the interval; missing where
+    there is no reading or the coefficient is not identified); configurations. Intervals take
+    seconds: without them a coefficient has no low and high and counts as identified where
+    derivatives say so.
     """
-    precise = fitted.fit_rows(configuration_trainings, measure)
+    precise = precision_rows(configuration_trainings)
     texts = {reading.text: reading for reading in printed.READINGS}
     tables = []
     for names in models:
-        fit = fitted.equation(precise, names, intervals=intervals)
+        fit = kept_fit(names, precise, intervals=intervals)
         table = fit.parameters.rename(columns={"parameter": "coefficient"})
-        own = readings()
+        own = printed.readings()
         own = own[own["model"] == printed.label(names)]
         share = own.loc[own["reading"] == printed.READINGS[1].text, "at_baseline"].iloc[0]
         nearest = own.loc[own["usable"], "reading"].head(1).tolist()
         table = table.assign(
             equation=number(names), model=printed.label(names), at_baseline=share,
             printed=printed.coefficients(names), reading=nearest[0] if nearest else None,
-            as_shares=as_shares(names, texts[nearest[0]]) if nearest else np.nan,
-            configurations=fit.rows_fitted,
+            as_shares=printed.as_shares(names, texts[nearest[0]]) if nearest else np.nan,
+            configurations=len(fit.residuals),
         )  # fmt: skip
         tables.append(table)
     table = pd.concat(tables, ignore_index=True)

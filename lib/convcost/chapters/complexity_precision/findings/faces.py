@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from convcost.chapters.complexity_precision.findings import paper
-from convcost.fits import rows
+from convcost.chapters.complexity_precision.findings import paper, rows
 
 MEASURES = tuple(rows.MEASURES)
 CONSTANT = "constant predictor"
@@ -72,16 +71,6 @@ def recipes(recipe_trials: pd.DataFrame) -> pd.DataFrame:
                   "train_s", "chosen"]].reset_index(drop=True)  # fmt: skip
 
 
-def by_measure(trainings: pd.DataFrame, roles=None, split: str = "test") -> pd.DataFrame:
-    """`rows.training_rows` with one column for each measure of precision."""
-    tables = {
-        name: rows.training_rows(trainings, measure=name, roles=roles, split=split)
-        for name in MEASURES
-    }
-    first = tables[MEASURES[0]].drop(columns="precision")
-    return first.assign(**{name: table["precision"] for name, table in tables.items()})
-
-
 def baseline(configuration_trainings: pd.DataFrame) -> pd.DataFrame:
     """The baseline T0 on the test split: each seed, their mean, and what to hold them against.
 
@@ -90,7 +79,10 @@ def baseline(configuration_trainings: pd.DataFrame) -> pd.DataFrame:
     accuracy (the paper's "precision"), balanced_accuracy, male_precision, images (tested). The
     paper prints one number, and what it calls precision is read as accuracy.
     """
-    table = by_measure(configuration_trainings, roles=rows.FIT_ROLES)
+    by_measure = {
+        name: rows.training_rows(configuration_trainings, measure=name) for name in MEASURES
+    }
+    table = by_measure[MEASURES[0]].assign(**{n: t["precision"] for n, t in by_measure.items()})
     table = table[rows.is_baseline(table)].sort_values("seed")
     measures = list(MEASURES)
     seeds = table.assign(what=[f"seed {seed}" for seed in table["seed"]])

@@ -1,14 +1,24 @@
 """All four parameters: models tried on configurations that no fit has seen."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from convcost.chapters.complexity_precision.findings import costs, fitted, paper
-from convcost.chapters.complexity_precision.findings.equations import readings
-from convcost.fits import comparison, precision, printed, rows
-from convcost.fits.configurations import NAMES, shares
+from convcost.chapters.complexity_precision.findings import costs, paper, precision
+from convcost.chapters.complexity_precision.findings.precision import CONSTANT, kept_fit
+from convcost.chapters.complexity_precision.findings.rows import (
+    FIT,
+    HELD_OUT,
+    KEY,
+    checked,
+    held_out_rows,
+    pooled_sd,
+    precision_rows,
+    refuse_overlap,
+)
+from convcost.fits import comparison
 
 FOLDS = 10
 SHOWN = (precision.EQ6, precision.DEFAULT)
@@ -17,89 +27,97 @@ SHOWN = (precision.EQ6, precision.DEFAULT)
 def predictions(
     configuration_trainings: pd.DataFrame,
     models: Sequence[str] = SHOWN,
-    measure: str = "accuracy",
 ) -> pd.DataFrame:
-    """Models fitted on the plan and what they say of the held-out configurations. Fig. 1 (right).
+    """Models fitted on the plan, and what they say of all its configurations. Fig. 1 (right).
 
-    One row a model and held-out configuration: the four parameters, model, measured, seeds,
-    predicted, residual (measured minus predicted), error_percent (relative, sign of predicted
-    minus measured), outside (whether the model extrapolates).
+    One row a model and configuration: the four parameters, set (fit or held out), model, measured,
+    seeds, images (tested in all), predicted, residual (measured minus predicted), error_percent
+    (relative, sign of predicted minus measured), outside (whether the model extrapolates).
     """
-    precise = fitted.fit_rows(configuration_trainings, measure)
-    held_out = fitted.held_out_rows(configuration_trainings, measure)
+    precise = precision_rows(configuration_trainings)
+    held_out = held_out_rows(configuration_trainings)
+    both = pd.concat([precise.assign(set=FIT), held_out.assign(set=HELD_OUT)], ignore_index=True)
+    both = both.rename(columns={"precision": "measured"})
     tables = []
     for name in models:
-        fit = fitted.model(name, precise)
-        p = fit.predict(held_out)
+        fit = kept_fit(name, precise)
+        p = fit.predict(both)
         tables.append(
-            held_out[[*NAMES, "seeds"]].assign(
-                model=name, measured=held_out["precision"], predicted=p,
-                residual=held_out["precision"] - p,
-                error_percent=100 * (p / held_out["precision"] - 1), outside=fit.outside(held_out),
+            both.assign(
+                model=name, predicted=p, residual=both["measured"] - p,
+                error_percent=100 * (p / both["measured"] - 1), outside=fit.outside(both),
             )
         )  # fmt: skip
-    columns = [*NAMES, "model", "measured", "seeds", "predicted", "residual", "error_percent"]
-    return pd.concat(tables, ignore_index=True)[[*columns, "outside"]]
+    columns = [*KEY, "set", "model", "measured", "seeds", "images", "predicted", "residual"]
+    return pd.concat(tables, ignore_index=True)[[*columns, "error_percent", "outside"]]
 
 
 def models(
     configuration_trainings: pd.DataFrame,
     *,
-    measure: str = "accuracy",
+    models: Sequence[str] = tuple(precision.MODELS),
     folds: int = FOLDS,
     bootstraps: int = 1000,
 ) -> pd.DataFrame:
     """Every model of precision on the held-out configurations: `fits.comparison.compare`.
 
-    With fewer configurations than `folds` there are as many folds as configurations; 0 folds and 0
-    bootstraps leave cross-validation and intervals out, which take most of the time.
+    The constant, who cannot beat which has learnt nothing of T, is always among them. With fewer
+    configurations than `folds` there are as many folds as configurations; 0 folds and 0
+    bootstraps leave cross-validation and intervals out, which take most of the time. Raises
+    BadInputError for an unknown model, no rows, and a configuration in both sets.
     """
-    precise = fitted.fit_rows(configuration_trainings, measure)
-    held_out = fitted.held_out_rows(configuration_trainings, measure)
+    precise = checked(precision_rows(configuration_trainings), "precision")
+    held_out = checked(held_out_rows(configuration_trainings), "precision")
+    refuse_overlap(precise, held_out)
+    names = dict.fromkeys([CONSTANT, *models])
     return comparison.compare(
-        precise, held_out, folds=min(folds, len(precise)), bootstraps=bootstraps
-    )
+        {name: partial(precision.fit, precision.model(name).name) for name in names},
+        precise, held_out, "precision", referee=CONSTANT, folds=min(folds, len(precise)),
+        bootstraps=bootstraps,
+    )  # fmt: skip
 
 
-def noise(configuration_trainings: pd.DataFrame, measure: str = "accuracy") -> pd.Series:
-    """What error the truth itself would have on the held-out rows: `comparison.noise_floor`."""
-    return comparison.noise_floor(
-        fitted.held_out_rows(configuration_trainings, measure),
-        rows.training_rows(configuration_trainings, measure=measure, roles=None),
-    )
+DRAWS = 2000
 
 
-def printed_on_held_out(
-    configuration_trainings: pd.DataFrame, measure: str = "accuracy"
-) -> pd.DataFrame:
-    """Eq. (6) with the printed lambdas, in every reading, on our held-out configurations.
+def noise(configuration_trainings: pd.DataFrame) -> pd.Series:
+    """The mean relative error, in percent, that the truth itself would have on the held-out rows.
 
-    One row a reading: reading, at_baseline, usable (as in `readings`), error_percent (mean relative
-    error), spearman (missing where it says the same of all). Another data split and other nets
-    than the paper's: a large error alone proves little, a rank correlation below 0 much.
+    The spread between seeds is pooled over all configurations that have several. Entries:
+
+    * test_images: by the draw of the test images alone, binomial with each row's images. All nets
+      see the same images, so part of it is common to them, and a model can learn that part;
+    * seed_sd: standard deviation of precision between seeds, pooled; missing without repetitions;
+    * seeds: by that spread alone (normal; divided by the root of the row's seeds), on the same
+      test images: below it no model of T can come, but by luck;
+    * both: of the two together;
+    * configurations_repeated: how many the spread stands on.
     """
-    held_out = fitted.held_out_rows(configuration_trainings, measure)
-    known = readings()
-    known = known[known["model"] == printed.label(NAMES)].set_index("reading")
-    measured = held_out["precision"].to_numpy(dtype=float)
-    table = []
-    for reading in printed.READINGS:
-        p = printed.evaluate(NAMES, shares(held_out), reading)
-        table.append(
-            {
-                "reading": reading.text,
-                "at_baseline": known.loc[reading.text, "at_baseline"],
-                "usable": known.loc[reading.text, "usable"],
-                "error_percent": comparison.relative_errors(measured, p).mean(),
-                "spearman": comparison.spearman(measured, p),
-            }
-        )
-    return pd.DataFrame(table).sort_values("error_percent", kind="stable", ignore_index=True)
+    rows = checked(held_out_rows(configuration_trainings), "precision")
+    p, seeds = (rows[name].to_numpy(dtype=float) for name in ("precision", "seeds"))
+    images = np.rint(rows["images"].to_numpy(dtype=float) / seeds).astype(int)
+    every = precision_rows(configuration_trainings, roles=None)
+    sd = pooled_sd(every)
+    rng = np.random.default_rng(0)
+    drawn = rng.binomial(images, np.clip(p, 0, 1), (DRAWS, len(p))) / images - p
+    spread = rng.normal(0, 1, (DRAWS, len(p))) * sd / np.sqrt(seeds)
+
+    def mean_error(off: np.ndarray) -> float:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float((100 * np.abs(off) / (p + off)).mean())
+
+    return pd.Series(
+        {
+            "test_images": mean_error(drawn),
+            "seed_sd": sd,
+            "seeds": mean_error(spread),
+            "both": mean_error(drawn + spread),
+            "configurations_repeated": int((every["seeds"] > 1).sum()),
+        }
+    )
 
 
-def targets(
-    configuration_trainings: pd.DataFrame, forward_times: pd.DataFrame, measure: str = "accuracy"
-) -> pd.DataFrame:
+def targets(configuration_trainings: pd.DataFrame, forward_times: pd.DataFrame) -> pd.DataFrame:
     """The targets on the held-out configurations, met or not: the paper's, then ours.
 
     One row a target and model: target, model, value, needed, met. Errors of complexity (eq. (1)
@@ -113,9 +131,9 @@ def targets(
          paper.value("complexity_error_percent"), -1)
         for row in cost.itertuples()
     ]  # fmt: skip
-    table = models(configuration_trainings, measure=measure, folds=0, bootstraps=0)
+    table = models(configuration_trainings, folds=0, bootstraps=0)
     table = table.set_index("model")
-    of_constant = table.loc[precision.CONSTANT, "held_out_percent"]
+    of_constant = table.loc[CONSTANT, "held_out_percent"]
     for name in SHOWN:
         error = table.loc[name, "held_out_percent"]
         told += [

@@ -1,7 +1,7 @@
 """What Ke, Cao & Lv print, and the targets of the notebook: read from `convcost.sources`."""
 
 from convcost import sources
-from convcost.fits.configurations import BASELINE, NAMES
+from convcost.chapters.complexity_precision.findings.configurations import BASELINE, NAMES
 
 SOURCE = "ke"
 WORDS = {"filters": "filters", "input_px": "input size", "kernel_px": "kernel size"}

@@ -6,17 +6,25 @@ as they come, so that it can be stopped, resumed, and done by several machines.
 """
 
 import importlib.util
-import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, astuple
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import product
 
 import numpy as np
 import pandas as pd
 
-from convcost import datasets, nets, records, sweep, training
+from convcost import datasets, nets, records, sweep
+from convcost.chapters.complexity_precision.findings import cheapest, complexity, precision, rows
+from convcost.chapters.complexity_precision.findings.configurations import (
+    BASELINE,
+    NAMES,
+    Configuration,
+    integer_grid,
+    possible,
+    rounded_share_grid,
+)
 from convcost.chapters.complexity_precision.study.scales import (
     CHOSEN,
     RECIPES,
@@ -24,27 +32,23 @@ from convcost.chapters.complexity_precision.study.scales import (
     SMOKE,
     Scale,
 )
+from convcost.chapters.complexity_precision.study.units import (
+    SET,
+    TIMES,
+    letters,
+    seconds,
+    timed,  # noqa: F401 - a sweep calls it by name, and `trained`
+    timed_seconds,
+    trained,  # noqa: F401
+)
 from convcost.core import machine
-from convcost.core.errors import DamagedFileError
 from convcost.counting.count import count
 from convcost.datasets import Dataset
-from convcost.fits import complexity, optimum, precision, rows
-from convcost.fits.configurations import (
-    BASELINE,
-    NAMES,
-    Configuration,
-    costs,
-    integer_grid,
-    possible,
-    rounded_share_grid,
-)
-from convcost.measuring import timing
 from convcost.records.hosts import Host
 from convcost.sweep import Planned, study
 from convcost.sweep.study import Part, on_device
-from convcost.training import TRAINING_VERSION, Execution, Recipe
+from convcost.training import TRAINING_VERSION, Recipe
 
-SET = "lfw_gender"
 SPLITS = ("train", "validation", "test")
 VERSION = 1  # of `trained`: raise it when what it does changes
 ROLES = ("1-D", "2-D", "held out")
@@ -263,7 +267,7 @@ class Study(study.Study):
         """The trainings of the plan, with their roles."""
         rows = _with_failures(self.train())
         return rows.assign(
-            role=[self.roles[_configuration(row)] for row in rows.to_dict("records")]
+            role=[self.roles[cheapest.configuration_of(row)] for row in rows.to_dict("records")]
         )
 
     def configuration_trainings(self) -> pd.DataFrame:
@@ -339,8 +343,8 @@ class Study(study.Study):
     def _choices(self) -> list[dict]:
         """Eq. (7) by two models of precision on two grids, for each number of points given up."""
         precise = rows.precision_rows(self._planned)
-        timed = rows.complexity_rows(self._planned_times)
-        cost_of = complexity.model(complexity.DEFAULT).fit(timed.merge(precise[list(NAMES)]))
+        times = rows.complexity_rows(self._planned_times)
+        cost_of = complexity.model(complexity.DEFAULT).fit(times.merge(precise[list(NAMES)]))
         accuracy = float(precise.loc[rows.is_baseline(precise), "precision"].iloc[0])
         values = {name: range(min(v), max(v) + 1) for name, v in self._values.items()}
         grids = {"integers": integer_grid(**values), "shares": rounded_share_grid()}
@@ -348,19 +352,19 @@ class Study(study.Study):
         for model in (precision.EQ6, precision.DEFAULT):
             fitted = precision.model(model).fit(precise)
             for grid, points in grids.items():
-                ahead = optimum.evaluate(cost_of, fitted, points)
+                ahead = cheapest.evaluate(cost_of, fitted, points)
                 for drop in self.scale.drops:
                     target = accuracy - drop / 100
                     row = {"drop_points": float(drop), "target_accuracy": target}
                     row |= {"model": model, "grid": grid}
                     try:
-                        choice = optimum.choose(ahead, target)
-                    except optimum.UnattainableError:
+                        choice = cheapest.choose(ahead, target)
+                    except cheapest.UnattainableError:
                         found.append(row | {"status": "none"})
                         continue
-                    row |= {"status": "found", **asdict(choice.configuration)}
-                    row |= {"predicted_accuracy": choice.precision}
-                    found.append(row | {"predicted_complexity": choice.complexity})
+                    row |= {"status": "found", **asdict(cheapest.configuration_of(choice))}
+                    row |= {"predicted_accuracy": float(choice["precision"])}
+                    found.append(row | {"predicted_complexity": float(choice["complexity"])})
         return found
 
     def chosen_optima(self) -> pd.DataFrame:
@@ -372,154 +376,11 @@ class Study(study.Study):
     def _chosen_configurations(self) -> list[Configuration]:
         """The optima that are trained: of the integer grid, each once."""
         built = [
-            _configuration(choice)
+            cheapest.configuration_of(choice)
             for choice in self._choices
             if choice["status"] == "found" and choice["grid"] == "integers"
         ]
         return list(dict.fromkeys(built))
-
-
-# --- one unit --------------------------------------------------------------------------------
-
-
-def trained(
-    filters: int,
-    input_px: int,
-    kernel_px: int,
-    layers: int,
-    seed: int,
-    recipe: Mapping,
-    images: int | None,
-    tried_on: list[str],
-    device: str,
-    bf16: bool,
-) -> list[dict]:
-    """One configuration trained once: the row of `configuration_trainings`, without its role.
-
-    Not a method: the workers of a sweep call it by name.
-    """
-    configuration = Configuration(filters, input_px, kernel_px, layers)
-    recipe = Recipe(**recipe)
-    execution = Execution(device=device, threads=1, bf16=bf16)
-    sets = {split: _faces(split, input_px, images) for split in ("train", *tried_on)}
-    net = training.train(
-        "ke_cnn",
-        (sets["train"], sets[tried_on[0]]),
-        recipe,
-        seed,
-        options=letters(configuration),
-        execution=execution,
-        tests=False,
-    )
-    row = {"train_images": len(sets["train"]), "epochs": recipe.epochs}
-    row["train_s"] = sum(net.record["history"]["epoch_s"])
-    if net.status == "diverged":
-        raise sweep.Diverged("the loss or a weight was no longer finite", [row])
-    for split in tried_on:
-        labels, said = sets[split].labels, training.named(net, sets[split], execution=execution)
-        for number in (0, 1):
-            mine = labels == number
-            row[f"{split}_class{number}_images"] = int(mine.sum())
-            row[f"{split}_class{number}_correct"] = int((said[mine] == number).sum())
-    return [row]
-
-
-TIMES = ("session", *NAMES, "batch", "threads", "repetition", "seconds", "stable")
-
-
-def timed(
-    session: str,
-    configurations: list[list[int]],
-    batch: int,
-    threads: int,
-    repetitions: int,
-    min_s: float,
-    device: str,
-) -> list[dict]:
-    """The forward pass of nets of the family, in turns: rows of `forward_times`.
-
-    32-bit floats, weights as they are drawn; not a method, as `trained`.
-    """
-    cases = {}
-    for one in itertools.starmap(Configuration, configurations):
-        net = nets.build("ke_cnn", **letters(one)).to(device)
-        cases[one] = timing.Case(net, (3, one.input_px, one.input_px), batch)
-    done = timing.measure_many(
-        {str(one): case for one, case in cases.items()},
-        repetitions=repetitions, min_s=min_s, threads=threads, device=device,
-        skip_out_of_memory=True,
-    )  # fmt: skip
-    return [
-        {
-            **asdict(one),
-            "threads": measured.threads,
-            "repetition": number,
-            "seconds": float(seconds),
-            "stable": measured.stable,
-        }
-        for one in cases
-        if str(one) in done
-        for measured in [done[str(one)]]
-        for number, seconds in enumerate(measured.per_call_s)
-    ]
-
-
-def letters(configuration: Configuration) -> dict[str, int]:
-    """The arguments of `ke_cnn`: the paper's letters.
-
-    >>> letters(BASELINE)
-    {'f': 64, 's': 64, 'k': 5, 'l': 3}
-    """
-    return dict(zip("fskl", asdict(configuration).values(), strict=True))
-
-
-def cost(unit: Mapping) -> float:
-    """About how long a unit takes, in any unit.
-
-    Beside its multiply-adds, by a fit to the 252 trainings of the reference run: an element of an
-    activation costs as much as 110 of them, a pixel of the input (chosen, scaled, put in order) as
-    1,800, and an image as such 1.4 million.
-    """
-    one = costs(pd.DataFrame([{name: unit[name] for name in NAMES}])).iloc[0]
-    image = one["macs"] + 110 * one["acts"] + 1_800 * unit["input_px"] ** 2 + 1_400_000
-    return float(image) * unit["recipe"]["epochs"]
-
-
-def seconds(unit: Mapping) -> float:
-    """About how long a training takes: on one core, as the reference run tells, or on a GPU.
-
-    On a GPU of the H100's class, six at a time, launching a step takes longer than doing it.
-    """
-    images = unit["images"] or 9_445
-    whole = cost(unit) * images
-    if unit["device"] == "cpu":
-        return 1.0 + whole / 29e9
-    steps = unit["recipe"]["epochs"] * images / unit["recipe"]["batch_size"]
-    return 2.0 + 4e-3 * steps + whole / 5e12
-
-
-def timed_seconds(unit: Mapping) -> float:
-    """About how long a session of timing takes."""
-    one = unit["min_s"] * (1.5 if unit["device"] == "cpu" else 1)
-    return len(unit["configurations"]) * (0.1 + (unit["repetitions"] + 4) * one)
-
-
-@cache
-def _faces(split: str, px: int, images: int | None) -> Dataset:
-    """A split at a size: all of it, or `images` of it, spread evenly over the set's order.
-
-    Raises DamagedFileError where this machine has other images than the driver of the sweep.
-    """
-    part = datasets.load(SET, split)
-    expected = (sweep.expected_data() or {}).get(split, part.sha256)
-    if part.sha256 != expected:
-        raise DamagedFileError(
-            f"{SET}, {split}: this machine has {part.sha256[:12]} ({part.origin}), the sweep was "
-            f"started for {expected[:12]}: run `make data` here, or set CONVCOST_DATA"
-        )
-    if images is not None:
-        part = part.spread(min(images, len(part)))
-    return part if part.images.shape[-1] == px else part.resized(px)
 
 
 def _with_failures(done: sweep.Sweep) -> pd.DataFrame:
@@ -535,7 +396,3 @@ def _with_failures(done: sweep.Sweep) -> pd.DataFrame:
         return status.reset_index().drop(columns="own")
     rows = named(done.rows).drop(columns=["recipe", "images", "tried_on", "device", "bf16"])
     return status.join(rows).reset_index().drop(columns="own")
-
-
-def _configuration(row: Mapping) -> Configuration:
-    return Configuration(*(int(row[name]) for name in NAMES))

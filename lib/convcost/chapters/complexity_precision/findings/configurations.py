@@ -5,7 +5,7 @@ with ReLU and 2 x 2 max pooling, then one linear layer to two classes (`nets.ke_
 from 1, has maps of side input_px >> (i - 1).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from functools import cached_property
 
@@ -14,7 +14,6 @@ import pandas as pd
 
 from convcost import sources
 from convcost.core.errors import BadInputError
-from convcost.sources import equations
 
 NAMES = ("filters", "input_px", "kernel_px", "layers")
 LETTERS = dict(zip(NAMES, "fskl", strict=True))
@@ -52,35 +51,19 @@ class Configuration:
                 f"at least {2**self.layers} px are needed"
             )
 
-    @property
-    def convolutions(self) -> list[tuple[int, int, int, int]]:
-        """(maps in, kernel, filters, side of the output) of each convolution, for eq. (1)."""
-        maps = [IN_CHANNELS, *[self.filters] * (self.layers - 1)]
-        return [
-            (maps_in, self.kernel_px, self.filters, self.input_px >> i)
-            for i, maps_in in enumerate(maps)
-        ]
-
     @cached_property
+    def _costs(self) -> pd.Series:
+        return costs(frame([self])).iloc[0]
+
+    @property
     def conv_macs(self) -> int:
         """Multiply-adds of the convolutions, per image: the sum of eq. (1)."""
-        return equations.ke_sum(self.convolutions)
+        return int(self._costs["conv_macs"])
 
-    @cached_property
+    @property
     def macs(self) -> int:
         """`conv_macs` and the linear layer, which eq. (1) leaves out."""
-        return self.conv_macs + CLASSES * self.filters * (self.input_px >> self.layers) ** 2
-
-    @cached_property
-    def acts(self) -> int:
-        """Output elements of the convolutions and of the linear layer, per image."""
-        return sum(f * side * side for _, _, f, side in self.convolutions) + CLASSES
-
-    @cached_property
-    def params(self) -> int:
-        """Weights and biases."""
-        convolutions = sum((maps * k * k + 1) * f for maps, k, f, _ in self.convolutions)
-        return convolutions + CLASSES * (self.filters * (self.input_px >> self.layers) ** 2 + 1)
+        return int(self._costs["macs"])
 
     def __str__(self) -> str:
         return (
@@ -91,6 +74,16 @@ class Configuration:
 
 BASELINE = Configuration(64, 64, 5, 3)
 """T0 of section 2.3; its numbers are held against `data/published/ke.csv` by a test."""
+
+
+def number(names: Sequence[str]) -> str:
+    """The paper's number of its equation of precision over these parameters.
+
+    >>> number(("filters", "layers"))
+    'eq. (5)'
+    """
+    of_two = {"input_px": "eq. (3)", "kernel_px": "eq. (4)", "layers": "eq. (5)"}
+    return {1: "eq. (2)", 4: "eq. (6)"}.get(len(names)) or of_two[names[-1]]
 
 
 def candidates() -> dict[str, tuple[int, ...]]:
@@ -139,8 +132,9 @@ def possible(rows: pd.DataFrame) -> np.ndarray:
 def costs(rows: pd.DataFrame) -> pd.DataFrame:
     """conv_macs, macs, acts, params of each row, int64, with the index of `rows`; per image.
 
-    As the properties of `Configuration`, for many rows at once. Raises BadInputError for rows
-    that cannot be built (see `possible`).
+    conv_macs is the sum of eq. (1), the convolutions' multiply-adds; macs has the linear layer's,
+    too; acts are output elements of the convolutions and of the linear layer, params weights and
+    biases. Raises BadInputError for rows that cannot be built (see `possible`).
     """
     f, s, k, layers = columns(rows)
     if not possible(rows).all():
@@ -176,7 +170,8 @@ def shares(rows: pd.DataFrame) -> np.ndarray:
     return rows[list(NAMES)].to_numpy(dtype=float) / np.array(astuple(BASELINE), dtype=float)
 
 
-def _product(*values: Iterable) -> np.ndarray:
+def product(*values: Iterable) -> np.ndarray:
+    """All combinations of the values: (rows, axes), the last axis fastest."""
     return np.stack([axis.ravel() for axis in np.meshgrid(*values, indexing="ij")], axis=1)
 
 
@@ -188,25 +183,17 @@ def integer_grid(
 ) -> pd.DataFrame:
     """Every configuration of these values that can be built: 64 * 57 * 5 * 3 = 54,720 unasked."""
     values = [np.asarray(list(axis)) for axis in (filters, input_px, kernel_px, layers)]
-    grid = pd.DataFrame(_product(*values), columns=list(NAMES))
+    grid = pd.DataFrame(product(*values), columns=list(NAMES))
     return grid[possible(grid)].reset_index(drop=True)
 
 
 def share_grid() -> pd.DataFrame:
     """The paper's grid as it stands: 20**4 = 160,000 rows of shares, 0.05 to 1. Section 3.
 
-    Columns: `NAMES`, each a share of the baseline's value. See `share_grid_counts` for how many
-    of them are networks.
+    Columns: `NAMES`, each a share of the baseline's value. 80 of them are networks as they stand.
     """
     axis = np.arange(1, SHARE_STEPS + 1) / SHARE_STEPS
-    return pd.DataFrame(_product(axis, axis, axis, axis), columns=list(NAMES))
-
-
-def _times_baseline(grid: pd.DataFrame) -> pd.DataFrame:
-    # In steps of the grid, so that 0.35 * 20 is 7 and a half is a half.
-    steps = np.rint(grid.to_numpy() * SHARE_STEPS)
-    values = steps * np.array(astuple(BASELINE)) / SHARE_STEPS
-    return pd.DataFrame(values, columns=list(NAMES))
+    return pd.DataFrame(product(axis, axis, axis, axis), columns=list(NAMES))
 
 
 def rounded_share_grid() -> pd.DataFrame:
@@ -214,23 +201,7 @@ def rounded_share_grid() -> pd.DataFrame:
 
     Each is listed once; those with a parameter that rounds to 0 are no networks and are left out.
     """
-    values = np.floor(_times_baseline(share_grid()) + 0.5).astype(np.int64)
+    # in steps of the grid, so that 0.35 * 20 is 7 and a half is a half
+    steps = np.rint(share_grid() * SHARE_STEPS)
+    values = np.floor(steps * np.array(astuple(BASELINE)) / SHARE_STEPS + 0.5).astype(np.int64)
     return values[possible(values)].drop_duplicates().reset_index(drop=True)
-
-
-def share_grid_counts() -> pd.Series:
-    """How many of the paper's 160,000 configurations are networks.
-
-    points: of the grid; whole: those whose four parameters are whole numbers as they stand;
-    after_rounding: those that are networks once rounded; distinct: different networks among them.
-    """
-    values = _times_baseline(share_grid())
-    rounded = np.floor(values + 0.5).astype(np.int64)
-    return pd.Series(
-        {
-            "points": len(values),
-            "whole": int(possible(values).sum()),
-            "after_rounding": int(possible(rounded).sum()),
-            "distinct": len(rounded_share_grid()),
-        }
-    )
