@@ -5,20 +5,22 @@ the line that `sha256sum` writes, so `sha256sum -c` checks a folder without us. 
 atomically, the hash last: whatever a killed process leaves is either whole or refused.
 """
 
+import contextlib
 import hashlib
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import filelock
 import safetensors
 import safetensors.torch
 import torch
 from torch import nn
 
 from convcost import records
-from convcost.core.errors import BadInputError, DamagedFileError
+from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
 
 SUFFIX = ".safetensors"
 
@@ -30,6 +32,29 @@ class Checkpoint:
     state: dict[str, torch.Tensor]
     words: dict[str, str]
     sha256: str
+
+
+@contextlib.contextmanager
+def alone(folder: Path, wait_s: float = 0) -> Iterator[None]:
+    """A folder of checkpoints, made where it is not there, for one process at a time.
+
+    Files that a killed process left half written are removed. Raises ConvcostError where another
+    process is at it, still after `wait_s` seconds.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / ".lock", timeout=wait_s)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise ConvcostError(
+            f"another process is training into {folder}: wait for it, or give another folder"
+        ) from None
+    try:
+        for left in folder.glob(".*.part"):  # by a killed process; the lock says it is gone
+            left.unlink()
+        yield
+    finally:
+        lock.release()
 
 
 def hash_file(path: Path) -> Path:

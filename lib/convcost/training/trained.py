@@ -32,7 +32,6 @@ class History:
     epoch_s: list[float] = field(default_factory=list)
     test_s: list[float] = field(default_factory=list)
     diverged: bool = False
-    cuda_graph: str = "not asked for"
 
 
 @dataclass(frozen=True, eq=False)
