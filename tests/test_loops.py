@@ -270,7 +270,7 @@ def test_the_clock_sees_which_phase_is_slow(sets, monkeypatch):
 
     places = {
         "pipeline_s": (pipelines.Pictures, "__getitem__"),
-        "forward_s": (loops.functional, "cross_entropy"),
+        "forward_s": (trainer.functional, "cross_entropy"),
         "backward_s": (torch.Tensor, "backward"),
         "optimiser_s": (torch.optim.SGD, "zero_grad"),
     }
@@ -430,7 +430,7 @@ def test_a_net_that_fails_is_named_with_its_reason(sets, monkeypatch):
         raise ValueError("no such weather")
 
     threads, generator = torch.get_num_threads(), torch.get_rng_state()
-    monkeypatch.setattr(loops.functional, "cross_entropy", fails)
+    monkeypatch.setattr(trainer.functional, "cross_entropy", fails)
     words = "lenet_atsumi under the loop 'plain', 4 images of 1×28×28 .* ValueError: no such w"
     with pytest.raises(ConvcostError, match=words) as caught:
         timed_steps(SMALL, sets, PLAIN, input_px=28, batch=4, steps=1, threads=2)

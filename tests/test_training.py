@@ -212,11 +212,12 @@ def test_it_learns_and_tells_what_it_did(sets):
     trained = train(NET, sets, Recipe(epochs=6, lr=5e-3, batch_size=64), 0)
     assert trained.status == "trained"
     assert trained.test_accuracy[-1] > 0.93 and len(trained.test_accuracy) == 6
-    assert trained.train_accuracy[-1] > trained.train_accuracy[0]
+    hits = trained.record["history"]["train_correct"]
+    assert hits[0] < hits[-1] <= trained.record["history"]["train_images"] == len(sets[0])
     json.dumps(trained.record)
     assert trained.record["data"]["train"]["content_sha256"] == sets[0].sha256
     assert trained.record["data"]["train"]["name"] == "digits"  # a stand-in says so
-    assert trained.versions["torch"] == machine.version("torch") and trained.seconds > 0
+    assert trained.record["versions"]["torch"] == machine.version("torch") and trained.seconds > 0
     # the net that comes back gives the accuracy that was recorded, from the same inputs
     with torch.no_grad():
         outputs = trained.net()(trained.scaling(sets[1].images))
@@ -353,7 +354,7 @@ def test_options_reach_the_constructor_and_the_key_and_no_trial_is_made_unless_a
     recipe = Recipe(epochs=1, batch_size=20)
     options = {"f": 2, "s": 8, "k": 3, "l": 1}
     net = train("ke_cnn", sets, recipe, 5, options=options, tests=False)
-    assert net.test_accuracy == [] and len(net.train_accuracy) == 1
+    assert net.test_accuracy == [] and len(net.record["history"]["train_correct"]) == 1
     assert net.state["conv1.weight"].shape == (2, 3, 3, 3)
     assert (
         net.record["key"]

@@ -511,13 +511,3 @@ def test_groups_are_kept_as_they_are_done(sets, tmp_path):
     assert len(epochs) == 3 and len(found) == 4
     assert [net.record["execution"]["together"] for net in found] == [2] * 4
     assert found[0].record["date"] <= found[2].record["date"]
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-def test_on_a_gpu_too(sets):
-    execution = Execution("cuda")
-    found = train_together(NET, sets, PLAIN, range(20), execution=execution)
-    for seed in range(3):
-        alone = train(NET, sets, PLAIN, seed, execution=execution)
-        assert distance(found[seed].state, alone.state) < 0.05  # its convolutions are in TF32
-    assert found[0].record["execution"]["together"] == 20

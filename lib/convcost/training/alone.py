@@ -7,7 +7,7 @@ the numbers).
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -32,7 +32,6 @@ def train(
     options: Mapping | None = None,
     execution: Execution | None = None,
     tests: bool = True,
-    on_epoch: Callable[[int], None] | None = None,
 ) -> Trained:
     """One net of `convcost.nets`, trained from scratch.
 
@@ -41,8 +40,8 @@ def train(
     and `options`, further arguments of its constructor. `tests`: whether the test split is tried
     after each epoch; where not, `test_accuracy` is empty (`named` tries a net afterwards).
     Everything drawn comes from `seed` (an integer from 0 on): twice the same call on one machine
-    gives the same weights, bit for bit. `on_epoch(number)` is called after each epoch, from 1.
-    The number of threads and the state of torch's generators are as before afterwards.
+    gives the same weights, bit for bit. The number of threads and the state of torch's generators
+    are as before afterwards.
 
     Raises BadInputError for an unknown net or set, a seed that is no integer from 0 on, and images
     the net cannot take. A training that diverges is no error: see `status`.
@@ -53,7 +52,7 @@ def train(
     seeds = drawn_seeds(seed)
     begin = time.perf_counter()
     model = new_net(net, build, recipe, seeds, execution)
-    history = fit(model, sets, recipe, seed, execution=execution, tests=tests, on_epoch=on_epoch)
+    history = fit(model, sets, recipe, seed, execution=execution, tests=tests)
     seconds = time.perf_counter() - begin
     own = key(net, *sets, recipe, seed, options, numerics=execution.numerics())
     record = shared_record(net, build, sets, recipe, execution)
@@ -71,7 +70,6 @@ def fit(
     *,
     execution: Execution | None = None,
     tests: bool = True,
-    on_epoch: Callable[[int], None] | None = None,
 ) -> History:
     """Train any module that is there, in place: (N, C, H, W) to (N, classes).
 
@@ -87,7 +85,7 @@ def fit(
     with guest(execution, seeds["dropout"]):
         data = tuple(Stored(part, scaling, execution) for part in sets)
         trainer = Trainer(placed(model, execution), recipe, execution)
-        (history,) = run_epochs(trainer, data, recipe, [order], tests=tests, on_epoch=on_epoch)
+        (history,) = run_epochs(trainer, data, recipe, [order], tests=tests)
     model.train(was_training)
     return history
 

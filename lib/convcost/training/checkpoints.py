@@ -17,7 +17,6 @@ import filelock
 import safetensors
 import safetensors.torch
 import torch
-from torch import nn
 
 from convcost import records
 from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
@@ -83,15 +82,14 @@ def save(path: Path, state: Mapping[str, torch.Tensor], words: Mapping[str, str]
     return digest
 
 
-def load(path: Path, *, net: str | None = None, into: nn.Module | None = None) -> Checkpoint:
+def load(path: Path, *, net: str | None = None) -> Checkpoint:
     """Read a checkpoint back, after its sha256 has been found right.
 
-    `net`: the word `net` that it must carry. `into`: a module whose state dict must have the same
-    names, shapes and types; it receives the tensors.
+    `net`: the word `net` that it must carry.
 
     Raises DamagedFileError where the file or its hash is missing, where they do not agree (a
     flipped bit, a truncated file), where it is no safetensors file, and where it belongs to another
-    network; then `into` is as it was.
+    network.
     """
     advice = "remove it, and it is made again"
     if not path.is_file():
@@ -117,9 +115,6 @@ def load(path: Path, *, net: str | None = None, into: nn.Module | None = None) -
             f"{path} holds {words.get('net') or 'an unnamed network'}, not {net}: give the folder "
             f"of {net}, or {advice}"
         )
-    if into is not None:
-        _compare(path, state, into)
-        into.load_state_dict(state)
     return Checkpoint(state, words, digest)
 
 
@@ -127,21 +122,3 @@ def _words(content: bytes) -> dict[str, str]:
     """The metadata of a safetensors file: 8 bytes of length, then JSON."""
     (length,) = struct.unpack("<Q", content[:8])
     return json.loads(content[8 : 8 + length]).get("__metadata__", {})
-
-
-def _compare(path: Path, state: Mapping[str, torch.Tensor], module: nn.Module) -> None:
-    """Raise where the tensors are not those of this module, naming the first differences."""
-    kinds = [
-        {name: f"{tuple(tensor.shape)} {tensor.dtype}" for name, tensor in own.items()}
-        for own in (state, module.state_dict())
-    ]
-    differences = [
-        f"{name}: the file has {kinds[0].get(name, 'none')}, the net {kinds[1].get(name, 'none')}"
-        for name in sorted(kinds[0].keys() | kinds[1].keys())
-        if kinds[0].get(name) != kinds[1].get(name)
-    ]
-    if differences:
-        raise DamagedFileError(
-            f"{path} holds another network than {type(module).__name__}: "
-            + "; ".join(differences[:4])
-        )

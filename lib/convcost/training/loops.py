@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
-from torch.nn import functional
 
 from convcost.core.errors import BadInputError, ConvcostError
 from convcost.datasets import Dataset
 from convcost.measuring import memory
 from convcost.training import pipelines
-from convcost.training.execution import Execution, autocast, guest, halved, placed
+from convcost.training.execution import Execution, guest, halved, placed
 from convcost.training.inputs import (
     arguments,
     at_least,
@@ -171,12 +170,10 @@ class Session(Trainer):
             for name, buffer in self.model.named_buffers():
                 buffer.copy_(before[name])
 
-    def forward(self, images, labels):
+    def outputs(self, images):
         # compiled for one size of batch: the last, smaller one of an epoch is not worth another
         whole = self.compiled is not None and len(images) == self.batch
-        with autocast(self.execution):
-            outputs = (self.compiled if whole else self.model)(images)
-            return outputs, functional.cross_entropy(outputs, labels)
+        return (self.compiled if whole else self.model)(images)
 
 
 def with_memory(

@@ -19,7 +19,7 @@ from torch.nn import functional
 from convcost.core.errors import BadInputError, ConvcostError
 from convcost.datasets import Dataset
 from convcost.measuring import memory
-from convcost.training.execution import Execution, autocast, guest, halved
+from convcost.training.execution import Execution, guest, halved
 from convcost.training.inputs import Sets, arguments, distinct_seeds, new_net, pair
 from convcost.training.pipelines import Stored
 from convcost.training.recipe import Recipe, key
@@ -165,11 +165,9 @@ def _usable_bytes(execution: Execution) -> int:
 class _Together(Trainer):
     """The trainer of a `stacked` model, with a loss for each net."""
 
-    def forward(self, images, labels):
-        with autocast(self.execution):
-            outputs = self.model(images)
-            losses = functional.cross_entropy(outputs, labels, reduction="none")
-        return outputs, losses.view(self.nets, -1).mean(1)
+    def losses(self, outputs, labels):
+        each = functional.cross_entropy(outputs, labels, reduction="none")
+        return each.view(self.nets, -1).mean(1)
 
 
 def _fitted(

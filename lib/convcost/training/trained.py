@@ -61,16 +61,6 @@ class Trained:
         return self.record["seeds"]
 
     @property
-    def versions(self) -> dict[str, str | None]:
-        return self.record["versions"]
-
-    @property
-    def train_accuracy(self) -> list[float]:
-        """Share of hits while training, per epoch, 0 to 1."""
-        history = self.record["history"]
-        return [n / history["train_images"] for n in history["train_correct"]]
-
-    @property
     def test_accuracy(self) -> list[float]:
         """Share of hits on the test split after each epoch, 0 to 1."""
         history = self.record["history"]

@@ -117,10 +117,16 @@ class Trainer:
         clock.mark()
 
     def forward(self, images, labels) -> tuple[torch.Tensor, torch.Tensor]:
-        """(outputs, mean loss of the batch)."""
+        """(outputs, mean loss of the batch), the latter of each net."""
         with autocast(self.execution):
-            outputs = self.model(images)
-            return outputs, functional.cross_entropy(outputs, labels)
+            outputs = self.outputs(images)
+            return outputs, self.losses(outputs, labels)
+
+    def outputs(self, images: torch.Tensor) -> torch.Tensor:
+        return self.model(images)
+
+    def losses(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return functional.cross_entropy(outputs, labels)
 
     def hits(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """How many images each net names rightly: (nets,)."""
