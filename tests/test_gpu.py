@@ -43,6 +43,7 @@ from convcost.training import (
     pipeline_times,
     timed_steps,
     train,
+    train_together,
 )
 
 pytestmark = [
@@ -376,15 +377,28 @@ def test_worker_processes_begin_after_cuda_is_in_use(sets):
     assert timed_steps("resnet18", sets, plain, workers=2, **asked).record["status"] == "done"
 
 
-@pytest.mark.parametrize("more", [{}, {"bf16": True}, {"cuda_graph": True}])
-def test_a_net_is_trained(sets, more):
-    recipe = Recipe(epochs=5, batch_size=50)
-    execution = Execution(device="cuda", **more)
-    trained = train(SMALL, sets, recipe, 0, execution=execution)
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_net_is_trained(sets, bf16):
+    recipe, execution = Recipe(epochs=5, batch_size=50), Execution(device="cuda", bf16=bf16)
+    trained, again = (train(SMALL, sets, recipe, 0, execution=execution) for _ in range(2))
     assert trained.status == "trained" and len(trained.test_accuracy) == 5
     assert trained.test_accuracy[-1] > 0.2  # ten classes, told by their brightness
-    if "cuda_graph" in more:
-        assert trained.record["history"]["cuda_graph"] == "recorded"
+    if not bf16:  # cuDNN is told to take what gives the same bits
+        assert all(torch.equal(tensor, again.state[k]) for k, tensor in trained.state.items())
+
+
+def test_nets_are_trained_together(sets):
+    recipe = Recipe("sgd", lr=0.05, batch_size=50, epochs=2, normalisation="-1..1")
+    execution = Execution("cuda")
+    found = train_together(SMALL, sets, recipe, range(20), execution=execution)
+    for seed in range(3):
+        alone = train(SMALL, sets, recipe, seed, execution=execution)
+        here, there = (
+            torch.cat([tensor.flatten() for tensor in net.state.values()])
+            for net in (found[seed], alone)
+        )
+        assert (here - there).norm() < 0.05 * there.norm()  # its convolutions are in TF32
+    assert found[0].record["execution"]["together"] == 20
 
 
 def test_one_pass_of_one_net():

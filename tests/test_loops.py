@@ -27,9 +27,10 @@ from convcost.training import (
     loops,
     pipeline_times,
     pipelines,
-    session,
     timed_steps,
+    trainer,
 )
+from convcost.training.steps import COLUMNS
 from fake_gpu import Gpus
 
 SMALL = "lenet_atsumi"  # takes 28 pixels
@@ -53,11 +54,11 @@ def sets(tmp_path_factory):
 
 
 def begun(sets, loop, *, net="resnet18", input_px=64, in_channels=1, batch=5, workers=0, seed=0):
-    chosen = session.setting(
+    chosen = loops.setting(
         net, sets, loop, input_px=input_px, in_channels=in_channels, batch=batch, workers=workers,
         threads=1, device="cpu", seed=seed,
     )  # fmt: skip
-    return session.Session(chosen, batch)
+    return loops.Session(chosen, batch)
 
 
 def all_batches(sets, loop, part="training", **more):
@@ -130,7 +131,7 @@ def test_every_image_is_in_one_batch_and_each_loop_has_the_same(sets):
 
 @pytest.mark.parametrize("px", [20, 32, 64])
 def test_resident_data_has_the_bits_of_the_plain_loop(sets, px):
-    for part in session.PARTS:
+    for part in loops.PARTS:
         pairs = zip(
             all_batches(sets, PLAIN, part, input_px=px, in_channels=3),
             all_batches(sets, RESIDENT, part, input_px=px, in_channels=3),
@@ -155,17 +156,9 @@ def test_resident_data_resizes_what_is_asked_for_and_once(sets):
 
 def test_resident_data_says_what_memory_it_lacks(sets, monkeypatch):
     free = SimpleNamespace(available=20 * 64 * 64)
-    monkeypatch.setattr(pipelines.psutil, "virtual_memory", lambda: free)
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: free)
     with pytest.raises(ConvcostError, match=r"21 images of 64 pixels take 84\.0 KiB, 80\.0 KiB"):
         full_epoch("resnet18", sets, RESIDENT, input_px=64, batch=5)
-
-
-def test_what_the_allocator_keeps_on_a_gpu_is_free_for_images(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3 * 2**30, 80 * 2**30))
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 70 * 2**30)
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 50 * 2**30)
-    on_gpu = SimpleNamespace(device="cuda:0")
-    assert pipelines.Resident._free(on_gpu) == (3 + 70 - 50) * 2**30
 
 
 @pytest.mark.parametrize("loop", [RESIDENT, DEVICE])
@@ -243,7 +236,7 @@ def test_phases_are_the_step(sets, loop):
     )
     assert torch.get_num_threads() == threads and torch.equal(torch.get_rng_state(), generator)
     steps = run.steps
-    assert list(steps.columns) == list(loops.COLUMNS)
+    assert list(steps.columns) == list(COLUMNS)
     assert set(steps.columns) < set(TABLES["training_steps"].columns)
     assert steps[["part", "step", "warmup"]].values.tolist() == [
         *(["training", number, number == 0] for number in range(4)),
@@ -277,7 +270,7 @@ def test_the_clock_sees_which_phase_is_slow(sets, monkeypatch):
 
     places = {
         "pipeline_s": (pipelines.Pictures, "__getitem__"),
-        "forward_s": (session.functional, "cross_entropy"),
+        "forward_s": (trainer.functional, "cross_entropy"),
         "backward_s": (torch.Tensor, "backward"),
         "optimiser_s": (torch.optim.SGD, "zero_grad"),
     }
@@ -296,7 +289,7 @@ MS = 1_000_000
 def gpus(monkeypatch):
     """Two GPUs whose times are the test's, and the host's clock beside them."""
     gpus = Gpus(monkeypatch)
-    monkeypatch.setattr(session, "time", SimpleNamespace(perf_counter_ns=lambda: gpus.now))
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(perf_counter_ns=lambda: gpus.now))
     return gpus
 
 
@@ -315,7 +308,7 @@ def two_steps(gpus, clock, device):
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:1"])
 def test_where_phases_overlap_nobody_waits_for_a_gpu(gpus, device):
-    clock = session.Clock(device, overlapping=True)
+    clock = trainer.Clock(device, overlapping=True)
     gpus.launch(2 * MS, 0, device)  # what it has still to do
     assert two_steps(gpus, clock, device) == [0, MS, 2 * MS, 2 * MS, 3 * MS, 4 * MS]
     assert clock.take() == [[3e-3, 5e-3], [3e-3, 5e-3]]
@@ -324,7 +317,7 @@ def test_where_phases_overlap_nobody_waits_for_a_gpu(gpus, device):
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
 def test_phases_one_by_one_end_when_the_gpu_is_done(gpus, device):
-    clock = session.Clock(device)
+    clock = trainer.Clock(device)
     gpus.launch(2 * MS, 0, device)
     assert two_steps(gpus, clock, device) == [n * MS for n in (2, 6, 12, 12, 16, 22)]
     assert clock.take() == [[4e-3, 6e-3], [4e-3, 6e-3]]  # each with its launch
@@ -341,7 +334,7 @@ def test_a_step_is_what_a_student_writes(sets):
         optimiser.zero_grad()
         nn.CrossEntropyLoss()(model(images), labels).backward()
         optimiser.step()
-    source, clock = one.source("training", batches), session.Clock("cpu")
+    source, clock = one.source("training", batches), trainer.Clock("cpu")
     for _ in batches:
         one.training(source, clock)
     for name, tensor in model.state_dict().items():
@@ -354,7 +347,7 @@ def test_validation_changes_nothing_and_counts_hits(sets):
     batches = one.batches("validation")
     source = one.source("validation", batches)
     for _ in batches:
-        one.validation(source, session.Clock("cpu"))
+        one.validation(source, trainer.Clock("cpu"))
     assert not one.model.training
     assert all(torch.equal(tensor, before[k]) for k, tensor in one.model.state_dict().items())
     assert all(parameter.grad is None for parameter in one.model.parameters())
@@ -437,7 +430,7 @@ def test_a_net_that_fails_is_named_with_its_reason(sets, monkeypatch):
         raise ValueError("no such weather")
 
     threads, generator = torch.get_num_threads(), torch.get_rng_state()
-    monkeypatch.setattr(session.functional, "cross_entropy", fails)
+    monkeypatch.setattr(trainer.functional, "cross_entropy", fails)
     words = "lenet_atsumi under the loop 'plain', 4 images of 1×28×28 .* ValueError: no such w"
     with pytest.raises(ConvcostError, match=words) as caught:
         timed_steps(SMALL, sets, PLAIN, input_px=28, batch=4, steps=1, threads=2)
@@ -502,7 +495,7 @@ def peaks(monkeypatch):
 def test_the_peak_of_memory_is_that_of_the_net(sets, peaks, monkeypatch):
     asked = {"input_px": 28, "steps": 1, "warmup": 0}
     assert timed_steps(SMALL, sets, PLAIN, batch=4, **asked).record["memory_peak_bytes"] == 11 * GIB
-    forward, tried = session.Session._forward, []
+    forward, tried = loops.Session.forward, []
 
     def refuse(self, images, labels):
         tried.append(len(images))
@@ -510,7 +503,7 @@ def test_the_peak_of_memory_is_that_of_the_net(sets, peaks, monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
         return forward(self, images, labels)
 
-    monkeypatch.setattr(session.Session, "_forward", refuse)
+    monkeypatch.setattr(loops.Session, "forward", refuse)
     record = timed_steps(SMALL, sets, PLAIN, batch=16, **asked).record
     # 16, 8 and 4: each net has a peak of its own
     assert tried == [16, 8, 4] and peaks.resets == 1 + 3
@@ -589,7 +582,7 @@ def test_a_row_per_epoch(sets):
 def test_hits_of_an_epoch(sets):
     """By hand: those of training before each step, those of validation after the last."""
     one = begun(sets, DEVICE, net=SMALL, input_px=28)
-    source, clock, before = one.batches("training"), session.Clock("cpu"), 0
+    source, clock, before = one.batches("training"), trainer.Clock("cpu"), 0
     for images, labels in list(one.source("training", source)):
         before += (one.model(images).argmax(1) == labels).sum().item()
         one.training(iter([(images, labels)]), clock)
@@ -736,7 +729,7 @@ def test_memory_that_never_suffices_is_an_error(sets, monkeypatch):
         tried.append(len(images))
         raise MemoryError("no more")
 
-    monkeypatch.setattr(session.Session, "_forward", refuse)
+    monkeypatch.setattr(loops.Session, "forward", refuse)
     with pytest.raises(ConvcostError, match="no memory for one image of 28 pixels a step: no more"):
         full_epoch(SMALL, sets, DEVICE, input_px=28, batch=9)
     assert tried == [9, 4, 2, 1]

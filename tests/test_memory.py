@@ -64,6 +64,14 @@ def test_what_nobody_holds_is_freed_and_a_gpu_gets_its_memory_back(monkeypatch):
         gc.enable()
 
 
+def test_what_the_allocator_keeps_is_free(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3 * 2**30, 80 * 2**30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 70 * 2**30)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 50 * 2**30)
+    assert memory.free_bytes("cuda:0") == (3 + 70 - 50) * 2**30
+    assert 0 < memory.free_bytes("cpu") < 2**50
+
+
 def test_a_peak_counts_from_the_call_on(monkeypatch):
     asked = []
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda d: asked.append(("reset", d)))

@@ -1,27 +1,21 @@
-"""Training: exact where it can be, the same twice, and whole again after every kind of kill."""
+"""Training: exact where it can be, the same twice, kept, and trained again where damaged."""
 
 import dataclasses
 import json
-import os
 import random
-import subprocess
-import sys
-import time
 from collections import OrderedDict
 
 import numpy as np
-import psutil
 import pytest
-import safetensors.torch
 import torch
 from torch import nn
 from torch.nn import functional
 
 from convcost import datasets, nets
 from convcost.core import machine
-from convcost.core.errors import BadInputError, ConvcostError
-from convcost.training import Execution, Recipe, Scaling, fit, kept, named, shelf, train, train_many
-from convcost.training.loop import batch_bounds, drawn_seeds
+from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
+from convcost.training import Execution, Recipe, Scaling, fit, kept, named, shelf, train
+from convcost.training.inputs import batch_bounds, drawn_seeds
 from convcost.training.recipe import key
 
 NET = "lenet_atsumi"
@@ -150,7 +144,7 @@ def test_of_an_execution_the_kind_of_device_and_the_precision_count(monkeypatch)
     """The number of the GPU, threads and memory order give the same net in the last digits."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     gpu = Execution("cuda").numerics()
-    assert gpu == Execution("cuda:1", cuda_graph=True).numerics()
+    assert gpu == Execution("cuda:1").numerics()
     assert gpu == {"device": "cuda", "bf16": False, "together": False}
     assert Execution(threads=2, channels_last=False, fused=False).numerics() == (
         Execution().numerics()
@@ -218,11 +212,12 @@ def test_it_learns_and_tells_what_it_did(sets):
     trained = train(NET, sets, Recipe(epochs=6, lr=5e-3, batch_size=64), 0)
     assert trained.status == "trained"
     assert trained.test_accuracy[-1] > 0.93 and len(trained.test_accuracy) == 6
-    assert trained.train_accuracy[-1] > trained.train_accuracy[0]
+    hits = trained.record["history"]["train_correct"]
+    assert hits[0] < hits[-1] <= trained.record["history"]["train_images"] == len(sets[0])
     json.dumps(trained.record)
     assert trained.record["data"]["train"]["content_sha256"] == sets[0].sha256
     assert trained.record["data"]["train"]["name"] == "digits"  # a stand-in says so
-    assert trained.versions["torch"] == machine.version("torch") and trained.seconds > 0
+    assert trained.record["versions"]["torch"] == machine.version("torch") and trained.seconds > 0
     # the net that comes back gives the accuracy that was recorded, from the same inputs
     with torch.no_grad():
         outputs = trained.net()(trained.scaling(sets[1].images))
@@ -264,7 +259,7 @@ def test_any_module_can_be_trained_on(few):
     assert first.test_correct[-1] > 50
 
 
-def test_what_cannot_be_trained_is_refused(few, tmp_path):
+def test_what_cannot_be_trained_is_refused(few):
     with pytest.raises(BadInputError, match=r"images of 1×8×8 \(it is made for 1×28×28\)"):
         train(NET, "digits", SHORT, 0)
     with pytest.raises(BadInputError, match="no net is called"):
@@ -278,173 +273,9 @@ def test_what_cannot_be_trained_is_refused(few, tmp_path):
     grey = np.full_like(few[0].images, 9)
     with pytest.raises(BadInputError, match="mean/std"):
         train(NET, (dataclasses.replace(few[0], images=grey), few[1]), SHORT, 0)
-    with pytest.raises(BadInputError, match="cuda_graph is for device 'cuda'"):
-        Execution(cuda_graph=True)
-    for seeds in ([], [1, 1]):
-        with pytest.raises(BadInputError, match="seeds: give at least one"):
-            train_many(NET, few, SHORT, seeds, tmp_path)
-    with pytest.raises(BadInputError, match="workers is 0"):
-        train_many(NET, few, SHORT, [0], tmp_path, workers=0)
-    assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-def test_on_a_gpu_a_graph_gives_what_the_loop_gives(few):
-    loop, again = (train(NET, few, SHORT, 0, execution=Execution("cuda")) for _ in range(2))
-    assert same(loop.state, again.state)
-    graph = train(NET, few, SHORT, 0, execution=Execution("cuda", cuda_graph=True))
-    assert graph.record["history"]["cuda_graph"] == "recorded"
-    for name, tensor in loop.state.items():
-        torch.testing.assert_close(graph.state[name], tensor, rtol=1e-3, atol=1e-4)
-
-
-# --- many nets -------------------------------------------------------------------------------
-
-
-def workers_of(process: psutil.Process) -> list[psutil.Process]:
-    return [
-        child
-        for child in process.children(recursive=True)
-        if "convcost.training.worker" in child.cmdline()
-    ]
-
-
-# no main guard, and torch has threads: as in a notebook's cell
-DRIVER = """
-import pathlib, sys, torch
-from convcost import datasets
-from convcost.training import Recipe, train_many
-torch.ones(400, 400) @ torch.ones(400, 400)
-folder = pathlib.Path(sys.argv[1])
-sets = tuple(datasets.load("mnist", s, download=False, raw=folder) for s in ("train", "test"))
-train_many("lenet_atsumi", sets, Recipe(epochs=2), range(200), folder, workers=1)
-"""
-
-
-def test_kills_and_damage_cost_the_nets_they_hit_only(sets, tmp_path):
-    """The driver killed, then on the second call two damaged files and the worker killed."""
-    recipe = Recipe(epochs=2)
-    family = shelf.family_folder(tmp_path, NET, sets, recipe)
-    environment = {k: v for k, v in os.environ.items() if k != "CONVCOST_DATA"}
-    driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(tmp_path)], env=environment, stdout=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 120
-    while len(list(family.glob("*.json"))) < 3:
-        assert driver.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-    (one,) = workers_of(psutil.Process(driver.pid))
-    with pytest.raises(ConvcostError, match="another process is training"):
-        train_many(NET, sets, recipe, [0], tmp_path, progress=None)
-    driver.kill()
-    driver.wait()
-    one.wait(10)  # nobody is left to train for
-
-    done = sorted(path.stem for path in family.glob("*.json"))
-    content = {path: path.read_bytes() for path in family.glob("seed-*")}
-    hurt = shelf.checkpoint_path(family, 1)
-    flipped = bytearray(content[hurt])
-    flipped[-1] ^= 1
-    hurt.write_bytes(flipped)
-    edited = shelf.record_path(family, 2)
-    record = json.loads(edited.read_text())
-    record["history"]["test_correct"][-1] += 1
-    edited.write_text(json.dumps(record))
-    (family / ".seed-00009.safetensors.1.part").write_bytes(b"left by a killed worker")
-
-    lines, killed = [], []
-
-    def watch(line):
-        lines.append(line)
-        if f"{len(done) - 1} of" in line and not killed:  # one of the two is repaired
-            (only,) = workers_of(psutil.Process())
-            only.kill()  # it has just been given the next
-            killed.append((family / "seed-00001.json").stat().st_mtime_ns)
-
-    count = len(done) + 1
-    found = train_many(
-        NET, sets, recipe, range(count), tmp_path, workers=1, progress=watch, every_s=0.0
-    )
-    rows = found.rows
-    assert rows.status.tolist() == ["trained"] * count and rows.reason.isna().all()
-    assert rows.seed[~rows.reused].tolist() == [1, 2, *range(len(done), count)]
-    assert rows.set_aside.dropna().to_dict() == {
-        1: "seed-00001.safetensors.damaged-1",
-        2: "seed-00002.safetensors.damaged-1",
-    }
-    assert "not the file that was written" in lines[0] and "does not say what" in lines[1]
-    assert (family / "seed-00001.safetensors.damaged-1").read_bytes() == flipped
-    assert [line for line in lines if "again" in line and "process" in line] == [
-        "seed 2: its process ended with signal 9; trained again"
-    ]
-    assert (family / "seed-00001.json").stat().st_mtime_ns == killed[0]
-    for path, before in content.items():
-        if path.name[:10] in done and path.name[:10] not in ("seed-00001", "seed-00002"):
-            assert path.read_bytes() == before
-    assert list(family.glob(".*.part")) == [] and workers_of(psutil.Process()) == []
-
-    # what was damaged came back the same, and it is what this process trains
-    assert same(found.trained(1).state, safetensors.torch.load(content[hurt]))
-    alone = train(NET, sets, recipe, 2)
-    assert same(found.trained(2).state, alone.state)
-    assert rows.test_accuracy[2] == alone.test_accuracy[-1]
-    assert isinstance(found.net(0), nn.Module)
-    with pytest.raises(BadInputError, match=r"no net of seed 999 .* there are: 0, 1, 2"):
-        found.net(999)
-
-
-# read by every Python that has its folder on PYTHONPATH: of seeds 0, 1, 2 one fails, one is killed
-FAULTS = """
-import os, sys
-if "convcost.training.worker" in sys.orig_argv:
-    from convcost.training import loop
-    real = loop.fit
-    def fit(model, sets, recipe, seed, **more):
-        if seed == 0:
-            raise MemoryError("not enough")
-        if seed == 1:
-            os.kill(os.getpid(), 9)
-        return real(model, sets, recipe, seed, **more)
-    loop.fit = fit
-"""
-
-
-def test_a_net_that_cannot_be_trained_is_a_row(few, tmp_path, monkeypatch):
-    (tmp_path / "sitecustomize.py").write_text(FAULTS)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr("convcost.training.many.ATTEMPTS", 1)
-    found = train_many(NET, few, SHORT, [0, 2, 1], tmp_path / "nets", workers=1, progress=None)
-    rows = found.rows.set_index("seed")
-    assert rows.status.to_dict() == {0: "failed", 2: "trained", 1: "failed"}
-    assert rows.reason.dropna().to_dict() == {
-        0: "MemoryError: not enough",
-        1: "its process ended with signal 9",
-    }
-    assert (
-        rows.test_accuracy.isna().tolist() == rows.checkpoint.isna().tolist() == [True, False, True]
-    )
-    assert sorted(path.stem for path in found.folder.glob("*.json")) == ["seed-00002"]
-    with pytest.raises(BadInputError, match=r"no net of seed 1 in .* there are: 2"):
-        found.net(1)
-
-
-def test_workers_that_cannot_start_are_an_error_with_their_last_words(few, tmp_path, monkeypatch):
-    (tmp_path / "numpy.py").write_text("raise ImportError('this numpy is broken')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(
-        ConvcostError, match=r"no worker can be started: .* exit code 1 \(Import.*bro"
-    ):
-        train_many(NET, few, SHORT, [0], tmp_path / "nets", progress=None)
-
-
-def test_a_diverged_net_is_a_row(few, tmp_path):
-    recipe = Recipe("sgd", lr=1e9, epochs=2)
-    family = shelf.family_folder(tmp_path, NET, few, recipe)
-    shelf.save(train(NET, few, recipe, 7), family)
-    rows = train_many(NET, few, recipe, [7], tmp_path, progress=None).rows
-    (row,) = rows.to_dict("records")
-    assert (row["status"], row["reused"], row["epochs"]) == ("diverged", True, 1)
-    assert row["train_loss"] is None and 0 <= row["test_accuracy"] < 0.3
+# --- kept -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("missing", ["", ".sha256", "json"])
@@ -478,6 +309,15 @@ def test_one_net_is_kept_and_trained_again_where_it_was_damaged(few, tmp_path):
     third = kept(tmp_path, NET, few, recipe, 3)
     assert same(third.state, first.state) and third.record["seconds"] != first.seconds
     assert path.with_name(path.name + ".damaged-1").read_bytes() == bytes(content)
+    # a digit of the record that was changed
+    beside = path.with_suffix(".json")
+    record = json.loads(beside.read_text())
+    record["history"]["test_correct"][-1] += 1
+    beside.write_text(json.dumps(record))
+    with pytest.raises(DamagedFileError, match="does not say what seed-00003"):
+        shelf.load(path.parent, 3, first.record["key"])
+    assert kept(tmp_path, NET, few, recipe, 3).test_accuracy == first.test_accuracy
+    assert path.with_name(path.name + ".damaged-2").is_file()
 
 
 def test_a_net_kept_for_one_execution_is_none_for_another(few, tmp_path, monkeypatch):
@@ -514,7 +354,7 @@ def test_options_reach_the_constructor_and_the_key_and_no_trial_is_made_unless_a
     recipe = Recipe(epochs=1, batch_size=20)
     options = {"f": 2, "s": 8, "k": 3, "l": 1}
     net = train("ke_cnn", sets, recipe, 5, options=options, tests=False)
-    assert net.test_accuracy == [] and len(net.train_accuracy) == 1
+    assert net.test_accuracy == [] and len(net.record["history"]["train_correct"]) == 1
     assert net.state["conv1.weight"].shape == (2, 3, 3, 3)
     assert (
         net.record["key"]

@@ -1,8 +1,9 @@
-"""Memory, of a GPU above all: was it refused, how to give it back, how much was held at most."""
+"""Memory, of a GPU above all: was it refused, how to give it back, how much is free, was held."""
 
 import gc
 from collections.abc import Callable
 
+import psutil
 import torch
 
 
@@ -32,6 +33,18 @@ def give_back() -> None:
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+
+
+def free_bytes(device: str) -> int:
+    """Bytes of a device that a new tensor may take.
+
+    On CUDA what torch's allocator keeps for later is among them. On a CPU it is what the system
+    calls available.
+    """
+    if torch.device(device).type != "cuda":
+        return psutil.virtual_memory().available
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + kept
 
 
 def peak_from_now(device: str) -> Callable[[], int | None]:

@@ -5,20 +5,21 @@ the line that `sha256sum` writes, so `sha256sum -c` checks a folder without us. 
 atomically, the hash last: whatever a killed process leaves is either whole or refused.
 """
 
+import contextlib
 import hashlib
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import filelock
 import safetensors
 import safetensors.torch
 import torch
-from torch import nn
 
 from convcost import records
-from convcost.core.errors import BadInputError, DamagedFileError
+from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
 
 SUFFIX = ".safetensors"
 
@@ -30,6 +31,29 @@ class Checkpoint:
     state: dict[str, torch.Tensor]
     words: dict[str, str]
     sha256: str
+
+
+@contextlib.contextmanager
+def alone(folder: Path, wait_s: float = 0) -> Iterator[None]:
+    """A folder of checkpoints, made where it is not there, for one process at a time.
+
+    Files that a killed process left half written are removed. Raises ConvcostError where another
+    process is at it, still after `wait_s` seconds.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / ".lock", timeout=wait_s)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise ConvcostError(
+            f"another process is training into {folder}: wait for it, or give another folder"
+        ) from None
+    try:
+        for left in folder.glob(".*.part"):  # by a killed process; the lock says it is gone
+            left.unlink()
+        yield
+    finally:
+        lock.release()
 
 
 def hash_file(path: Path) -> Path:
@@ -58,15 +82,14 @@ def save(path: Path, state: Mapping[str, torch.Tensor], words: Mapping[str, str]
     return digest
 
 
-def load(path: Path, *, net: str | None = None, into: nn.Module | None = None) -> Checkpoint:
+def load(path: Path, *, net: str | None = None) -> Checkpoint:
     """Read a checkpoint back, after its sha256 has been found right.
 
-    `net`: the word `net` that it must carry. `into`: a module whose state dict must have the same
-    names, shapes and types; it receives the tensors.
+    `net`: the word `net` that it must carry.
 
     Raises DamagedFileError where the file or its hash is missing, where they do not agree (a
     flipped bit, a truncated file), where it is no safetensors file, and where it belongs to another
-    network; then `into` is as it was.
+    network.
     """
     advice = "remove it, and it is made again"
     if not path.is_file():
@@ -92,9 +115,6 @@ def load(path: Path, *, net: str | None = None, into: nn.Module | None = None) -
             f"{path} holds {words.get('net') or 'an unnamed network'}, not {net}: give the folder "
             f"of {net}, or {advice}"
         )
-    if into is not None:
-        _compare(path, state, into)
-        into.load_state_dict(state)
     return Checkpoint(state, words, digest)
 
 
@@ -102,21 +122,3 @@ def _words(content: bytes) -> dict[str, str]:
     """The metadata of a safetensors file: 8 bytes of length, then JSON."""
     (length,) = struct.unpack("<Q", content[:8])
     return json.loads(content[8 : 8 + length]).get("__metadata__", {})
-
-
-def _compare(path: Path, state: Mapping[str, torch.Tensor], module: nn.Module) -> None:
-    """Raise where the tensors are not those of this module, naming the first differences."""
-    kinds = [
-        {name: f"{tuple(tensor.shape)} {tensor.dtype}" for name, tensor in own.items()}
-        for own in (state, module.state_dict())
-    ]
-    differences = [
-        f"{name}: the file has {kinds[0].get(name, 'none')}, the net {kinds[1].get(name, 'none')}"
-        for name in sorted(kinds[0].keys() | kinds[1].keys())
-        if kinds[0].get(name) != kinds[1].get(name)
-    ]
-    if differences:
-        raise DamagedFileError(
-            f"{path} holds another network than {type(module).__name__}: "
-            + "; ".join(differences[:4])
-        )

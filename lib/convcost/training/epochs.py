@@ -1,35 +1,34 @@
 """Whole epochs under a training loop, which may be stopped at any moment and continued."""
 
+import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-import filelock
 import torch
 
 from convcost import records
 from convcost.core import machine
 from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
-from convcost.datasets import Dataset
 from convcost.measuring import memory
 from convcost.training import checkpoints
-from convcost.training.loops import PHASES
-from convcost.training.recipe import TRAINING_VERSION
-from convcost.training.session import (
+from convcost.training.execution import guest
+from convcost.training.inputs import Sets, at_least
+from convcost.training.loops import (
     PARTS,
-    Clock,
+    PHASES,
     Loop,
     Session,
     Setting,
-    at_least,
-    guest,
     setting,
     with_memory,
 )
+from convcost.training.recipe import TRAINING_VERSION
+from convcost.training.trainer import Clock
 
 # the loader's workers notice after some seconds that their process was killed, and until then hold
 # its lock
@@ -38,7 +37,7 @@ WAIT_S = 15
 
 def full_epoch(
     net: str,
-    sets: str | tuple[Dataset, Dataset],
+    sets: Sets,
     loop: Loop | str,
     *,
     input_px: int,
@@ -123,9 +122,9 @@ def _trained(
     chosen: Setting, epochs: int, folder: Path | None, every_s: float, on_step, batch: int
 ) -> list[dict]:
     """The rows of all epochs with this batch; what is on the shelf is not done again."""
-    with _Shelf(folder, chosen, batch, every_s) as shelf, guest(chosen.execution):
-        session, progress = Session(chosen, batch), _Progress()
-        shelf.load(session, progress)
+    with _shelf(folder, chosen, batch, every_s) as shelf, guest(chosen.execution):
+        session = Session(chosen, batch)
+        progress = shelf.load(session)
         if progress.epoch <= epochs:
             session.rehearse()
         for epoch in range(1, epochs + 1):
@@ -157,7 +156,7 @@ def _run(
     def enter() -> None:
         clock.wait()
         progress.sums[f"{part}_s"] += time.perf_counter() - begin
-        progress.sums[f"{part}_correct"] += int(session.correct)
+        progress.sums[f"{part}_correct"] += int(session.correct.sum())
         session.correct.zero_()
         progress.memory_peak_bytes = max(
             filter(None, (progress.memory_peak_bytes, peak_bytes())), default=None
@@ -197,33 +196,23 @@ def _row(progress: _Progress, chosen: Setting, batch: int) -> dict:
     }
 
 
+@contextlib.contextmanager
+def _shelf(folder: Path | None, chosen: Setting, batch: int, every_s: float) -> Iterator["_Shelf"]:
+    """The shelf of this training in a folder of its own, for no other process meanwhile."""
+    if folder is None:
+        yield _Shelf(None, chosen.net, every_s)
+        return
+    own = folder.expanduser().resolve() / f"{chosen.net}-{_key(chosen, batch)[:16]}"
+    with checkpoints.alone(own, WAIT_S):
+        yield _Shelf(own, chosen.net, every_s)
+
+
 class _Shelf:
-    """The newest checkpoint of one training, in a folder of its own; without a folder, none."""
+    """The newest checkpoint of one training; without a folder, none."""
 
-    def __init__(self, folder: Path | None, chosen: Setting, batch: int, every_s: float):
-        self.every_s, self.last = every_s, time.monotonic()
-        self.folder = self.lock = None
-        if folder is not None:
-            name = f"{chosen.net}-{_key(chosen, batch)[:16]}"
-            self.folder = folder.expanduser().resolve() / name
-            self.net = chosen.net
-
-    def __enter__(self) -> "_Shelf":
-        if self.folder:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.lock = filelock.FileLock(self.folder / ".lock", timeout=WAIT_S)
-            try:
-                self.lock.acquire()
-            except filelock.Timeout:
-                raise ConvcostError(
-                    f"another process is training into {self.folder}: wait for it, or give "
-                    "another folder"
-                ) from None
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self.lock:
-            self.lock.release()
+    def __init__(self, folder: Path | None, net: str, every_s: float):
+        self.folder, self.net, self.every_s = folder, net, every_s
+        self.last = time.monotonic()
 
     def due(self) -> bool:
         return self.folder is not None and time.monotonic() - self.last >= self.every_s
@@ -242,12 +231,8 @@ class _Shelf:
                 checkpoints.hash_file(old).unlink(missing_ok=True)
         self.last = time.monotonic()
 
-    def load(self, session: Session, progress: _Progress) -> None:
-        """Bring session and progress to where the newest whole checkpoint was."""
-        if self.folder is None:
-            return
-        for left in self.folder.glob(".*.part"):  # by a killed process; the lock says it is gone
-            left.unlink()
+    def load(self, session: Session) -> _Progress:
+        """Bring the session to where the newest whole checkpoint was: how far that is."""
         for path in reversed(self._files()):
             try:
                 found = checkpoints.load(path, net=self.net)
@@ -255,13 +240,12 @@ class _Shelf:
                 records.set_aside(path, checkpoints.hash_file(path))
                 continue
             _restore(session, found.state)
-            for name, value in json.loads(found.words["progress"]).items():
-                setattr(progress, name, value)
-            return
+            return _Progress(**json.loads(found.words["progress"]))
+        return _Progress()
 
     def _files(self) -> list[Path]:
         """From the oldest to the newest."""
-        return sorted(self.folder.glob(f"*{checkpoints.SUFFIX}"))
+        return sorted(self.folder.glob(f"*{checkpoints.SUFFIX}")) if self.folder else []
 
 
 def _key(chosen: Setting, batch: int) -> str:
@@ -271,7 +255,8 @@ def _key(chosen: Setting, batch: int) -> str:
         "sets": [part.sha256 for part in chosen.sets],
         "loop": asdict(chosen.loop),
         "input": [chosen.in_channels, chosen.input_px, batch, chosen.workers],
-        "execution": asdict(chosen.execution),
+        # what an execution had once; keys of before count
+        "execution": {**asdict(chosen.execution), "cuda_graph": False},
         "seed": chosen.seed,
         "versions": [TRAINING_VERSION, torch.__version__],
         "machine": machine.slug(),

@@ -1,214 +1,208 @@
-"""Some steps of a training loop, phase by phase; and data pipelines alone.
+"""The loops there are: one training run in several ways, and a net under one of them.
 
-`session.LOOPS` are the loops, each adding one thing to the one before; `epochs.full_epoch` runs
-whole epochs of them.
+All of them train alike, by `RECIPE`; inputs are normalised by mean and deviation of the training
+images.
 """
 
-import time
-from dataclasses import dataclass
-from functools import partial
-from itertools import zip_longest
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
-import pandas as pd
 import torch
 
-from convcost.core.errors import BadInputError
+from convcost.core.errors import BadInputError, ConvcostError
 from convcost.datasets import Dataset
 from convcost.measuring import memory
 from convcost.training import pipelines
-from convcost.training.execution import Execution
-from convcost.training.loop import batch_bounds, drawn_seeds
-from convcost.training.session import (
-    PARTS,
-    Clock,
-    Loop,
-    Session,
-    Setting,
+from convcost.training.execution import Execution, guest, halved, placed
+from convcost.training.inputs import (
+    arguments,
     at_least,
-    guest,
-    setting,
-    with_memory,
+    batch_bounds,
+    drawn_seeds,
+    new_net,
+    pair,
 )
+from convcost.training.recipe import Recipe
+from convcost.training.trainer import Trainer
 
-PHASES = ("pipeline_s", "forward_s", "backward_s", "optimiser_s")
-COLUMNS = ("batch", "part", "step", "warmup", "images", *PHASES, "step_s")
+# how often and with how many images a step is done is for whoever runs a loop to say
+RECIPE = Recipe("sgd", lr=0.01, momentum=0.9, schedule="constant")
+PARTS = ("training", "validation")
+PHASES = ("pipeline_s", "forward_s", "backward_s", "optimiser_s")  # of `Trainer.training`
+
+_Made = TypeVar("_Made")
 
 
-@dataclass(frozen=True, eq=False)
-class LoopRun:
-    """What `timed_steps` gives: `rows`, a dict per step, and `record`.
+@dataclass(frozen=True)
+class Loop:
+    """A way of running the same training.
 
-    The columns of `rows`, and of `steps`, the same as a DataFrame, are `COLUMNS`, as the table
-    `training_steps` describes them, warm-up included; what a step has not is None in `rows` and
-    missing in `steps`. The record has `batch` (as used; None where no step was done), `status`
-    ("done" or "out of memory"), `reason` of the latter, `setup_s` (seconds to the first step done:
-    building, resizing beforehand, compiling), `seconds` (of all) and `memory_peak_bytes` (on CUDA
-    the most that the process held there once the net was built); what is not available is None.
+    `pipeline`: "loader" (a DataLoader in which PIL resizes every image each time), "resident" (PIL
+    resizes once, the bytes stay on the device), "device" (28 × 28 bytes stay on the device, which
+    resizes each batch). `channels_last` is the memory order of images and filters, `bf16` autocast
+    to bfloat16, `compiled` torch.compile of the net, `fused` the optimiser's one-pass step.
+
+    Raises BadInputError for another pipeline.
     """
 
-    rows: list[dict]
-    record: dict
+    name: str
+    pipeline: str = "loader"
+    channels_last: bool = False
+    bf16: bool = False
+    compiled: bool = False
+    fused: bool = False
 
-    @property
-    def steps(self) -> pd.DataFrame:
-        return pd.DataFrame(self.rows, columns=COLUMNS)
-
-
-def timed_steps(
-    net: str,
-    sets: str | tuple[Dataset, Dataset],
-    loop: Loop | str,
-    *,
-    input_px: int,
-    in_channels: int = 1,
-    batch: int,
-    workers: int = 0,
-    threads: int = 1,
-    steps: int,
-    validation_steps: int = 0,
-    warmup: int = 1,
-    device: str = "cpu",
-    seed: int = 0,
-) -> LoopRun:
-    """Steps of a training loop and of its validation, phase by phase.
-
-    What comes out: `LoopRun`; `warmup + steps` rows of part "training", then, unless
-    `validation_steps` is 0, `warmup + validation_steps` of "validation" (in evaluation mode,
-    without gradients; no weight changes). All times are wall-clock seconds. `pipeline_s` is what
-    the loop waits for its batch: with `workers` that is less than the making of it. `step_s` is
-    the whole step; the phases add up to it but for the release of the batch.
-
-    net: a name of `convcost.nets`, built with as many outputs as there are classes; sets: two grey
-    splits, or the name of a set; images reach the net as (batch, in_channels, input_px, input_px).
-    `seed` gives weights, dropout and order of the images: the same for every loop.
-
-    On CUDA the device is waited for at every border between phases. That is what separates them,
-    and it costs the overlap of Python with the device: how long an epoch takes when nobody looks is
-    told by `full_epoch`.
-
-    Where memory does not suffice, the batch is halved until it does, or is 1: then the status is
-    "out of memory" and there are no rows. Random generators and torch's threads are as before
-    afterwards. What was compiled in this process before is forgotten where `loop.compiled`.
-
-    Refused with `BadInputError`: an unknown net, loop or set, images the net cannot take or that
-    are not grey, numbers out of range, sets with too few images for the steps. What the net or the
-    pipeline raises becomes a `ConvcostError` that names the net and the loop.
-
-    >>> run = timed_steps("lenet_atsumi", "digits", "plain", input_px=28, batch=4, steps=2)
-    >>> run.steps[["part", "step", "warmup", "images"]].values.tolist()
-    [['training', 0, True, 4], ['training', 1, False, 4], ['training', 2, False, 4]]
-    """
-    chosen = setting(
-        net, sets, loop, input_px=input_px, in_channels=in_channels, batch=batch, workers=workers,
-        threads=threads, device=device, seed=seed,
-    )  # fmt: skip
-    at_least(1, steps=steps)
-    at_least(0, validation_steps=validation_steps, warmup=warmup)
-    counts = {
-        "training": warmup + steps,
-        "validation": warmup + validation_steps if validation_steps else 0,
-    }
-    for part, images in zip(PARTS, map(len, chosen.sets), strict=True):
-        if counts[part] * batch > images:
-            raise BadInputError(
-                f"{counts[part]} steps of {part} with {batch} images each need "
-                f"{counts[part] * batch:,}; there are {images:,}"
-            )
-    begin = time.perf_counter()
-    # the numbers of rows are known before the first: a halved batch repeats all of them
-    found, used, reason = with_memory(batch, chosen, partial(_measured, chosen, counts, warmup))
-    rows, first_done, memory_peak_bytes = found or ([], None, None)
-    record = {
-        "batch": used,
-        "status": "out of memory" if reason else "done",
-        "reason": reason,
-        "setup_s": first_done and first_done - begin,
-        "seconds": time.perf_counter() - begin,
-        "memory_peak_bytes": memory_peak_bytes,
-    }
-    return LoopRun(rows, record)
+    def __post_init__(self):
+        pipelines.named(self.pipeline)
 
 
-def _measured(
-    chosen: Setting, counts: dict[str, int], warmup: int, batch: int
-) -> tuple[list[dict], float | None, int | None]:
-    """The rows, the moment at which the first step was done, and the peak of memory."""
-    rows, first_done = [], None
-    with guest(chosen.execution):
-        session = Session(chosen, batch)
-        peak_bytes = memory.peak_from_now(chosen.execution.device)
-        clock = Clock(chosen.execution.device)
-        for part, count in counts.items():
-            batches = session.batches(part)[:count]
-            session.pipeline[part].prepare(batches)
-            source = session.source(part, batches)
-            for step in range(count):
-                getattr(session, part)(source, clock)
-                clock.mark()  # the batch and what came of it have been released
-                (seconds,) = clock.take()
-                first_done = first_done or time.perf_counter()
-                row = {"batch": batch, "part": part, "step": step, "warmup": step < warmup}
-                row |= {"images": len(batches[step]), "step_s": sum(seconds)}
-                # all intervals but the last are phases
-                rows.append(row | dict(zip_longest(PHASES, seconds[:-1])))
-        return rows, first_done, peak_bytes()
+def _ablation() -> Iterator[Loop]:
+    yield (loop := Loop("plain"))
+    yield (loop := replace(loop, name="resident data", pipeline="resident"))
+    yield (loop := replace(loop, name="resized on the device", pipeline="device"))
+    yield (loop := replace(loop, name="channels_last", channels_last=True))
+    yield (loop := replace(loop, name="bf16", bf16=True))
+    # both merge many small kernels into few
+    yield replace(loop, name="compiled", compiled=True, fused=True)
 
 
-def pipeline_times(
-    part: Dataset,
-    pipeline: str,
-    *,
-    input_px: int,
-    in_channels: int = 1,
-    batch: int,
-    images: int,
-    workers: int = 0,
-    threads: int = 1,
-    repetitions: int = 1,
-    device: str = "cpu",
-    seed: int = 0,
-) -> pd.DataFrame:
-    """A data pipeline alone, without a net: some images of a split, made into batches.
+LOOPS: dict[str, Loop] = {loop.name: loop for loop in _ablation()}
 
-    What comes out: one row per repetition with the columns of the table `pipeline_times`. `seconds`
-    runs from the first batch being asked for, when the workers have been started, to the last one
-    being there; a worker that begins early has a head start of that starting. What "resident" does
-    beforehand (the resizing) is not in it. `images` are drawn by `seed`, for every repetition anew.
 
-    Refused with `BadInputError`: another pipeline, images that are not grey, more than there are,
-    numbers out of range.
+@dataclass(frozen=True)
+class Setting:
+    """All that a training by a loop depends on, but for the batch; checked by `setting`."""
 
-    >>> from convcost import datasets
-    >>> some = datasets.load("digits", "train")
-    >>> table = pipeline_times(some, "device", input_px=32, batch=4, images=10, repetitions=2)
-    >>> table[["images", "repetition"]].values.tolist()
-    [[10, 0], [10, 1]]
-    """
-    at_least(
-        1, input_px=input_px, in_channels=in_channels, batch=batch, images=images,
-        repetitions=repetitions, threads=threads,
-    )  # fmt: skip
+    net: str
+    sets: tuple[Dataset, Dataset]
+    loop: Loop
+    input_px: int
+    in_channels: int
+    workers: int
+    seed: int
+    execution: Execution
+    build: dict
+
+
+def setting(
+    net: str, sets, loop: Loop | str, *, input_px: int, in_channels: int, batch: int,
+    workers: int, threads: int, device: str, seed: int,
+) -> Setting:  # fmt: skip
+    """A `Setting`, or BadInputError."""
+    if isinstance(loop, str):
+        if loop not in LOOPS:
+            raise BadInputError(f"no loop is called {loop!r}; there are: {', '.join(LOOPS)}")
+        loop = LOOPS[loop]
+    at_least(1, input_px=input_px, in_channels=in_channels, batch=batch, threads=threads)
     at_least(0, workers=workers)
-    if images > len(part):
-        raise BadInputError(f"images is {images:,}; the split has {len(part):,}")
-    asked = {"input_px": input_px, "in_channels": in_channels, "workers": workers}
-    draws = torch.Generator().manual_seed(drawn_seeds(seed)["order"])
-    execution, rows = Execution(device, threads), []
-    with guest(execution):
-        source = pipelines.pipeline(
-            pipeline, part, pipelines.statistics(part), **asked, device=device,
-            order=torch.contiguous_format,
-        )  # fmt: skip
-        clock = Clock(device)
-        for repetition in range(repetitions):
-            order = torch.randperm(len(part), generator=draws)[:images]
-            chosen = [order[first:last] for first, last in batch_bounds(images, batch)]
-            source.prepare(chosen)
-            batches = source.over(chosen)
-            clock.begin()
-            for _ in batches:
-                pass
-            clock.mark()
-            ((seconds,),) = clock.take()
-            rows.append({"repetition": repetition, "images": images, "seconds": seconds})
-    return pd.DataFrame(rows).assign(pipeline=pipeline, batch=batch, **asked)
+    drawn_seeds(seed)
+    sets = pair(sets)
+    execution = Execution(device, threads, loop.channels_last, loop.fused, loop.bf16)
+    build = arguments(net, sets, (in_channels, input_px, input_px))
+    return Setting(net, sets, loop, input_px, in_channels, workers, seed, execution, build)
+
+
+class Session(Trainer):
+    """A net under a loop, from its seed: the trainer of its weights, and its pipelines.
+
+    To be made and used inside `guest`.
+    """
+
+    def __init__(self, chosen: Setting, batch: int):
+        self.chosen, self.batch = chosen, batch
+        loop, execution = chosen.loop, chosen.execution
+        seeds = drawn_seeds(chosen.seed)
+        model = placed(new_net(chosen.net, chosen.build, RECIPE, seeds, execution), execution)
+        self.compiled = None
+        if loop.compiled:
+            # torch counts compilations of a piece of code, and after eight compiles no more of it
+            torch.compiler.reset()
+            self.compiled = torch.compile(model, dynamic=False)
+        super().__init__(model, RECIPE, execution)
+        statistics = pipelines.statistics(chosen.sets[0])
+        settings = {
+            "input_px": chosen.input_px,
+            "in_channels": chosen.in_channels,
+            "workers": chosen.workers,
+            "device": execution.device,
+            "order": execution.memory_order,
+        }
+        self.pipeline = {
+            part: pipelines.named(loop.pipeline)(images, statistics, **settings)
+            for part, images in zip(PARTS, chosen.sets, strict=True)
+        }
+        self.orders = torch.Generator().manual_seed(seeds["order"])
+        torch.manual_seed(seeds["dropout"])
+
+    def batches(self, part: str) -> list[torch.Tensor]:
+        """Which images make up which batch: drawn anew by every call for "training"."""
+        images = len(self.chosen.sets[PARTS.index(part)])
+        if part == "training":
+            order = torch.randperm(images, generator=self.orders)
+        else:
+            order = torch.arange(images)
+        return [order[first:last] for first, last in batch_bounds(images, self.batch)]
+
+    def source(self, part: str, batches: list[torch.Tensor]) -> Iterator[pipelines.Batch]:
+        """The batches themselves, and the model in the mode of that part."""
+        self.model.train(part == "training")
+        return self.pipeline[part].over(batches)
+
+    def rehearse(self) -> None:
+        """What is done once: compiling, choosing kernels, asking for memory. Changes nothing."""
+        images = min(self.batch, *map(len, self.chosen.sets))
+        shape = (images, self.chosen.in_channels, self.chosen.input_px, self.chosen.input_px)
+        device = self.correct.device
+        before = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        with guest(self.chosen.execution):
+            blank = torch.zeros(shape, device=device).contiguous(
+                memory_format=self.execution.memory_order
+            )
+            labels = torch.zeros(images, dtype=torch.int64, device=device)
+            self.model.train()
+            self.forward(blank, labels)[1].backward()
+            self.optimiser.zero_grad()
+            self.model.eval()
+            with torch.no_grad():
+                self.forward(blank, labels)
+        with torch.no_grad():
+            for name, buffer in self.model.named_buffers():
+                buffer.copy_(before[name])
+
+    def outputs(self, images):
+        # compiled for one size of batch: the last, smaller one of an epoch is not worth another
+        whole = self.compiled is not None and len(images) == self.batch
+        return (self.compiled if whole else self.model)(images)
+
+
+def with_memory(
+    batch: int, chosen: Setting, attempt: Callable[[int], _Made]
+) -> tuple[_Made | None, int | None, str | None]:
+    """As `halved`: `attempt` with the batch, or with a smaller one for which there is memory.
+
+    Whatever else is raised becomes a ConvcostError. On a GPU memory that is not used any more is
+    given back in the end.
+    """
+    tried = batch
+
+    def noted(size: int) -> _Made:
+        nonlocal tried
+        tried = size
+        return attempt(size)
+
+    try:
+        return halved(batch, noted)
+    except ConvcostError:
+        raise
+    except Exception as error:
+        # after an empty line torch tells how to find out more
+        words, _, _ = str(error).strip().partition("\n\n")
+        raise ConvcostError(
+            f"{chosen.net} under the loop {chosen.loop.name!r}, {tried} images of "
+            f"{chosen.in_channels}×{chosen.input_px}×{chosen.input_px} a step: "
+            f"{type(error).__name__}: {words}"
+        ) from error
+    finally:
+        if chosen.execution.device != "cpu":
+            memory.give_back()

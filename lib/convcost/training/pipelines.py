@@ -1,13 +1,13 @@
-"""Three ways from the grey bytes of a set to the batches a net is trained on.
+"""From the bytes of a set to the batches a net is trained on.
 
-They differ in where and when an image is resized, and in nothing that is drawn: all are told which
-images make up which batch.
+`Stored` takes images as they are. The `PIPELINES` are three ways that resize grey ones; they differ
+in where and when, and in nothing that is drawn: all are told which images make up which batch.
 """
 
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import psutil
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
@@ -16,6 +16,9 @@ from torch.utils.data import Dataset as TorchDataset
 from convcost.core.errors import BadInputError, ConvcostError
 from convcost.core.units import byte_size
 from convcost.datasets import Dataset
+from convcost.measuring import memory
+from convcost.training.execution import Execution
+from convcost.training.recipe import Scaling
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -94,15 +97,15 @@ class Loader(Pipeline):
         return images.to(self.device, memory_format=self.order), labels.to(self.device)
 
 
-class _OnDevice(Pipeline):
-    """Images stay on the device as bytes; a batch is one indexed read."""
+class _OnDevice:
+    """Bytes that stay on the device; a batch is one indexed read, made floats there."""
 
-    def __init__(self, part: Dataset, statistics: tuple[float, float], **settings):
-        super().__init__(part, statistics, **settings)
-        self.mean, self.deviation = torch.tensor(statistics, device=self.device).unbind()
-        self.labels = torch.from_numpy(part.labels.copy()).to(self.device)
+    labels: torch.Tensor  # on the device
+    device: str
+    order: torch.memory_format
 
-    def over(self, chosen):
+    def over(self, chosen: Sequence[torch.Tensor]) -> Iterator[Batch]:
+        """The batches in this order."""
         if not chosen:
             return iter(())
         # in one copy: each would make Python wait for a GPU to finish the step before
@@ -110,8 +113,47 @@ class _OnDevice(Pipeline):
         return map(self._batch, there)
 
     def _batch(self, chosen: torch.Tensor) -> Batch:
-        grey = self._grey(chosen).expand(-1, self.in_channels, -1, -1)
-        return grey.contiguous(memory_format=self.order), self.labels[chosen]
+        return self._floats(chosen).contiguous(memory_format=self.order), self.labels[chosen]
+
+    def _floats(self, chosen: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+
+class Stored(_OnDevice):
+    """A split in its own size and channels, scaled as a recipe says."""
+
+    # a process trains many nets on one set: a set's tensors are made once and go with it
+    _made: Mapping = weakref.WeakKeyDictionary()
+
+    def __init__(self, part: Dataset, scaling: Scaling, execution: Execution):
+        self.device, self.order = execution.device, execution.memory_order
+        made = self._made.setdefault(part, {})
+        if self.device not in made:
+            # np.array copies: torch wants a writable array, and a Dataset's is read-only
+            made[self.device] = tuple(
+                torch.from_numpy(np.array(array)).to(self.device)
+                for array in (part.images, part.labels)
+            )
+        self.images, self.labels = made[self.device]
+        self.scaling = scaling.tensors(self.device)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def _floats(self, chosen):
+        return Scaling.apply(self.images[chosen], *self.scaling)
+
+
+class _Resized(_OnDevice, Pipeline):
+    """One grey channel, resized, and repeated where the net has more."""
+
+    def __init__(self, part: Dataset, statistics: tuple[float, float], **settings):
+        super().__init__(part, statistics, **settings)
+        self.mean, self.deviation = torch.tensor(statistics, device=self.device).unbind()
+        self.labels = torch.from_numpy(part.labels.copy()).to(self.device)
+
+    def _floats(self, chosen):
+        return self._grey(chosen).expand(-1, self.in_channels, -1, -1)
 
     def _grey(self, chosen: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
@@ -121,7 +163,7 @@ class _OnDevice(Pipeline):
         return images.to(torch.float32).div_(255).sub_(self.mean).div_(self.deviation)
 
 
-class Resident(_OnDevice):
+class Resident(_Resized):
     """PIL resizes every image once, in `prepare`; the results are kept as bytes of one channel.
 
     `prepare` raises ConvcostError where they do not fit into memory.
@@ -139,7 +181,7 @@ class Resident(_OnDevice):
         wanted = torch.cat(list(chosen)).to(self.device)
         new = torch.unique(wanted[self.place[wanted] < 0])
         kept, shape = len(self.images), (self.input_px, self.input_px)
-        needed, free = len(new) * self.input_px**2, self._free()
+        needed, free = len(new) * self.input_px**2, memory.free_bytes(self.device)
         # those that are there are copied once
         if needed + self.images.numel() > free:
             raise ConvcostError(
@@ -154,19 +196,11 @@ class Resident(_OnDevice):
         self.images = torch.cat([self.images, torch.from_numpy(resized).to(self.device)])
         self.place[new] = torch.arange(kept, kept + len(new), device=self.device)
 
-    def _free(self) -> int:
-        if torch.device(self.device).type == "cuda":
-            kept = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(
-                self.device
-            )
-            return torch.cuda.mem_get_info(self.device)[0] + kept
-        return psutil.virtual_memory().available
-
     def _grey(self, chosen):
         return self._scaled(self.images[self.place[chosen]])
 
 
-class OnTheFly(_OnDevice):
+class OnTheFly(_Resized):
     """The device resizes each batch by torch's bilinear interpolation, after the scaling.
 
     For enlarging PIL's bilinear filter has the same weights, but it rounds to whole grey levels
@@ -189,16 +223,11 @@ class OnTheFly(_OnDevice):
 PIPELINES = {"loader": Loader, "resident": Resident, "device": OnTheFly}
 
 
-def pipeline(kind: str, part: Dataset, statistics: tuple[float, float], **settings) -> Pipeline:
-    """The pipeline of that name, with the settings of `Pipeline`. BadInputError for another."""
-    known(kind)
-    return PIPELINES[kind](part, statistics, **settings)
-
-
-def known(kind: str) -> None:
-    """Refuse, with the valid ones, what is no name of a pipeline."""
+def named(kind: str) -> type[Pipeline]:
+    """The pipeline of that name; BadInputError, with the valid ones, for another."""
     if kind not in PIPELINES:
         raise BadInputError(f"pipeline {kind!r}: choose one of {', '.join(map(repr, PIPELINES))}")
+    return PIPELINES[kind]
 
 
 def statistics(train: Dataset) -> tuple[float, float]:

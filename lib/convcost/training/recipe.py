@@ -90,7 +90,8 @@ class Recipe:
     def optimiser_of(self, model: nn.Module, *, fused: bool = True) -> torch.optim.Optimizer:
         """The optimiser over a model's trainable parameters; `fused` is torch's one-pass step."""
         parameters = [p for p in model.parameters() if p.requires_grad]
-        shared = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": fused}
+        # None: what torch takes where nobody asks for anything
+        shared = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": fused or None}
         if self.optimiser == "adam":
             return torch.optim.Adam(parameters, **shared)
         return torch.optim.SGD(parameters, momentum=self.momentum, **shared)

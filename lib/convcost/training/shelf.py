@@ -6,19 +6,17 @@ are there and agree. The record also stands inside the checkpoint, so a changed 
 is found.
 """
 
-import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import filelock
-
 from convcost import records
-from convcost.core.errors import ConvcostError, DamagedFileError, writing
+from convcost.core.errors import DamagedFileError, writing
 from convcost.datasets import Dataset
 from convcost.training import checkpoints
+from convcost.training.alone import train
 from convcost.training.execution import Execution
-from convcost.training.loop import distinct_seeds, train
+from convcost.training.inputs import distinct_seeds
 from convcost.training.recipe import Recipe, key
 from convcost.training.together import trained_groups
 from convcost.training.trained import Trained
@@ -41,29 +39,6 @@ def family_folder(
     numerics = (execution or Execution()).numerics(together=together)
     shared = key(net, *sets, recipe, numerics=numerics)
     return Path(folder).expanduser().resolve() / f"{net}-{sets[0].name}-{shared[:12]}"
-
-
-@contextlib.contextmanager
-def alone(family: Path) -> Iterator[None]:
-    """A family's folder, made where it is not there, for one process at a time.
-
-    Files that a killed process left half written are removed. Raises ConvcostError where another
-    process is at it.
-    """
-    family.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(family / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise ConvcostError(
-            f"another process is training into {family}: wait for it, or give another folder"
-        ) from None
-    try:
-        for left in family.glob(".*.part"):  # by a killed worker; the lock says it is gone
-            left.unlink()
-        yield
-    finally:
-        lock.release()
 
 
 def checkpoint_path(family: Path, seed: int) -> Path:
@@ -125,9 +100,8 @@ def kept(
 ) -> Trained:
     """The net of one seed from `folder`, trained first (as `train`) where it is not there.
 
-    For nets that take all cores of the machine by themselves; for many small ones `train_many`. A
-    damaged file is renamed to `<name>.damaged-<n>` and the net trained again. Raises BadInputError
-    for what `train` refuses.
+    A damaged file is renamed to `<name>.damaged-<n>` and the net trained again. Raises
+    BadInputError for what `train` refuses.
     """
     execution = execution or Execution()
     family = family_folder(folder, net, sets, recipe, execution)
@@ -154,8 +128,8 @@ def kept_together(
 
     As `train_together`, which see for `at_a_time` and `on_epoch`; a group is kept as soon as it is
     done, so that a run that was stopped goes on where it was. A damaged file is renamed to
-    `<name>.damaged-<n>` and its net trained again. Nets of `kept` and `train_many` are others: they
-    lie in another folder. Raises BadInputError for what `train_together` refuses, ConvcostError
+    `<name>.damaged-<n>` and its net trained again. Nets of `kept` are others: they lie in another
+    folder. Raises BadInputError for what `train_together` refuses, ConvcostError
     where another process trains into the same folder.
     """
     execution = execution or Execution()
@@ -163,7 +137,7 @@ def kept_together(
     family = family_folder(folder, net, sets, recipe, execution, together=True)
     numerics = execution.numerics(together=True)
     keys = {seed: key(net, *sets, recipe, seed, numerics=numerics) for seed in wanted}
-    with alone(family):
+    with checkpoints.alone(family):
         found = {seed: _whole(family, seed, keys[seed]) for seed in wanted}
         if missing := [seed for seed in wanted if found[seed] is None]:
             for group in trained_groups(

@@ -32,7 +32,6 @@ class History:
     epoch_s: list[float] = field(default_factory=list)
     test_s: list[float] = field(default_factory=list)
     diverged: bool = False
-    cuda_graph: str = "not asked for"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,16 +59,6 @@ class Trained:
     def seeds(self) -> dict[str, int]:
         """The seed given, and the three drawn from it."""
         return self.record["seeds"]
-
-    @property
-    def versions(self) -> dict[str, str | None]:
-        return self.record["versions"]
-
-    @property
-    def train_accuracy(self) -> list[float]:
-        """Share of hits while training, per epoch, 0 to 1."""
-        history = self.record["history"]
-        return [n / history["train_images"] for n in history["train_correct"]]
 
     @property
     def test_accuracy(self) -> list[float]:
