@@ -9,8 +9,6 @@ has loaded is there for the next one.
 import asyncio
 import concurrent.futures
 import contextlib
-import hashlib
-import importlib.util
 import itertools
 import math
 import sys
@@ -19,13 +17,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.machinery import PathFinder
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import convcost
 from convcost.core import machine
 from convcost.core.errors import ConvcostError
+from convcost.sweep import code
 from convcost.sweep.crew import POLL_S, Crew, Progress
 from convcost.sweep.executors import WORKER, greeting
 from convcost.sweep.unit import Unit, home, provenance
@@ -438,19 +435,7 @@ def _versions(module: str, home: str | None) -> dict[str, str | None]:
     packages = {name: machine.version(name) for name in (*machine.PACKAGES, *OWN_PACKAGES)}
     releases = {name: found and found.partition("+")[0] for name, found in packages.items()}
     sources = {
-        f"{name}'s source": _source(name, home) for name in ("convcost", module.partition(".")[0])
+        f"{name}'s source": code.of_package(name, home)
+        for name in ("convcost", module.partition(".")[0])
     }
     return {"python": python, **releases, "convcost": convcost.__version__, **sources}
-
-
-def _source(name: str, home: str | None) -> str | None:
-    """A hash over the Python files of a package or module; None where there is none here."""
-    spec = importlib.util.find_spec(name) or PathFinder.find_spec(name, [home] if home else [])
-    if spec is None or not spec.has_location:
-        return spec and spec.origin
-    file = Path(spec.origin)
-    files = sorted(file.parent.rglob("*.py")) if spec.submodule_search_locations else [file]
-    content = hashlib.sha256()
-    for one in files:
-        content.update(f"{one.relative_to(file.parent).as_posix()}\n".encode() + one.read_bytes())
-    return content.hexdigest()[:12]

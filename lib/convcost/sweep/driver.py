@@ -49,7 +49,6 @@ def run(
     plan: Iterable[Mapping],
     folder: Path | str,
     *,
-    version: int | str = 1,
     data: Mapping | None = None,
     workers: int | None = None,
     threads: int = 1,
@@ -72,8 +71,9 @@ def run(
     draws must come from a seed in its configuration. It may raise `Diverged`. `plan` is dicts of
     plain values and lists, of which 1 and 1.0 are two. `data` is a fingerprint: plain values that
     tell one data set from another; the function can ask for it with `expected_data`. `folder`
-    receives one file per unit, named by a hash of function, `version`, configuration and `data`;
-    other files in it do no harm, and other drivers may be at work in it.
+    receives one file per unit, named by a hash of function, configuration, `data`, and the code
+    that the result depends on (`sweep.code`): where that changes, the unit is done again, and a
+    line says so. Other files in it do no harm, and other drivers may be at work in it.
 
     `workers`: processes of `threads` threads each; None is as many as the usable cores hold.
     `here`: this process does the units, without limits or protection: for what is short.
@@ -112,12 +112,14 @@ def run(
     if timeout_s is not None and not (_is_number(timeout_s) and timeout_s > 0):
         raise BadInputError(f"timeout_s is {timeout_s!r}; a number above 0, or None")
     check_where(workers=workers, scheduler=scheduler, resources=resources)
-    todo = units(function, plan, version, data)
+    todo = units(function, plan, data)
     if taken := set().union(*(unit.configuration for unit in todo)) & set(COLUMNS):
         raise BadInputError(f"the plan has {', '.join(sorted(taken))}, a name of ours: rename it")
     costs = {unit: _cost(cost, unit) for unit in todo}
     with Store(folder) as store:
         ledger = _Ledger(store, todo, timeout_s)
+        if progress and (outdated := store.by_other_code(ledger.left())):
+            progress(f"{function}: {outdated} stored units set aside, their code has changed")
         if only_stored:
             return ledger.sweep()
         pace = Pace(costs, ledger.results, budget)

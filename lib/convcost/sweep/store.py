@@ -9,12 +9,15 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import filelock
 
 from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
-from convcost.sweep.unit import Unit, canonical
+from convcost.sweep import code
+from convcost.sweep.unit import ASKED, Unit, canonical, home
 
 # `records` is imported where it is used: it loads pandas, which workers need not wait for.
 
@@ -33,6 +36,28 @@ def checked(content: bytes, name: str) -> dict:
     if not whole:
         raise DamagedFileError(f"{name} is not the file that was written")
     return record
+
+
+def packed(unit: Unit, record: Mapping) -> bytes:
+    """A unit's file: its identity, the record, and their sha256."""
+    content = {**record, **unit.identity}
+    content["sha256"] = hashlib.sha256(canonical(content)).hexdigest()
+    return (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def accepted(content: bytes, name: str) -> tuple[str, bytes]:
+    """(key, content) of a unit's file as if today's code had done it, for who says that it might.
+
+    The record keeps under `done_by` the hash of the code that did. Unchanged where that is today's,
+    and where the function's module is nowhere here. Raises as `checked` does.
+    """
+    record = checked(content, name)
+    unit = Unit.of(record)
+    today = code.of(unit.function, home(unit.function))
+    if today in (None, unit.code):
+        return unit.key, content
+    unit, record = replace(unit, code=today), {"done_by": unit.code, **record}
+    return unit.key, packed(unit, record)
 
 
 class Store:
@@ -72,15 +97,18 @@ class Store:
             raise DamagedFileError(f"{path.name} is the result of another unit")
         return record
 
+    def by_other_code(self, units: Iterable[Unit]) -> int:
+        """How many of these have no result of today's code, but one of another."""
+        stored = {path.stem for path in self.folder.glob("*.json")}
+        asked = {key[:ASKED] for key in stored}
+        return sum(unit.key not in stored and unit.key[:ASKED] in asked for unit in units)
+
     def write(self, unit: Unit, record: dict) -> None:
         """Write a unit's record, whole or not at all; ConvcostError names a file that cannot be."""
         from convcost import records
 
-        content = {**unit.identity, **record}
-        content["sha256"] = hashlib.sha256(canonical(content)).hexdigest()
-        text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
         try:
-            records.write_atomically(self.path(unit), text.encode())
+            records.write_atomically(self.path(unit), packed(unit, record))
         except OSError as error:
             raise ConvcostError(
                 f"{self.path(unit)} cannot be written ({error}): make room there and start again; "
