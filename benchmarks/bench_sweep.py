@@ -124,7 +124,7 @@ def timed(plan: list[dict], run) -> tuple[list[float], list[float]]:
     return seconds, accuracies
 
 
-class Watched(driver._Progress):
+class Watched(driver.Progress):
     """Keeps when it was asked, what it foretold, and when the first worker was ready."""
 
     asked: list[tuple[float, float]]
@@ -139,7 +139,7 @@ class Watched(driver._Progress):
 
 def swept(plan: list[dict], workers: int | None) -> tuple[float, float, float | None, list[float]]:
     """Seconds with and without the start of the workers, error of the forecast, accuracies."""
-    Watched.asked, driver._Progress = [], Watched
+    Watched.asked, driver.Progress = [], Watched
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         done = sweep.run(

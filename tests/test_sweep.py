@@ -16,7 +16,7 @@ import sweep_functions
 from convcost import sweep
 from convcost.core import machine
 from convcost.core.errors import BadInputError, ConvcostError
-from convcost.sweep.driver import _Progress
+from convcost.sweep.driver import Progress
 from convcost.sweep.store import Store
 from convcost.sweep.unit import Unit, provenance, units
 
@@ -468,7 +468,7 @@ def test_the_time_left_is_that_of_the_longest_worker():
     ledger = SimpleNamespace(results=results, reused={"old"})
     executor = SimpleNamespace(count=2, began=0.0, in_hand=lambda: [("b", 5.0)])
     costs = {"old": 100.0, "a": 2.0, "z": 4.0, "b": 3.0, "d": 1.0, "c": 2.0}
-    progress = _Progress(None, 0.0, "f", ledger, costs, executor)
+    progress = Progress("f", ledger, costs, executor)
     results["old"] = {"status": "done", "seconds": 1.0}
     results["a"] = {"status": "done", "seconds": 5.0}
     assert progress.left_s() is None

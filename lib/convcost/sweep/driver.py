@@ -16,10 +16,10 @@ from convcost.core import machine
 from convcost.core.errors import BadInputError, DamagedFileError
 from convcost.sweep.budget import Budget, Pace
 from convcost.sweep.cluster import DaskCluster
-from convcost.sweep.crew import Progress
-from convcost.sweep.executors import Executor, LocalProcesses, ThisProcess
+from convcost.sweep.executors import Executor, ThisProcess, outcomes
+from convcost.sweep.processes import LocalProcesses
 from convcost.sweep.store import Store
-from convcost.sweep.unit import Unit, units
+from convcost.sweep.unit import Unit, home, units
 
 if TYPE_CHECKING:  # workers come past here, and need not wait for pandas
     import pandas as pd
@@ -125,26 +125,28 @@ def run(
         pace = Pace(costs, ledger.results, budget)
         left = ledger.left() if budget else sorted(ledger.left(), key=lambda unit: -costs[unit])
         if any(map(pace.fits, left)):
+            say = progress or (lambda line: None)
             shared = {"threads": threads, "data": left[0].data}
-            limits = {"attempts": attempts, "timeout_s": timeout_s, "fresh": fresh}
+            shared |= {"timeout_s": timeout_s, "fresh": fresh}
             if here:
                 chosen = ThisProcess(function, data=left[0].data)
             elif scheduler is None:
                 cores = machine.usable_cores(os.cpu_count()) or 1
                 count = min(workers or max(1, cores // threads), len(left))
-                chosen = LocalProcesses(function, count, **shared, **limits)
+                chosen = LocalProcesses(function, count, home=home(function), **shared)
             else:
                 most = min(workers or len(left), len(left))
-                limits["resources"] = resources
-                chosen = DaskCluster(function, scheduler, most, **shared, **limits)
+                chosen = DaskCluster(
+                    function, scheduler, most, say=say, resources=resources, **shared
+                )
             with chosen as executor:
-                name = function.partition(":")[2]
-                say = _Progress(progress, every_s, name, ledger, costs, executor, budget)
-                offered = ledger.offered(left, say.line, executor, pace)
+                told = Progress(function.partition(":")[2], ledger, costs, executor, budget)
+                tick = told.ticker(say, every_s)
+                offered = ledger.offered(left, say, executor, pace)
                 with contextlib.suppress(_TimeIsUp):  # what is in hand is ended by the executor
-                    for unit, outcome in executor.outcomes(offered, say):
+                    for unit, outcome in outcomes(executor, offered, attempts, tick, say):
                         ledger.enter(unit, outcome | {"threads": threads, "timeout_s": timeout_s})
-                say.line(say.text())
+                say(told.text())
         return ledger.sweep()
 
 
@@ -282,21 +284,29 @@ def _stands(record: dict | None, timeout_s: float | None) -> bool:
     return True
 
 
-class _Progress(Progress):
+class Progress:
     """How many units, how fast, and how long still."""
 
     def __init__(
-        self, say, every_s: float, name: str, ledger: _Ledger, costs: dict, executor: Executor,
+        self, name: str, ledger: _Ledger, costs: dict, executor: Executor,
         budget: Budget | None = None,
     ):  # fmt: skip
-        super().__init__(say, every_s)
         self.name, self.ledger, self.costs, self.executor = name, ledger, costs, executor
         self.budget = budget
 
-    def tick(self) -> None:
-        super().tick()
-        if self.budget and self.budget.left_s <= 0:
-            raise _TimeIsUp
+    def ticker(self, say: Callable[[str], None], every_s: float) -> Callable[[], None]:
+        """To be called often: says `text` every so many seconds, and raises at the budget's end."""
+        last = time.monotonic()
+
+        def tick() -> None:
+            nonlocal last
+            if time.monotonic() - last >= every_s:
+                last = time.monotonic()
+                say(self.text())
+            if self.budget and self.budget.left_s <= 0:
+                raise _TimeIsUp
+
+        return tick
 
     def text(self) -> str:
         results = self.ledger.results

@@ -6,20 +6,16 @@ is only written, and a damaged one only renamed, by the holder of its lock.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import filelock
-
+from convcost.core import files
 from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
 from convcost.sweep import code
 from convcost.sweep.unit import ASKED, Unit, canonical, home
-
-# `records` is imported where it is used: it loads pandas, which workers need not wait for.
 
 
 def checked(content: bytes, name: str) -> dict:
@@ -30,7 +26,7 @@ def checked(content: bytes, name: str) -> dict:
     try:
         record = json.loads(content)
         digest = record.pop("sha256")
-        whole = digest == hashlib.sha256(canonical(record)).hexdigest()
+        whole = digest == files.digest(canonical(record))
     except (ValueError, LookupError, TypeError, AttributeError):
         whole = False
     if not whole:
@@ -41,7 +37,7 @@ def checked(content: bytes, name: str) -> dict:
 def packed(unit: Unit, record: Mapping) -> bytes:
     """A unit's file: its identity, the record, and their sha256."""
     content = {**record, **unit.identity}
-    content["sha256"] = hashlib.sha256(canonical(content)).hexdigest()
+    content["sha256"] = files.digest(canonical(content))
     return (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
@@ -73,7 +69,7 @@ class Store:
         except OSError as error:
             raise BadInputError(f"folder {self.folder} cannot be made: {error}") from None
         self._leavings = list(self.folder.glob(".*.part"))  # by whoever was killed while writing
-        self._locks: dict[Unit, filelock.FileLock] = {}
+        self._locks = {}
 
     def __enter__(self) -> "Store":
         return self
@@ -105,10 +101,8 @@ class Store:
 
     def write(self, unit: Unit, record: dict) -> None:
         """Write a unit's record, whole or not at all; ConvcostError names a file that cannot be."""
-        from convcost import records
-
         try:
-            records.write_atomically(self.path(unit), packed(unit, record))
+            files.write_atomically(self.path(unit), packed(unit, record))
         except OSError as error:
             raise ConvcostError(
                 f"{self.path(unit)} cannot be written ({error}): make room there and start again; "
@@ -117,16 +111,12 @@ class Store:
 
     def set_aside(self, unit: Unit) -> str:
         """Rename a unit's file to `<name>.damaged-<n>`, which comes out."""
-        from convcost import records
-
-        return records.set_aside(self.path(unit))[0]
+        return files.set_aside(self.path(unit))[0]
 
     def claim(self, unit: Unit) -> bool:
         """Take a unit in hand; False where another driver has it."""
-        lock = filelock.FileLock(self.folder / f".{unit.key}.lock", timeout=0)
-        try:
-            lock.acquire()
-        except filelock.Timeout:
+        lock = files.claim(self.folder / f".{unit.key}.lock")
+        if lock is None:
             return False
         self._locks[unit] = lock
         for left in self._leavings:

@@ -1,7 +1,6 @@
 """A unit: one configuration of one function, the key it is known by, and how it is done."""
 
 import datetime
-import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -16,7 +15,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 import convcost
-from convcost.core import machine
+from convcost.core import files, machine
 from convcost.core.errors import BadInputError, ConvcostError
 from convcost.sweep import code
 
@@ -59,8 +58,8 @@ class Unit:
     @cached_property
     def key(self) -> str:
         """64 digits: 48 of a sha256 over what is asked, then 16 of one over the code."""
-        asked = hashlib.sha256(canonical(self.identity | {"code": None})).hexdigest()
-        return asked[:ASKED] + hashlib.sha256(canonical({"code": self.code})).hexdigest()[ASKED:]
+        asked = files.digest(canonical(self.identity | {"code": None}))
+        return asked[:ASKED] + files.digest(canonical({"code": self.code}))[ASKED:]
 
     def __str__(self) -> str:
         words = " ".join(f"{name}={value}" for name, value in self.configuration.items())
@@ -204,6 +203,7 @@ def perform(function: Callable, configuration: Mapping) -> dict:
         except Diverged as error:
             returned, diverged = error.rows, str(error) or "diverged"
         rows, runaway = _plain(returned, configuration)
+        canonical({"rows": rows})  # ValueError where they cannot be stored
         reason = diverged or runaway
         status = "diverged" if reason else "done"
     except (Exception, SystemExit) as error:

@@ -1,7 +1,7 @@
 """Training: small networks, many at a time, each from a seed and kept on disk.
 
 `train` is one net in this process (`named` what it says of images), `kept` the same from a folder
-where it is there, `train_many` a family of small ones over the cores, resumable; `train_together`
+where it is there; `train_together`
 and `kept_together` are a family step for step on one GPU. A `Recipe` says how, a `Trained` is what
 comes out.
 
@@ -13,7 +13,6 @@ from convcost.training.epochs import full_epoch
 from convcost.training.execution import Execution
 from convcost.training.loop import fit, named, train
 from convcost.training.loops import LoopRun, pipeline_times, timed_steps
-from convcost.training.many import Family, train_many
 from convcost.training.recipe import TRAINING_VERSION, Recipe, Scaling
 from convcost.training.session import LOOPS, Loop
 from convcost.training.shelf import kept, kept_together
@@ -24,7 +23,6 @@ __all__ = [
     "LOOPS",
     "TRAINING_VERSION",
     "Execution",
-    "Family",
     "History",
     "Loop",
     "LoopRun",
@@ -39,6 +37,5 @@ __all__ = [
     "pipeline_times",
     "timed_steps",
     "train",
-    "train_many",
     "train_together",
 ]
