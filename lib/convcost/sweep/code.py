@@ -89,7 +89,8 @@ class _Reader:
     def __init__(self, top: str, home: str | None):
         self.top, self.home = top, home and Path(home)
         installed = {Path(place) for place in sysconfig.get_paths().values()}
-        self.beside = self.home is not None and self.home not in installed
+        # modules beside the function's own count, but not all that is installed in one place
+        self.beside = bool(home) and top != OURS and self.home not in installed
         self.file = cache(self.file)
         self.read: dict[Path, tuple[int, int]] = {}
 
