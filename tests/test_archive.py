@@ -13,7 +13,7 @@ import pytest
 
 from convcost import records
 from convcost.application import archive, cli, measure_notebook, notebooks, profiles, reproduce
-from convcost.core import machine, paths
+from convcost.core import files, machine, paths
 from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
 from convcost.records import hosts
 from convcost.sweep import store
@@ -137,7 +137,7 @@ def test_a_place_that_cannot_be_written_is_named(carried, at, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(records, "write_atomically", full)
+    monkeypatch.setattr(files, "write_atomically", full)
     with pytest.raises(ConvcostError, match=r"No space left on device.*make room"):
         archive.write(carried, hosts.here(), Toy())
 
@@ -422,7 +422,7 @@ def test_killed_in_the_middle_the_host_does_not_count_and_the_next_merge_ends_it
     carried, monkeypatch, after
 ):
     """The machine stops at the n-th file: whole files are there, and no word of the host."""
-    write, calls = records.write_atomically, []
+    write, calls = files.write_atomically, []
 
     def stopped(path, content):
         calls.append(path)
@@ -431,7 +431,7 @@ def test_killed_in_the_middle_the_host_does_not_count_and_the_next_merge_ends_it
         write(path, content)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(records, "write_atomically", stopped)
+        patch.setattr(files, "write_atomically", stopped)
         archive.merge(carried)
     assert len(everything(paths.RAW)) == after and not hosts.stored()
     assert archive.merge(carried).new == 6 - after
@@ -452,7 +452,8 @@ def test_a_file_of_a_host_that_is_not_one_is_named(at):
     at("home")
     file = hosts.folder() / "x.json"
     file.parent.mkdir(parents=True)
-    for content in ("[]", "{", '{"name": "x"}'):
+    lists = '{"name": "x", "details": {}, "measured": {"02-training-time": []}}'
+    for content in ("[]", "{", '{"name": "x"}', lists):
         file.write_text(content)
         with pytest.raises(DamagedFileError, match=r"x\.json does not describe a machine"):
             hosts.stored()

@@ -35,13 +35,11 @@ def area(side):
 class Study(study.Study):
     notebook = "09-squares"
     used = ()
-
-    def __init__(self, profile, *, host=None, smoke=False):
-        super().__init__(profile, None, host=host, smoke=smoke)
+    scales = dict.fromkeys(("gpu", "cpu", "quick"))
 
     def parts(self):
         plan = [{"side": side} for side in (1, 2, 3)]
-        areas = self.planned("area", plan, version=1, data={}, cost=lambda unit: 0.1, workers=1)
+        areas = self.planned("area", plan, data={}, cost=lambda unit: 0.1, workers=1)
         return {"all": study.Part("all there is", (areas,), essential=True)}
 
     def squares(self):

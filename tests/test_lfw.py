@@ -339,7 +339,7 @@ def test_a_given_folder_is_never_written_to(server, raw, tmp_path, monkeypatch):
     loaded = datasets.load(spec, lfw.split_of("Alan_Turing"), raw=own)
     assert loaded.origin == "CONVCOST_DATA"
     assert {p: p.stat().st_mtime_ns for p in sorted(raw.rglob("*"))} == before
-    assert [path.parent.name for path in own.rglob("*.npz")] == ["cache"]
+    assert [path.parent.name for path in own.rglob("*.npy")] == ["cache"]
 
 
 # ---------------------------------------------------------------- the real set

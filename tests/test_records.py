@@ -111,11 +111,23 @@ def test_a_damaged_table_is_named(places, damage):
         records.read("parameter_counts", where="local")
 
 
-def test_a_manifest_that_is_no_json_is_named(places):
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{half", "is not JSON"),
+        ("[]", "is not JSON of an object"),
+        ('{"parameter_counts": []}', "has no sha256, run_id and rows of 'parameter_counts'"),
+        (
+            '{"parameter_counts": {"sha256": "0", "run_id": "a", "rows": 1, "before": [3]}}',
+            "has no sha256, run_id and rows of 'parameter_counts'",
+        ),
+    ],
+)
+def test_a_manifest_that_is_none_is_named(places, content, said):
     run = start()
     run.write("parameter_counts", ROWS)
-    (run.folder / "manifest.json").write_text("{half")
-    with pytest.raises(DamagedFileError, match=r"manifest\.json is not JSON"):
+    (run.folder / "manifest.json").write_text(content)
+    with pytest.raises(DamagedFileError, match=rf"manifest\.json {said}"):
         records.read("parameter_counts", where="local")
 
 

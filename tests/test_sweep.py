@@ -16,7 +16,7 @@ import sweep_functions
 from convcost import sweep
 from convcost.core import machine
 from convcost.core.errors import BadInputError, ConvcostError
-from convcost.sweep.driver import _Progress
+from convcost.sweep.driver import Progress
 from convcost.sweep.store import Store
 from convcost.sweep.unit import Unit, provenance, units
 
@@ -86,7 +86,7 @@ def test_rows_and_units_in_the_order_of_the_plan(tmp_path, traces):
     frame = pd.DataFrame(expected, columns=["n", "up_to", "power", "value"])
     pd.testing.assert_frame_equal(done.rows, frame)
     assert done.units.n.tolist() == [3, 2, 5]
-    assert done.units.key.tolist() == [unit.key for unit in units(POWERS, plan, 1, None)]
+    assert done.units.key.tolist() == [unit.key for unit in units(POWERS, plan, None)]
     assert set(done.units.status) == {"done"} and not done.units.reused.any()
     assert done.units[["reason", "set_aside"]].isna().all(axis=None)
     assert (done.units.seconds > 0).all() and set(done.units.machine) == {machine.slug()}
@@ -117,8 +117,6 @@ def test_only_what_is_not_there_is_done(tmp_path, traces):
     assert calls(traces) == {"powers 3": 1}
     assert again.units.reused.tolist() == [False, True, True]
     assert again.rows.value.tolist() == [3, 9, 2, 4, 1, 1]
-    swept(numbers(1, 2), tmp_path, version=2)
-    assert calls(traces) == {"powers 1": 1, "powers 2": 1}
     swept(numbers(1), tmp_path, data={"images": "ab12"})
     assert calls(traces) == {"powers 1": 1}
     swept(numbers(1.0), tmp_path)  # an integer and a float are two configurations
@@ -129,13 +127,17 @@ def test_only_what_is_not_there_is_done(tmp_path, traces):
 
 
 def test_the_key_knows_everything_that_a_result_depends_on():
-    base = {"function": POWERS, "version": 1, "configuration": {"n": 1, "m": "a"}, "data": None}
+    base = {"function": POWERS, "code": "a1", "configuration": {"n": 1, "m": "a"}, "data": None}
     changes = [
-        {}, {"function": WAYWARD}, {"version": 2}, {"version": "1"}, {"data": {}},
+        {}, {"function": WAYWARD}, {"data": {}},
         {"configuration": {"n": 1}}, {"configuration": {"n": True, "m": "a"}},
         {"configuration": {"n": [1], "m": "a"}},
     ]  # fmt: skip
-    assert len({Unit(**(base | change)).key for change in changes}) == len(changes)
+    asked = {Unit(**(base | change)).key[:48] for change in changes}
+    assert len(asked) == len(changes)
+    keys = [Unit(**(base | {"code": code})).key for code in ("a1", "a2", None)]
+    assert len({key[:48] for key in keys}) == 1 and len({key[48:] for key in keys}) == 3
+    assert {len(key) for key in keys} == {64}
     assert Unit(**(base | {"configuration": {"m": "a", "n": 1}})).key == Unit(**base).key
 
 
@@ -298,7 +300,7 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path, traces):
     """The operating system refuses to write more than 8 kB; of three units one needs 20."""
     ran = subprocess.run([sys.executable, "-c", FULL], capture_output=True, text=True, cwd=tmp_path)
     plan = [{"how": how} for how in ("well", "long", "fine")]
-    _, long, _ = units(WAYWARD, plan, 1, None)
+    _, long, _ = units(WAYWARD, plan, None)
     assert ran.returncode == 1
     assert f"{long.key}.json cannot be written ([Errno 27] File too large)" in ran.stderr
     assert len(list((tmp_path / "results").iterdir())) == 1  # nothing half-written, no lock
@@ -392,7 +394,7 @@ def test_a_driver_killed_loses_nothing_that_was_finished(tmp_path, traces):
     one.wait(10)  # nobody is left to work for
     stored = list(folder.glob("*.json"))
     assert len(stored) == 3
-    (unit,) = units("sweep_functions:held", numbers(3), 1, None)
+    (unit,) = units("sweep_functions:held", numbers(3), None)
     assert (folder / f".{unit.key}.lock").exists()  # and the claim has died with its driver
     (folder / f".{unit.key}.json.77.part").write_bytes(b"left by a driver that was writing")
 
@@ -431,7 +433,7 @@ def test_two_drivers_share_a_folder_and_do_nothing_twice(tmp_path, traces):
 def test_what_another_driver_has_in_hand_is_waited_for(tmp_path, traces, finishes):
     """It stores its result, which is taken; or it dies, and the unit is done here."""
     other = Store(tmp_path)
-    (unit,) = units(POWERS, numbers(1), 1, None)
+    (unit,) = units(POWERS, numbers(1), None)
     assert other.claim(unit)
     waited = []
 
@@ -466,7 +468,7 @@ def test_the_time_left_is_that_of_the_longest_worker():
     ledger = SimpleNamespace(results=results, reused={"old"})
     executor = SimpleNamespace(count=2, began=0.0, in_hand=lambda: [("b", 5.0)])
     costs = {"old": 100.0, "a": 2.0, "z": 4.0, "b": 3.0, "d": 1.0, "c": 2.0}
-    progress = _Progress(None, 0.0, "f", ledger, costs, executor)
+    progress = Progress("f", ledger, costs, executor)
     results["old"] = {"status": "done", "seconds": 1.0}
     results["a"] = {"status": "done", "seconds": 5.0}
     assert progress.left_s() is None

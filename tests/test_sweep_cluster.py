@@ -43,7 +43,8 @@ class Cluster:
 
     def started(self, *words, path: Path | None = None) -> subprocess.Popen:
         shared = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
-        environment = {**os.environ, "TRACES": str(self.traces), "PYTHONPATH": str(path or "")}
+        folders = os.pathsep.join(map(str, filter(None, (path, LIBRARY))))
+        environment = {**os.environ, "TRACES": str(self.traces), "PYTHONPATH": folders}
         number = len(self.processes)
         with (self.folder / f"log-{number}").open("wb") as log:
             process = subprocess.Popen(
@@ -384,7 +385,7 @@ def test_the_code_is_part_of_the_versions(tmp_path):
         return json.loads(ran.stdout)
 
     assert versions_of_copy() == here | {"sweep_functions's source": None}
-    with (copy / "units.py").open("a") as file:
+    with (copy / "core" / "units.py").open("a") as file:
         file.write("# another commit\n")
     assert versions_of_copy()["convcost's source"] not in (None, here["convcost's source"])
 

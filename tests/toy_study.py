@@ -1,6 +1,7 @@
 """A notebook's measurements that take no time: what the tests of `measure` and archives measure."""
 
 import time
+from types import SimpleNamespace
 
 from convcost import datasets
 from convcost.records import hosts
@@ -34,19 +35,17 @@ class Toy(Study):
     notebook = "02-training-time"
 
     def __init__(self, *, host=None, smoke=False, function="power"):
-        super().__init__("quick", None, host=host or hosts.here(), smoke=smoke)
+        super().__init__("quick", SimpleNamespace(), host=host or hosts.here(), smoke=smoke)
         self.function = function
         self.used = (datasets.load("digits", "test"),)
 
     def _powers(self, base: int, guess_s: float = 0.01) -> Planned:
         plan = [{"base": base, "exponent": e} for e in range(3)]
-        return self.planned(
-            self.function, plan, version=1, data={}, cost=lambda unit: guess_s, workers=1
-        )
+        return self.planned(self.function, plan, data={}, cost=lambda unit: guess_s, workers=1)
 
     def parts(self):
         return {
             "first": Part("the most valuable", (self._powers(2), self._powers(3)), essential=True),
             "second": Part("an hour each, so it is said", (self._powers(5, 3600.0),)),
-            "empty": Part("nothing", (self.planned("power", [], version=1, data={}, cost=len),)),
+            "empty": Part("nothing", (self.planned("power", [], data={}, cost=len),)),
         }

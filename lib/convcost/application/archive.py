@@ -18,10 +18,8 @@ import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import filelock
-
-from convcost import datasets, records
-from convcost.core import paths, registry
+from convcost import datasets
+from convcost.core import files, paths, registry
 from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError, writing
 from convcost.core.units import byte_size
 from convcost.records import hosts
@@ -69,7 +67,7 @@ def code() -> dict[str, str]:
         if name.startswith("convcost") and file and not name.startswith(aside):
             path = Path(file)
             if path.is_relative_to(root):
-                found[path.relative_to(root).as_posix()] = records.sha256(path)
+                found[path.relative_to(root).as_posix()] = files.sha256(path)
     return found
 
 
@@ -126,7 +124,7 @@ def write(path: Path, host: hosts.Host, experiments, *, checkpoints: bool = Fals
             f"{largest})"
         )
     with writing(path):
-        records.write_atomically(path, packed.getvalue())
+        files.write_atomically(path, packed.getvalue())
     return list(members)
 
 
@@ -246,7 +244,7 @@ def merge(path: Path, *, other_code: bool = False, replace_existing: bool = Fals
     under `data/raw/runs/`, trained nets to `data/raw/checkpoints/`. What is here already, byte for
     byte, stays; a unit that failed here makes way for one that did not. `replace_existing`: what is
     here and differs is renamed to `<name>.replaced-<n>`. `other_code`: it is accepted that the
-    library there was another one, and the host's file says so.
+    library there was another one: units count as done by today's, and the host's file says so.
 
     Raises what `read` raises, and BadInputError where the library or the data sets there were
     others than here, and where something is here that differs. Then nothing has been taken in.
@@ -262,10 +260,11 @@ def merge(path: Path, *, other_code: bool = False, replace_existing: bool = Fals
             "the difference cannot matter, accept it with --other-code"
         )
     _check_units(path, contents)
+    if differing:
+        contents = dict(_accepted(name, content) for name, content in contents.items())
     host = index["host"]["name"]
     targets = {_target(name, host): content for name, content in contents.items()}
-    paths.RAW.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(paths.RAW / ".merge.lock"):
+    with files.locked(paths.RAW / ".merge.lock"):
         new = {file: content for file, content in targets.items() if not _same(file, content)}
         older = [file for file in new if file.exists()]
         standing = [file for file in older if not _makes_way(file)]
@@ -278,7 +277,7 @@ def merge(path: Path, *, other_code: bool = False, replace_existing: bool = Fals
         aside = [_set_aside(file) for file in standing]
         for file, content in new.items():
             with writing(file):
-                records.write_atomically(file, content)
+                files.write_atomically(file, content)
         _note(index, told | ({"other_code": differing} if differing else {}))
     return Merged(host, index["notebook"], len(new), len(targets) - len(new), tuple(aside))
 
@@ -293,7 +292,7 @@ def _differing_code(there: dict[str, str]) -> list[str]:
     return [
         name
         for name, digest in sorted(there.items())
-        if not (root / name).is_file() or records.sha256(root / name) != digest
+        if not (root / name).is_file() or files.sha256(root / name) != digest
     ]
 
 
@@ -317,9 +316,17 @@ def _check_units(path: Path, contents: dict[str, bytes]) -> None:
         kind, *_, file = name.split("/")
         if kind == "units":
             record = store.checked(content, f"{path}: {name}")
-            own = {key: record.get(key) for key in ("function", "version", "configuration", "data")}
-            if f"{Unit(**own).key}.json" != file:
+            if f"{Unit.of(record).key}.json" != file:
                 raise DamagedFileError(f"{path}: {name} is the result of another unit")
+
+
+def _accepted(name: str, content: bytes) -> tuple[str, bytes]:
+    """A member as the studies here will look for it, though other code has measured it."""
+    folder, _, file = name.rpartition("/")
+    if not folder.startswith("units/"):
+        return name, content
+    key, content = store.accepted(content, file)
+    return f"{folder}/{key}.json", content
 
 
 def _target(name: str, host: str) -> Path:

@@ -26,6 +26,7 @@ class Line:
     units: int
     done: int
     failed: int
+    outdated: int  # done by other code than today's, which counts for nothing
     left_s: float
     known: bool  # whether this machine has shown how fast it is
     essential: bool  # whether the notebook cannot be drawn without it
@@ -78,7 +79,10 @@ def outlook(parts: dict[str, Part]) -> list[Line]:
         lines.append(
             Line(
                 name, part.what,
-                *(sum(getattr(look, key) for look in looks) for key in ("units", "done", "failed")),
+                *(
+                    sum(getattr(look, key) for look in looks)
+                    for key in ("units", "done", "failed", "outdated")
+                ),
                 left_s=sum(look.left_s for look in looks) + start_s,
                 known=any(look.known for look in looks),
                 essential=part.essential,
@@ -93,7 +97,9 @@ def text(lines: Iterable[Line], notebook: str, profile: str) -> str:
     rows = [
         (
             line.part,
-            f"{line.done} of {line.units}" + (f", {line.failed} failed" if line.failed else ""),
+            f"{line.done} of {line.units}"
+            + (f", {line.failed} failed" if line.failed else "")
+            + (f", {line.outdated} by other code" if line.outdated else ""),
             f"{line.left_s / 60:.1f}" + ("" if line.known else " (guess)") if line.left else "-",
             line.what,
         )

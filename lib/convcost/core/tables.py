@@ -3,7 +3,7 @@
 And on a terminal: `text`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -85,8 +85,16 @@ def cell(value: object, form: str | None = None) -> str:
     return str(value)
 
 
-def text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def text(
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Collection[str] = (),
+    rule: bool = True,
+) -> str:
     """Rows of texts under their header, in columns, for a terminal.
+
+    `right`: the columns that end flush, as numbers should. `rule`: a line below the header.
 
     >>> print(text(("net", "MACs"), [("alexnet", "714,188,480")]))
     net      MACs
@@ -95,5 +103,8 @@ def text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """
     rows = [header, *rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    lines = ["  ".join(f"{v:<{w}}" for v, w in zip(r, widths, strict=True)).rstrip() for r in rows]
-    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+    forms = [f"{'>' if n in right else '<'}{w}" for n, w in zip(header, widths, strict=True)]
+    lines = ["  ".join(map(format, row, forms)).rstrip() for row in rows]
+    if rule:
+        lines.insert(1, "  ".join("-" * w for w in widths))
+    return "\n".join(lines)

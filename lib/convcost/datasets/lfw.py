@@ -126,18 +126,23 @@ def labels_sha256(listed: list[tuple[str, str]]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def read(spec: FaceSet, folder: Path, cache: Path | None = None):
-    """Images (N, 3, 64, 64) uint8, labels (N,) int64 and the N names of the people.
+def read(spec: FaceSet, folder: Path, split: str, cache: Path | None = None):
+    """Images (N, 3, 64, 64) uint8, labels (N,) int64 and the N names of the people of a split.
 
-    All splits together, in ImageFolder order. Decoding takes seconds, so the pixels are kept as an
-    array in `cache` (a folder; None keeps nothing), under a name made of every file's name, size
-    and time. Raises DamagedFileError.
+    In ImageFolder order. Decoding takes seconds, so the pixels of all splits are kept as an array
+    in `cache` (a folder; None keeps nothing), under a name made of every file's name, size and
+    time. It is mapped into memory: many processes share one copy. Raises DamagedFileError.
     """
-    listed = listing(spec, folder)
+    splits = {}
+    for one in listing(spec, folder):
+        splits.setdefault(split_of(person_of(one[1])), []).append(one)
+    listed = [one for name in sorted(splits) for one in splits[name]]  # a split in one piece
+    before = sum(len(splits[name]) for name in splits if name < split)
+    chosen = slice(before, before + len(splits.get(split, ())))
     labels = np.array([spec.classes.index(label) for label, _ in listed], np.int64)
     people = np.array([person_of(name) for _, name in listed])
     paths = [folder / label / name for label, name in listed]
-    kept = cache / f"{spec.key}-{_state(paths)}.npz" if cache else None
+    kept = cache / f"{spec.key}-{_state(paths)}.npy" if cache else None
     images = _cached(kept) if kept else None
     if images is None:
         images = np.empty((len(paths), *spec.shape), np.uint8)
@@ -147,7 +152,7 @@ def read(spec: FaceSet, folder: Path, cache: Path | None = None):
                 advance(1)
         if kept:
             _keep(images, kept, spec.key)
-    return images, labels, people
+    return images[chosen], labels[chosen], people[chosen]
 
 
 def _decoded(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
@@ -177,13 +182,17 @@ def _state(paths: list[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
+_DIGEST_BYTES = 32  # behind the array in its file
+
+
 def _cached(path: Path) -> np.ndarray | None:
     """The images kept in `path`, or None where there are none or the file is damaged."""
     with suppress(Exception):  # a cache that cannot be read is as good as none
-        with np.load(path, allow_pickle=False) as kept:
-            images, expected = kept["images"], str(kept["sha256"])
-        if hashlib.sha256(images).hexdigest() == expected:
-            return images
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+        with path.open("rb") as file:
+            file.seek(-_DIGEST_BYTES, os.SEEK_END)
+            if hashlib.sha256(images).digest() == file.read():
+                return images
     return None
 
 
@@ -194,7 +203,8 @@ def _keep(images: np.ndarray, path: Path, key: str) -> None:
         for older in path.parent.glob(f"{key}-*"):
             older.unlink(missing_ok=True)
         with part.open("wb") as file:
-            np.savez(file, images=images, sha256=hashlib.sha256(images).hexdigest())
+            np.save(file, images)
+            file.write(hashlib.sha256(images).digest())
         part.replace(path)
         return
     with suppress(OSError):

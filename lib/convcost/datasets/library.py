@@ -250,10 +250,7 @@ def load(
 def _read(spec, split: str, place: Place, raw: Path | None):
     folder = place.root / spec.folder
     if isinstance(spec, FaceSet):
-        images, labels, people = lfw.read(spec, folder, (raw or paths.RAW) / "cache")
-        splits = {person: lfw.split_of(person) for person in set(people.tolist())}
-        chosen = np.array([splits[person] == split for person in people.tolist()])
-        return images[chosen], labels[chosen], people[chosen]
+        return lfw.read(spec, folder, split, (raw or paths.RAW) / "cache")
     try:
         images, labels = (
             idx.read(_idx_path(folder, file), file.shape, file.sha256) for file in spec.files[split]

@@ -21,8 +21,8 @@ import pandas as pd
 
 from convcost.core import machine, paths, registry
 from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
+from convcost.core.files import digest, from_json, set_aside, sha256, to_json, write_atomically
 from convcost.records import hosts, manifest
-from convcost.records.files import digest, from_json, set_aside, sha256, to_json, write_atomically
 from convcost.records.schema import Column, Table
 
 __all__ = [

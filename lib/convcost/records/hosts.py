@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from convcost.core import machine, paths, registry
+from convcost.core import files, machine, paths, registry
 from convcost.core.errors import BadInputError, DamagedFileError
 
 VARIABLE = "CONVCOST_HOST"
@@ -119,21 +119,20 @@ def measured_elsewhere(profile: str, notebook: str | None = None) -> list[Host]:
 
 def note(host: Host) -> None:
     """Write the file of a host, whole or not at all."""
-    from convcost.records import write_atomically
-
     told = {"name": host.name, "details": host.details, "measured": host.measured}
-    text = json.dumps(told, indent=1, sort_keys=True, default=str) + "\n"
-    write_atomically(folder() / f"{host.name}.json", text.encode())
+    files.write_atomically(folder() / f"{host.name}.json", files.to_json(told))
 
 
 def _read(path: Path) -> dict:
     try:
         told = json.loads(path.read_text())
+        parts = [told["details"], told["measured"], *told["measured"].values()]
+        whole = "name" in told and all(isinstance(part, dict) for part in parts)
     except FileNotFoundError:
         return {}
-    except ValueError:
-        told = None
-    if not isinstance(told, dict) or not {"name", "details", "measured"} <= set(told):
+    except (ValueError, LookupError, TypeError, AttributeError):
+        whole = False
+    if not whole:
         raise DamagedFileError(
             f"{path} does not describe a machine: remove it, and measure or merge again"
         )

@@ -16,7 +16,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from convcost.core.errors import DamagedFileError
-from convcost.records.files import digest, from_json, read_if_there, to_json, write_atomically
+from convcost.core.files import (
+    digest,
+    from_json,
+    locked,
+    read_if_there,
+    to_json,
+    write_atomically,
+)
 
 NAME = "manifest.json"
 AGAIN = "restore it from git, or run `make reproduce`"
@@ -38,9 +45,13 @@ def entries(folder: Path) -> dict[str, dict]:
         return {}
     found = from_json(content, path)
     for name, entry in found.items():
-        if not isinstance(entry, dict) or not {"sha256", "run_id", "rows"} <= entry.keys():
+        if not (_is_entry(entry) and (entry.get("before") is None or _is_entry(entry["before"]))):
             raise DamagedFileError(f"{path} has no sha256, run_id and rows of {name!r}: {AGAIN}")
     return found
+
+
+def _is_entry(found: object) -> bool:
+    return isinstance(found, dict) and {"sha256", "run_id", "rows"} <= found.keys()
 
 
 def _fitting(content: bytes | None, entry: Mapping | None) -> dict | None:
@@ -123,10 +134,7 @@ def put(folder: Path, name: str, content: bytes, entry: Mapping, record: bytes) 
 
     Killed at any point, it leaves the old table or the new one, each with its own run's record.
     """
-    from filelock import FileLock
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
+    with locked(folder / ".lock"):
         known = _settled(folder)
         before = _fitting(read_if_there(folder / f"{name}.csv"), known.get(name))
         write_atomically(record_path(folder, entry["run_id"]), record)

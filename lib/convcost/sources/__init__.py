@@ -12,7 +12,6 @@ it should be, and hands out values. It runs without torch.
 
 import csv
 import difflib
-import hashlib
 import importlib.util
 import re
 from dataclasses import dataclass
@@ -245,16 +244,6 @@ def entry(key: str, name: str) -> dict[str, str]:
             f"All {len(rows)} names: convcost.sources.published('{key}')['name']."
         )
     return dict(rows[name])
-
-
-def fingerprint() -> str:
-    """The sha256 (64 hexadecimal digits) over all files of published values, names included."""
-    digest = hashlib.sha256()
-    for key in sorted(SOURCES):
-        content = _read(_path(key))
-        digest.update(f"{_source(key).file} {len(content)}\n".encode())
-        digest.update(content)
-    return digest.hexdigest()
 
 
 def _source(key: str) -> Source:

@@ -2,32 +2,29 @@
 
 Dask finds and watches the machines; which unit goes where, and when, is decided here, so that a
 unit is claimed only when it can begin, and a lost one is counted. A process beside a Dask worker
-does the units (`sweep.crew`): limits and crashes are those of one unit, and what its function
+does the units (`sweep.processes`): limits and crashes are those of one unit, and what its function
 has loaded is there for the next one.
 """
 
 import asyncio
 import concurrent.futures
 import contextlib
-import hashlib
-import importlib.util
 import itertools
 import math
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.machinery import PathFinder
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import convcost
 from convcost.core import machine
 from convcost.core.errors import ConvcostError
-from convcost.sweep.crew import POLL_S, Crew, Progress
-from convcost.sweep.executors import WORKER, greeting
+from convcost.sweep import code
+from convcost.sweep.executors import POLL_S
+from convcost.sweep.processes import LocalProcesses
 from convcost.sweep.unit import Unit, home, provenance
 
 if TYPE_CHECKING:  # Dask is an extra
@@ -54,14 +51,13 @@ class _Task:
 
 
 class DaskCluster:
-    """The workers of the scheduler at `address`: up to `most` units at a time, for a `with` block.
+    """The workers of the scheduler at `address`: an `executors.Executor` of `most` units at a time.
 
     A worker takes as many units at a time as it has threads, and as `resources`, where given, go
     into what it offers. Workers may come and go. One that has other versions than the driver ends
-    the sweep before its start; one that joins later is not used, and a line says so. `attempts`:
-    how often a unit is begun before it is given up, where its process or its worker dies under it.
-    What runs at the end of the block is stopped by its worker within a second; so it is when the
-    driver dies, and processes that wait for a unit then end after `IDLE_S`.
+    the sweep before its start; one that joins later is not used, and `say` is told. What runs at
+    the end of the block is stopped by its worker within a second; so it is when the driver dies,
+    and processes that wait for a unit then end after `IDLE_S`.
 
     Raises ConvcostError where Dask is not installed, where no scheduler answers, when it is gone,
     and where no worker can start a unit.
@@ -73,33 +69,36 @@ class DaskCluster:
         address: str,
         most: int,
         *,
+        say: Callable[[str], None],
         threads: int,
         data: dict | None,
-        attempts: int,
         timeout_s: float | None,
         fresh: bool = False,
         resources: Mapping[str, float] | None = None,
     ):
-        self.address, self.most, self.attempts = address, most, attempts
+        self.address, self.most, self.say = address, most, say
         self.resources = dict(resources or {})
         self.began: float | None = None
         self._module, self._home = function.partition(":")[0], home(function)
-        self._told = (function, self._home, threads, data, timeout_s, fresh)
+        shared = {"home": self._home, "threads": threads, "data": data, "timeout_s": timeout_s}
+        self._told = function, shared, fresh
         self._client: distributed.Client | None = None
         self._known: dict[str, dict] = {}  # worker -> what it said of itself
         self._slots: dict[str, int] = {}  # worker -> units at a time; those that may be used
         self._tasks: list[_Task] = []
-        self._again: list[Unit] = []
-        self._deaths: Counter[Unit] = Counter()
         self._numbers = itertools.count()
         self._looked = -math.inf
         self._waiting = False  # whether it was said that there is no worker
         self._broken: str | None = None  # why the last worker that was given up could do nothing
 
-    # --- with ----------------------------------------------------------------------------------
-
     def __enter__(self) -> "DaskCluster":
         self._client = _connected(self.address)
+        try:
+            self._check_scheduler()
+            self._look(before_the_start=True)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_) -> None:
@@ -108,32 +107,74 @@ class DaskCluster:
             self._ask(self._client.run, _dismiss, self._client.id, on_error="ignore")
         self._client.close(timeout=2)  # the scheduler forgets what only we wanted
 
-    # --- what the driver asks ------------------------------------------------------------------
+    # --- the units -----------------------------------------------------------------------------
 
     @property
     def count(self) -> int:
         return min(self.most, sum(self._slots.values()))
 
     def in_hand(self) -> list[tuple[Unit, float]]:
-        """The units being worked on, each with its seconds so far."""
         now = time.monotonic()
         return [(task.unit, now - task.since) for task in self._tasks]
 
-    def outcomes(self, units: Iterable[Unit | None], say: Progress) -> Iterator[tuple[Unit, dict]]:
-        """As `executors.Executor` says."""
-        self._check_scheduler()
-        self._look(say, before_the_start=True)
-        source = iter(units)
-        while self._hand_out(source):
-            say.tick()
-            time.sleep(POLL_S)
-            if time.monotonic() - self._looked >= LOOK_S:
-                self._look(say)
-            self._must_run()
-            for task in [task for task in self._tasks if self._has_ended(task)]:
-                self._tasks.remove(task)
-                if (outcome := self._judged(task, say)) is not None:
-                    yield task.unit, outcome
+    def has_room(self) -> bool:
+        return self._room() is not None
+
+    def _room(self) -> str | None:
+        """The worker with the most room, None where none has any."""
+        taken = Counter(task.address for task in self._tasks)
+        room = {address: slots - taken[address] for address, slots in self._slots.items()}
+        best = max(room, key=room.get, default=None)
+        return best if best and room[best] > 0 and len(self._tasks) < self.most else None
+
+    def begin(self, unit: Unit) -> None:
+        self._must_run()
+        address = self._room()
+        future = self._client.submit(
+            _perform,
+            self._client.id,
+            *self._told,
+            unit,
+            key=f"convcost-{unit.key[:8]}-{next(self._numbers)}-{self._client.id}",
+            workers=[address],
+            resources=self.resources,
+            pure=False,
+        )
+        self._tasks.append(_Task(unit, address, self._known[address]["provenance"], future))
+
+    def ended(self, wait_s: float) -> list[tuple[Unit, dict]]:
+        time.sleep(wait_s)
+        if time.monotonic() - self._looked >= LOOK_S:
+            self._look()
+        self._must_run()
+        over = [t for t in self._tasks if t.future.done() or t.address not in self._known]
+        self._tasks = [task for task in self._tasks if task not in over]
+        return [(task.unit, self._judged(task)) for task in over]
+
+    def _judged(self, task: _Task) -> dict:
+        """The outcome of a unit, or how it was lost."""
+        from distributed import KilledWorker
+
+        now = {**task.where, "date": provenance()["date"]}
+        lost = {"status": "lost", "rows": [], "seconds": time.monotonic() - task.since, **now}
+        lost["reason"] = f"its worker {task.address} is gone"
+        try:
+            if task.future.status == "error":
+                error = task.future.exception(timeout=ANSWER_S)
+                if isinstance(error, KilledWorker | _Stopped):
+                    return lost
+                return {"status": "misplaced", "reason": self._given_up(task.address, error)}
+            if task.future.status == "finished":
+                return task.future.result(timeout=ANSWER_S)
+        except NO_ANSWER:  # it went between its last word and our question
+            pass
+        return lost
+
+    def _given_up(self, address: str, error: BaseException) -> str:
+        """A unit could not even begin there, which is the worker's fault: why, in words."""
+        self._broken = f"{address}: {type(error).__name__}: {error}"
+        self._slots.pop(address, None)
+        return f"{self._broken}; this worker is not used any more"
 
     # --- the workers ---------------------------------------------------------------------------
 
@@ -182,7 +223,7 @@ class DaskCluster:
                 f"`make setup` there, and start them again, or stop them:{lines}"
             )
 
-    def _look(self, say: Progress, before_the_start: bool = False) -> None:
+    def _look(self, before_the_start: bool = False) -> None:
         """Who is there? New workers are asked what they are, and used if they fit."""
         present = self._ask(self._client.nthreads)
         self._known = {name: found for name, found in self._known.items() if name in present}
@@ -206,7 +247,7 @@ class DaskCluster:
         if before_the_start:
             self._refuse(differences)
         for address, found in differences.items():
-            say.line(f"{address} joined, and is not used: {'; '.join(found)}")
+            self.say(f"{address} joined, and is not used: {'; '.join(found)}")
         if self._slots:
             self.began = self.began or time.monotonic()
         elif self._broken and not self._tasks:
@@ -214,93 +255,12 @@ class DaskCluster:
         elif not self._waiting:
             offer = " ".join(f"{name}={amount:g}" for name, amount in self.resources.items())
             option = f' --resources "{offer}"' if offer else ""
-            say.line(
+            self.say(
                 f"{self.address} has no worker that can be used: waiting for one (dask worker "
                 f"{self.address}{option})"
             )
         self._waiting = not self._slots
         self._looked = time.monotonic()
-
-    # --- the units -----------------------------------------------------------------------------
-
-    def _hand_out(self, source: Iterator[Unit | None]) -> bool:
-        """Give what there is to workers with room; False when all is done."""
-        while True:
-            address = self._room()
-            if address is None and (self._slots or self._tasks or self._again):
-                return True
-            try:  # without any worker this tells only whether all is done
-                unit = self._again.pop(0) if self._again else next(source)
-            except StopIteration:
-                return bool(self._tasks)
-            if unit is None:
-                return True
-            self._begin(unit, address)
-
-    def _room(self) -> str | None:
-        """The worker with the most room, None where none has any."""
-        taken = Counter(task.address for task in self._tasks)
-        room = {address: slots - taken[address] for address, slots in self._slots.items()}
-        best = max(room, key=room.get, default=None)
-        return best if best and room[best] > 0 and len(self._tasks) < self.most else None
-
-    def _begin(self, unit: Unit, address: str) -> None:
-        self._must_run()
-        future = self._client.submit(
-            _perform,
-            self._client.id,
-            *self._told,
-            unit.configuration,
-            key=f"convcost-{unit.key[:8]}-{next(self._numbers)}-{self._client.id}",
-            workers=[address],
-            resources=self.resources,
-            pure=False,
-        )
-        self._tasks.append(_Task(unit, address, self._known[address]["provenance"], future))
-
-    def _has_ended(self, task: _Task) -> bool:
-        return task.future.done() or task.address not in self._known
-
-    def _judged(self, task: _Task, say: Progress) -> dict | None:
-        """The outcome of a unit; None where it is to be done again."""
-        from distributed import KilledWorker
-
-        gone = f"its worker {task.address} is gone"
-        try:
-            if task.future.status == "error":
-                error = task.future.exception(timeout=ANSWER_S)
-                if isinstance(error, KilledWorker | _Stopped):
-                    return self._died(task, gone, say)
-                return self._give_up_worker(task, error, say)
-            if task.future.status != "finished":
-                return self._died(task, gone, say)
-            outcome = task.future.result(timeout=ANSWER_S)
-        except NO_ANSWER:  # it went between its last word and our question
-            return self._died(task, gone, say)
-        died = outcome.pop("died")
-        return self._died(task, outcome["reason"], say, outcome) if died else outcome
-
-    def _died(
-        self, task: _Task, reason: str, say: Progress, outcome: Mapping | None = None
-    ) -> dict | None:
-        """Its process or its worker died under the unit, which may be its own doing."""
-        unit, seconds = task.unit, time.monotonic() - task.since
-        self._deaths[unit] += 1
-        if (deaths := self._deaths[unit]) < self.attempts:
-            self._again.append(unit)
-            say.line(f"{unit}: {reason}; done again")
-            return None
-        reason += f"; tried {deaths} times" if deaths > 1 else ""
-        now = {**task.where, "date": provenance()["date"]}
-        plain = {"status": "failed", "rows": [], "seconds": seconds, **now}
-        return {**plain, **(outcome or {}), "reason": reason}
-
-    def _give_up_worker(self, task: _Task, error: BaseException, say: Progress) -> None:
-        """The unit could not even begin there, which is the worker's fault."""
-        self._broken = f"{task.address}: {type(error).__name__}: {error}"
-        self._slots.pop(task.address, None)
-        self._again.append(task.unit)
-        say.line(f"{task.unit}: done elsewhere; {self._broken}; this worker is not used any more")
 
 
 def _connected(address: str) -> "distributed.Client":
@@ -339,18 +299,18 @@ class _Stopped(ConvcostError):
     """Nobody waits for the unit any more, or the worker is leaving."""
 
 
-_parked: list[tuple[str, Crew]] = []  # (sweep, its process that waits for a unit)
+_parked: list[tuple[str, LocalProcesses]] = []  # (sweep, its process that waits for a unit)
 _parking = threading.Lock()
 
 
-def _unparked(sweep: str) -> Crew | None:
+def _unparked(sweep: str) -> LocalProcesses | None:
     with _parking:
         found = next((pair for pair in _parked if pair[0] == sweep), None)
         return found and _parked.pop(_parked.index(found))[1]
 
 
-def _park(sweep: str, crew: Crew) -> None:
-    this_time = (sweep, crew)
+def _park(sweep: str, process: LocalProcesses) -> None:
+    this_time = (sweep, process)
     with _parking:
         _parked.append(this_time)
     leave = threading.Timer(IDLE_S, _dismiss, (sweep, this_time))
@@ -358,27 +318,18 @@ def _park(sweep: str, crew: Crew) -> None:
     leave.start()
 
 
-def _dismiss(sweep: str, only: tuple[str, Crew] | None = None) -> None:
+def _dismiss(sweep: str, only: tuple[str, LocalProcesses] | None = None) -> None:
     """End the processes of a sweep that wait for a unit: all, or one that has waited long."""
     with _parking:
         mine = [pair for pair in _parked if pair[0] == sweep]
         ended = [pair for pair in mine if only is None or pair is only]
         _parked[:] = [pair for pair in _parked if all(pair is not one for one in ended)]
-    for _, crew in ended:
-        crew.__exit__()
+    for _, process in ended:
+        process.__exit__()
 
 
-def _perform(
-    sweep: str,
-    function: str,
-    home: str | None,
-    threads: int,
-    data: dict | None,
-    timeout_s: float | None,
-    fresh: bool,
-    configuration: dict,
-) -> dict:
-    """One unit in a process beside this one: its outcome, and under `died` whether that died.
+def _perform(sweep: str, function: str, shared: dict, fresh: bool, unit: Unit) -> dict:
+    """The outcome of one unit, done in a process beside this one.
 
     A task of Dask's cannot be interrupted; so it looks now and then whether it is still wanted.
     """
@@ -386,29 +337,23 @@ def _perform(
 
     worker = get_worker()
     key = worker.get_current_task()
-
-    def stop_where_not_wanted() -> None:
-        task = worker.state.tasks.get(key)
-        if task is None or task.state == "cancelled" or worker.status.name.startswith("clos"):
-            raise _Stopped("the unit is not wanted any more")
-
-    crew, sound = _unparked(sweep), False
-    if crew is None:
-        greet = greeting(function, home, threads, data)
-        limits = {"threads": threads, "attempts": 1, "timeout_s": timeout_s}
-        crew = Crew(WORKER, 1, greet, **limits)
+    process, sound = _unparked(sweep), False
+    if process is None:
+        process = LocalProcesses(function, 1, **shared)
     try:
-        for _, event in crew.work([("unit", configuration)], stop_where_not_wanted):
-            kind = event.pop("event")
-            sound = kind == "done"
-            if sound:
-                return {"died": False, **event}
-            return {"died": kind == "failed", "status": kind, "rows": [], **event, **provenance()}
+        process.begin(unit)
+        while not (found := process.ended(POLL_S)):
+            task = worker.state.tasks.get(key)
+            if task is None or task.state == "cancelled" or worker.status.name.startswith("clos"):
+                raise _Stopped("the unit is not wanted any more")
+        ((_, outcome),) = found
+        sound = outcome["status"] not in ("lost", "timed out")
+        return outcome
     finally:
         if sound and not fresh:
-            _park(sweep, crew)
+            _park(sweep, process)
         else:
-            crew.__exit__()
+            process.__exit__()
 
 
 def _describe(module: str, home: str | None, dask_worker: "distributed.Worker") -> dict:
@@ -438,19 +383,7 @@ def _versions(module: str, home: str | None) -> dict[str, str | None]:
     packages = {name: machine.version(name) for name in (*machine.PACKAGES, *OWN_PACKAGES)}
     releases = {name: found and found.partition("+")[0] for name, found in packages.items()}
     sources = {
-        f"{name}'s source": _source(name, home) for name in ("convcost", module.partition(".")[0])
+        f"{name}'s source": code.of_package(name, home)
+        for name in ("convcost", module.partition(".")[0])
     }
     return {"python": python, **releases, "convcost": convcost.__version__, **sources}
-
-
-def _source(name: str, home: str | None) -> str | None:
-    """A hash over the Python files of a package or module; None where there is none here."""
-    spec = importlib.util.find_spec(name) or PathFinder.find_spec(name, [home] if home else [])
-    if spec is None or not spec.has_location:
-        return spec and spec.origin
-    file = Path(spec.origin)
-    files = sorted(file.parent.rglob("*.py")) if spec.submodule_search_locations else [file]
-    content = hashlib.sha256()
-    for one in files:
-        content.update(f"{one.relative_to(file.parent).as_posix()}\n".encode() + one.read_bytes())
-    return content.hexdigest()[:12]

@@ -16,10 +16,10 @@ from convcost.core import machine
 from convcost.core.errors import BadInputError, DamagedFileError
 from convcost.sweep.budget import Budget, Pace
 from convcost.sweep.cluster import DaskCluster
-from convcost.sweep.crew import Progress
-from convcost.sweep.executors import Executor, LocalProcesses, ThisProcess
+from convcost.sweep.executors import Executor, ThisProcess, outcomes
+from convcost.sweep.processes import LocalProcesses
 from convcost.sweep.store import Store
-from convcost.sweep.unit import Unit, units
+from convcost.sweep.unit import Unit, home, units
 
 if TYPE_CHECKING:  # workers come past here, and need not wait for pandas
     import pandas as pd
@@ -49,7 +49,6 @@ def run(
     plan: Iterable[Mapping],
     folder: Path | str,
     *,
-    version: int | str = 1,
     data: Mapping | None = None,
     workers: int | None = None,
     threads: int = 1,
@@ -72,8 +71,9 @@ def run(
     draws must come from a seed in its configuration. It may raise `Diverged`. `plan` is dicts of
     plain values and lists, of which 1 and 1.0 are two. `data` is a fingerprint: plain values that
     tell one data set from another; the function can ask for it with `expected_data`. `folder`
-    receives one file per unit, named by a hash of function, `version`, configuration and `data`;
-    other files in it do no harm, and other drivers may be at work in it.
+    receives one file per unit, named by a hash of function, configuration, `data`, and the code
+    that the result depends on (`sweep.code`): where that changes, the unit is done again, and a
+    line says so. Other files in it do no harm, and other drivers may be at work in it.
 
     `workers`: processes of `threads` threads each; None is as many as the usable cores hold.
     `here`: this process does the units, without limits or protection: for what is short.
@@ -112,37 +112,41 @@ def run(
     if timeout_s is not None and not (_is_number(timeout_s) and timeout_s > 0):
         raise BadInputError(f"timeout_s is {timeout_s!r}; a number above 0, or None")
     check_where(workers=workers, scheduler=scheduler, resources=resources)
-    todo = units(function, plan, version, data)
+    todo = units(function, plan, data)
     if taken := set().union(*(unit.configuration for unit in todo)) & set(COLUMNS):
         raise BadInputError(f"the plan has {', '.join(sorted(taken))}, a name of ours: rename it")
     costs = {unit: _cost(cost, unit) for unit in todo}
     with Store(folder) as store:
         ledger = _Ledger(store, todo, timeout_s)
+        if progress and (outdated := store.by_other_code(ledger.left())):
+            progress(f"{function}: {outdated} stored units set aside, their code has changed")
         if only_stored:
             return ledger.sweep()
         pace = Pace(costs, ledger.results, budget)
         left = ledger.left() if budget else sorted(ledger.left(), key=lambda unit: -costs[unit])
         if any(map(pace.fits, left)):
+            say = progress or (lambda line: None)
             shared = {"threads": threads, "data": left[0].data}
-            limits = {"attempts": attempts, "timeout_s": timeout_s, "fresh": fresh}
+            shared |= {"timeout_s": timeout_s, "fresh": fresh}
             if here:
                 chosen = ThisProcess(function, data=left[0].data)
             elif scheduler is None:
                 cores = machine.usable_cores(os.cpu_count()) or 1
                 count = min(workers or max(1, cores // threads), len(left))
-                chosen = LocalProcesses(function, count, **shared, **limits)
+                chosen = LocalProcesses(function, count, home=home(function), **shared)
             else:
                 most = min(workers or len(left), len(left))
-                limits["resources"] = resources
-                chosen = DaskCluster(function, scheduler, most, **shared, **limits)
+                chosen = DaskCluster(
+                    function, scheduler, most, say=say, resources=resources, **shared
+                )
             with chosen as executor:
-                name = function.partition(":")[2]
-                say = _Progress(progress, every_s, name, ledger, costs, executor, budget)
-                offered = ledger.offered(left, say.line, executor, pace)
+                told = Progress(function.partition(":")[2], ledger, costs, executor, budget)
+                tick = told.ticker(say, every_s)
+                offered = ledger.offered(left, say, executor, pace)
                 with contextlib.suppress(_TimeIsUp):  # what is in hand is ended by the executor
-                    for unit, outcome in executor.outcomes(offered, say):
+                    for unit, outcome in outcomes(executor, offered, attempts, tick, say):
                         ledger.enter(unit, outcome | {"threads": threads, "timeout_s": timeout_s})
-                say.line(say.text())
+                say(told.text())
         return ledger.sweep()
 
 
@@ -280,21 +284,29 @@ def _stands(record: dict | None, timeout_s: float | None) -> bool:
     return True
 
 
-class _Progress(Progress):
+class Progress:
     """How many units, how fast, and how long still."""
 
     def __init__(
-        self, say, every_s: float, name: str, ledger: _Ledger, costs: dict, executor: Executor,
+        self, name: str, ledger: _Ledger, costs: dict, executor: Executor,
         budget: Budget | None = None,
     ):  # fmt: skip
-        super().__init__(say, every_s)
         self.name, self.ledger, self.costs, self.executor = name, ledger, costs, executor
         self.budget = budget
 
-    def tick(self) -> None:
-        super().tick()
-        if self.budget and self.budget.left_s <= 0:
-            raise _TimeIsUp
+    def ticker(self, say: Callable[[str], None], every_s: float) -> Callable[[], None]:
+        """To be called often: says `text` every so many seconds, and raises at the budget's end."""
+        last = time.monotonic()
+
+        def tick() -> None:
+            nonlocal last
+            if time.monotonic() - last >= every_s:
+                last = time.monotonic()
+                say(self.text())
+            if self.budget and self.budget.left_s <= 0:
+                raise _TimeIsUp
+
+        return tick
 
     def text(self) -> str:
         results = self.ledger.results

@@ -1,18 +1,20 @@
-"""Who does the units, behind an interface others may have: worker processes on this machine, or
-this process itself.
+"""Who does the units, behind an interface: worker processes here, a cluster, or this process.
+
+An executor begins a unit and says how it ended; `outcomes` is the rest, the same for all of them.
 """
 
-import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
-from convcost.sweep.crew import POLL_S, Crew, Progress
-from convcost.sweep.unit import Unit, expect, expected_data, home, perform, provenance, resolve
+from convcost.sweep.unit import Unit, expect, expected_data, perform, resolve
+
+POLL_S = 0.1  # how late a timeout, a line of progress or a unit of another's may be noticed
 
 
 class Executor(Protocol):
-    """What `driver.run` asks of whoever does the units, for the length of a `with` block.
+    """What `outcomes` asks of whoever does the units, for the length of a `with` block.
 
     `count` units are worked on at a time, which may change; `began` is the monotonic time at which
     the first could be (None before). At the end of the block nothing of it is left running.
@@ -28,53 +30,62 @@ class Executor(Protocol):
     def in_hand(self) -> list[tuple[Unit, float]]:
         """The units being worked on, each with its seconds so far."""
 
-    def outcomes(self, units: Iterable[Unit | None], say: Progress) -> Iterator[tuple[Unit, dict]]:
-        """Have the units done; yields each with its outcome, as `unit.perform` returns it.
+    def has_room(self) -> bool:
+        """Whether one more can be begun."""
 
-        `units` is asked for the next one when it can be begun; None: there is none just now, and
-        always where `count` is 0. What happens meanwhile goes to `say.line`, and `say.tick` is
-        called several times a second. A unit that is lost with its worker is repeated, and "failed"
-        in the end; one that takes too long is "timed out".
+    def begin(self, unit: Unit) -> None:
+        """Have it done."""
+
+    def ended(self, wait_s: float) -> list[tuple[Unit, dict]]:
+        """Those that ended, with their outcomes, as soon as one did or `wait_s` seconds are over.
+
+        An outcome is as `unit.perform` returns it, or has a status of two more: "timed out", and
+        "lost" where its worker died under it. "misplaced": it could not be begun where it was,
+        which is no fault of its own.
         """
 
 
-WORKER = "convcost.sweep.worker"  # the module of a process that does units
+def outcomes(
+    executor: Executor,
+    units: Iterable[Unit | None],
+    attempts: int,
+    tick: Callable[[], None],
+    say: Callable[[str], None],
+) -> Iterator[tuple[Unit, dict]]:
+    """Have the units done; yields each with its outcome.
 
-
-def greeting(
-    function: str, home: str | None, threads: int, data: dict | None
-) -> Callable[[BinaryIO], None]:
-    """What such a process is told first."""
-    told = {"function": function, "home": home, "threads": threads, "data": data}
-
-    def greet(pipe: BinaryIO) -> None:
-        pipe.write(json.dumps(told).encode() + b"\n")
-        pipe.flush()
-
-    return greet
-
-
-class LocalProcesses(Crew):
-    """`count` processes here (`convcost.sweep.crew`), of `threads` threads each.
-
-    `data`: the fingerprint that all units share. `limits`: `attempts`, `timeout_s` and `fresh` of
-    `crew.Crew`.
+    `units` is asked for the next one when it can be begun; None: there is none just now. What
+    happens meanwhile goes to `say`, and `tick` is called several times a second. A unit that is
+    lost is repeated, and "failed" after so many `attempts`.
     """
-
-    def __init__(self, function: str, count: int, *, threads: int, data: dict | None, **limits):
-        greet = greeting(function, home(function), threads, data)
-        super().__init__(WORKER, count, greet, threads=threads, **limits)
-
-    def outcomes(self, units: Iterable[Unit | None], say: Progress) -> Iterator[tuple[Unit, dict]]:
-        tasks = (unit and (unit, unit.configuration) for unit in units)
-        for unit, event in self.work(tasks, say.tick):
-            match event.pop("event"):
-                case "again":
-                    say.line(f"{unit}: {event['reason']}; done again")
-                case "done":
-                    yield unit, event
-                case status:  # no worker is left to say more
-                    yield unit, {"status": status, "rows": [], **event, **provenance()}
+    source, again, losses = iter(units), [], Counter()
+    end = object()
+    while True:
+        # where there is nobody to begin it, the next one tells only whether all is done
+        while executor.has_room() or not (executor.count or again or executor.in_hand()):
+            unit = again.pop(0) if again else next(source, end)
+            if unit is end and not executor.in_hand():
+                return
+            if unit is end or unit is None:
+                break
+            executor.begin(unit)
+        tick()
+        for unit, outcome in executor.ended(POLL_S):
+            reason = outcome["reason"]
+            match outcome["status"]:
+                case "misplaced":
+                    again.append(unit)
+                    say(f"{unit}: done elsewhere; {reason}")
+                    continue
+                case "lost":
+                    losses[unit] += 1
+                    if losses[unit] < attempts:
+                        again.append(unit)
+                        say(f"{unit}: {reason}; done again")
+                        continue
+                    tried = f"; tried {losses[unit]} times" if losses[unit] > 1 else ""
+                    outcome |= {"status": "failed", "reason": reason + tried}
+            yield unit, outcome
 
 
 class ThisProcess:
@@ -88,9 +99,9 @@ class ThisProcess:
         self.count, self.began = 1, None
         self._function, self._data = resolve(function), data
         self._unit: Unit | None = None
-        self._since = 0.0
 
     def __enter__(self) -> "ThisProcess":
+        self.began = time.monotonic()
         self._before = expected_data()
         expect(self._data)
         return self
@@ -99,16 +110,18 @@ class ThisProcess:
         expect(self._before)
 
     def in_hand(self) -> list[tuple[Unit, float]]:
-        return [(self._unit, time.monotonic() - self._since)] if self._unit else []
+        return [(self._unit, 0.0)] if self._unit else []
 
-    def outcomes(self, units: Iterable[Unit | None], say: Progress) -> Iterator[tuple[Unit, dict]]:
-        self.began = time.monotonic()
-        for unit in units:
-            say.tick()
-            if unit is None:
-                time.sleep(POLL_S)
-                continue
-            self._unit, self._since = unit, time.monotonic()
-            outcome = perform(self._function, unit.configuration)
-            self._unit = None
-            yield unit, outcome
+    def has_room(self) -> bool:
+        return self._unit is None
+
+    def begin(self, unit: Unit) -> None:
+        self._unit = unit
+
+    def ended(self, wait_s: float) -> list[tuple[Unit, dict]]:
+        if self._unit is None:
+            time.sleep(wait_s)
+            return []
+        unit, outcome = self._unit, perform(self._function, self._unit.configuration)
+        self._unit = None
+        return [(unit, outcome)]

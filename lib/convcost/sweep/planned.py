@@ -17,6 +17,7 @@ from convcost.sweep.unit import Unit, units
 class Outlook:
     """What is there of a planned sweep, in units, and what the rest will take.
 
+    `outdated`: of those that are not there, how many were done by other code than today's.
     `left_s`: seconds for what is left, by as many workers as it has. `known`: whether units of it
     that were done here tell how fast this machine is; else `left_s` is a guess.
     """
@@ -24,6 +25,7 @@ class Outlook:
     units: int
     done: int
     failed: int
+    outdated: int
     left_s: float
     known: bool
 
@@ -38,7 +40,6 @@ class Planned:
     function: str
     configurations: tuple[Mapping, ...]
     folder: Path
-    version: int | str = 1
     data: Mapping | None = None
     cost: Callable[[dict], float] | None = None
     options: Mapping = field(default_factory=dict)
@@ -50,7 +51,7 @@ class Planned:
 
             return Sweep(self.folder, pd.DataFrame(), pd.DataFrame())
         return run(
-            self.function, self.configurations, self.folder, version=self.version,
+            self.function, self.configurations, self.folder,
             data=self.data, cost=self.cost, **{**self.options, **more},
         )  # fmt: skip
 
@@ -59,7 +60,7 @@ class Planned:
         if not self.configurations:
             return {}
         store, found = Store(self.folder), {}
-        for unit in units(self.function, self.configurations, self.version, self.data):
+        for unit in units(self.function, self.configurations, self.data):
             try:
                 found[unit] = store.read(unit)
             except DamagedFileError:
@@ -78,7 +79,8 @@ class Planned:
         longest = max((pace.seconds([unit]) for unit in left), default=0.0)
         left_s = max(pace.seconds(left) / workers, longest)
         known = pace.factor is not None
-        return Outlook(len(found), len(done), len(there) - len(done), left_s, known)
+        outdated = Store(self.folder).by_other_code(found)
+        return Outlook(len(found), len(done), len(there) - len(done), outdated, left_s, known)
 
     def _workers(self) -> int:
         cores = machine.usable_cores(os.cpu_count()) or 1

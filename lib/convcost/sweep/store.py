@@ -6,17 +6,16 @@ is only written, and a damaged one only renamed, by the holder of its lock.
 """
 
 import contextlib
-import hashlib
 import json
 import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-import filelock
-
+from convcost.core import files
 from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
-from convcost.sweep.unit import Unit, canonical
-
-# `records` is imported where it is used: it loads pandas, which workers need not wait for.
+from convcost.sweep import code
+from convcost.sweep.unit import ASKED, Unit, canonical, home
 
 
 def checked(content: bytes, name: str) -> dict:
@@ -27,12 +26,34 @@ def checked(content: bytes, name: str) -> dict:
     try:
         record = json.loads(content)
         digest = record.pop("sha256")
-        whole = digest == hashlib.sha256(canonical(record)).hexdigest()
+        whole = digest == files.digest(canonical(record))
     except (ValueError, LookupError, TypeError, AttributeError):
         whole = False
     if not whole:
         raise DamagedFileError(f"{name} is not the file that was written")
     return record
+
+
+def packed(unit: Unit, record: Mapping) -> bytes:
+    """A unit's file: its identity, the record, and their sha256."""
+    content = {**record, **unit.identity}
+    content["sha256"] = files.digest(canonical(content))
+    return (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def accepted(content: bytes, name: str) -> tuple[str, bytes]:
+    """(key, content) of a unit's file as if today's code had done it, for who says that it might.
+
+    The record keeps under `done_by` the hash of the code that did. Unchanged where that is today's,
+    and where the function's module is nowhere here. Raises as `checked` does.
+    """
+    record = checked(content, name)
+    unit = Unit.of(record)
+    today = code.of(unit.function, home(unit.function))
+    if today in (None, unit.code):
+        return unit.key, content
+    unit, record = replace(unit, code=today), {"done_by": unit.code, **record}
+    return unit.key, packed(unit, record)
 
 
 class Store:
@@ -48,7 +69,7 @@ class Store:
         except OSError as error:
             raise BadInputError(f"folder {self.folder} cannot be made: {error}") from None
         self._leavings = list(self.folder.glob(".*.part"))  # by whoever was killed while writing
-        self._locks: dict[Unit, filelock.FileLock] = {}
+        self._locks = {}
 
     def __enter__(self) -> "Store":
         return self
@@ -72,15 +93,16 @@ class Store:
             raise DamagedFileError(f"{path.name} is the result of another unit")
         return record
 
+    def by_other_code(self, units: Iterable[Unit]) -> int:
+        """How many of these have no result of today's code, but one of another."""
+        stored = {path.stem for path in self.folder.glob("*.json")}
+        asked = {key[:ASKED] for key in stored}
+        return sum(unit.key not in stored and unit.key[:ASKED] in asked for unit in units)
+
     def write(self, unit: Unit, record: dict) -> None:
         """Write a unit's record, whole or not at all; ConvcostError names a file that cannot be."""
-        from convcost import records
-
-        content = {**unit.identity, **record}
-        content["sha256"] = hashlib.sha256(canonical(content)).hexdigest()
-        text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
         try:
-            records.write_atomically(self.path(unit), text.encode())
+            files.write_atomically(self.path(unit), packed(unit, record))
         except OSError as error:
             raise ConvcostError(
                 f"{self.path(unit)} cannot be written ({error}): make room there and start again; "
@@ -89,16 +111,12 @@ class Store:
 
     def set_aside(self, unit: Unit) -> str:
         """Rename a unit's file to `<name>.damaged-<n>`, which comes out."""
-        from convcost import records
-
-        return records.set_aside(self.path(unit))[0]
+        return files.set_aside(self.path(unit))[0]
 
     def claim(self, unit: Unit) -> bool:
         """Take a unit in hand; False where another driver has it."""
-        lock = filelock.FileLock(self.folder / f".{unit.key}.lock", timeout=0)
-        try:
-            lock.acquire()
-        except filelock.Timeout:
+        lock = files.claim(self.folder / f".{unit.key}.lock")
+        if lock is None:
             return False
         self._locks[unit] = lock
         for left in self._leavings:

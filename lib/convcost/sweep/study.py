@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -32,15 +33,19 @@ class Study:
     one, nothing is measured here: what it has measured is taken from what was merged, and what it
     has not is missing. `smoke`: what is measured is kept apart, and no run takes it for a result.
 
-    A subclass gives `notebook` and `parts`, and, where the functions that measure are not in its
-    own module, the name of the one they are in as `measurements`.
+    A subclass gives `notebook`, `parts`, the `scales` of the profiles and of a smoke run, and,
+    where the functions that measure are not in its own module, the name of the one they are in as
+    `measurements`.
     """
 
     notebook: str
+    scales: Mapping[str, Any]
+    smoke_scale: Any
     measurements: str | None = None
 
-    def __init__(self, profile: str, scale, *, host: Host | None = None, smoke: bool = False):
-        self.profile, self.scale = profile, scale
+    def __init__(self, profile: str, scale=None, *, host: Host | None = None, smoke: bool = False):
+        self.profile = profile
+        self.scale = scale or (on_device(self.smoke_scale) if smoke else self.scales[profile])
         self.host = host or hosts.measuring(profile, self.notebook)
         self._units = paths.RAW / ("smoke" if smoke else "units")
 
@@ -58,7 +63,6 @@ class Study:
         function: str,
         configurations: Iterable[Mapping],
         *,
-        version: int | str,
         data: Mapping,
         cost: Callable[[dict], float],
         timed: bool = True,
@@ -74,7 +78,6 @@ class Study:
             f"{self.measurements or type(self).__module__}:{function}",
             tuple(configurations),
             Path(self._units) / (folder or function),
-            version,
             dict(data) | (self.host.facts if timed else {}),
             cost,
             {"every_s": 60} | options,

@@ -1,7 +1,6 @@
 """A unit: one configuration of one function, the key it is known by, and how it is done."""
 
 import datetime
-import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -11,13 +10,16 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from pathlib import Path
 
 import convcost
-from convcost.core import machine
+from convcost.core import files, machine
 from convcost.core.errors import BadInputError, ConvcostError
+from convcost.sweep import code
+
+ASKED = 48  # digits of a key that say what is asked, whatever code answers
 
 
 class Diverged(ConvcostError):
@@ -33,23 +35,31 @@ class Diverged(ConvcostError):
 
 @dataclass(frozen=True, eq=False)
 class Unit:
-    """What is done once: `function` by name, its `version`, `configuration`, `data` fingerprint."""
+    """What is done once: `function` by name, `configuration`, `data` fingerprint, by which `code`.
+
+    `code`: as `code.of` hashes it.
+    """
 
     function: str
-    version: int | str
     configuration: dict
     data: dict | None
+    code: str | None = None
+
+    @classmethod
+    def of(cls, record: Mapping) -> "Unit":
+        """The unit that a stored record is the result of."""
+        return cls(**{field.name: record.get(field.name) for field in fields(cls)})
 
     @property
     def identity(self) -> dict:
         """All that its result depends on, as plain values."""
-        names = ("function", "version", "configuration", "data")
-        return {name: getattr(self, name) for name in names}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
     def key(self) -> str:
-        """sha256 over the identity."""
-        return hashlib.sha256(canonical(self.identity)).hexdigest()
+        """64 digits: 48 of a sha256 over what is asked, then 16 of one over the code."""
+        asked = files.digest(canonical(self.identity | {"code": None}))
+        return asked[:ASKED] + files.digest(canonical({"code": self.code}))[ASKED:]
 
     def __str__(self) -> str:
         words = " ".join(f"{name}={value}" for name, value in self.configuration.items())
@@ -61,9 +71,7 @@ def canonical(content: dict) -> bytes:
     return json.dumps(content, sort_keys=True, allow_nan=False).encode()
 
 
-def units(
-    function: str, plan: Iterable[Mapping], version: int | str, data: Mapping | None
-) -> list[Unit]:
+def units(function: str, plan: Iterable[Mapping], data: Mapping | None) -> list[Unit]:
     """The units of a plan, in its order, checked against the function's parameters.
 
     Raises BadInputError for a function that cannot be had, a configuration that is not JSON or
@@ -71,12 +79,13 @@ def units(
     """
     parameters = _parameters(resolve(function))
     frozen_data = None if data is None else _frozen(data, "data")
+    by = code.of(function, home(function))
     found: dict[str, Unit] = {}
     if not isinstance(plan, Iterable) or isinstance(plan, Mapping | str):
         raise BadInputError(f"the plan is {plan!r}: give a list of dicts, one per unit")
     for number, configuration in enumerate(plan, 1):
         where = f"unit {number} of the plan"
-        unit = Unit(function, version, _frozen(configuration, where), frozen_data)
+        unit = Unit(function, _frozen(configuration, where), frozen_data, by)
         try:
             if parameters:
                 parameters.bind(**unit.configuration)
@@ -145,11 +154,16 @@ def resolve(name: str) -> Callable:
 
 
 def home(name: str) -> str | None:
-    """The folder that must be in sys.path for the function's module to be found."""
-    module = sys.modules[name.partition(":")[0]]
+    """The folder that must be in sys.path for the function's module to be found.
+
+    None where the module is not loaded, or has no file.
+    """
+    module = sys.modules.get(name.partition(":")[0])
     file = getattr(module, "__file__", None)
+    if not file:
+        return None
     inner = module.__name__.count(".") + hasattr(module, "__path__")
-    return str(Path(os.path.abspath(file)).parents[inner]) if file else None
+    return str(Path(os.path.abspath(file)).parents[inner])
 
 
 # --- the data --------------------------------------------------------------------------------
@@ -189,6 +203,7 @@ def perform(function: Callable, configuration: Mapping) -> dict:
         except Diverged as error:
             returned, diverged = error.rows, str(error) or "diverged"
         rows, runaway = _plain(returned, configuration)
+        canonical({"rows": rows})  # ValueError where they cannot be stored
         reason = diverged or runaway
         status = "diverged" if reason else "done"
     except (Exception, SystemExit) as error:

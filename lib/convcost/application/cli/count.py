@@ -136,7 +136,9 @@ def _shape(text: str):
 
 def _text(rows) -> str:
     """The rows as a table: numbers with thousands separators, right-aligned."""
-    columns = []
+    from convcost.core import tables  # loads pandas
+
+    columns, numbers = [], []
     for name in rows.columns:
         values = rows[name]
         if name == "share":
@@ -149,10 +151,10 @@ def _text(rows) -> str:
             cells = [f"{v:,}" for v in values]
         else:
             cells = [_cell(v) for v in values]
-        right = values.dtype.kind in "if"
-        width = max(map(len, [name, *cells]))
-        columns.append([c.rjust(width) if right else c.ljust(width) for c in [name, *cells]])
-    return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
+        columns.append(cells)
+        numbers += [name] if values.dtype.kind in "if" else []
+    lines = zip(*columns, strict=True)
+    return tables.text(list(rows.columns), lines, right=numbers, rule=False)
 
 
 def _cell(value) -> str:

@@ -30,7 +30,6 @@ from convcost.chapters.complexity_precision.study.scales import (
     RECIPES,
     SCALES,
     SMOKE,
-    Scale,
 )
 from convcost.chapters.complexity_precision.study.units import (
     SET,
@@ -44,13 +43,11 @@ from convcost.chapters.complexity_precision.study.units import (
 from convcost.core import machine
 from convcost.counting.count import count
 from convcost.datasets import Dataset
-from convcost.records.hosts import Host
 from convcost.sweep import Planned, study
-from convcost.sweep.study import Part, on_device
-from convcost.training import TRAINING_VERSION, Recipe
+from convcost.sweep.study import Part
+from convcost.training import Recipe
 
 SPLITS = ("train", "validation", "test")
-VERSION = 1  # of `trained`: raise it when what it does changes
 ROLES = ("1-D", "2-D", "held out")
 DRAWN_FROM = 2025  # the seed of the random configurations
 
@@ -59,18 +56,12 @@ class Study(study.Study):
     """The experiments at the scale of a profile, on the data that this machine has."""
 
     notebook = "04-complexity-precision"
+    scales, smoke_scale = SCALES, SMOKE
 
-    def __init__(
-        self,
-        profile: str,
-        scale: Scale | None = None,
-        *,
-        host: Host | None = None,
-        smoke: bool = False,
-    ):
-        scale = scale or (on_device(SMOKE) if smoke else SCALES[profile])
-        super().__init__(profile, scale, host=host, smoke=smoke)
-        self.sets = {split: datasets.load(SET, split) for split in SPLITS}
+    @cached_property
+    def sets(self) -> dict[str, Dataset]:
+        """The splits, by name."""
+        return {split: datasets.load(SET, split) for split in SPLITS}
 
     def parts(self) -> dict[str, Part]:
         """What a machine measures, the most valuable first.
@@ -212,7 +203,6 @@ class Study(study.Study):
         return self.planned(
             "trained",
             plan,
-            version=f"{VERSION}.{TRAINING_VERSION}",
             data={split: part.sha256 for split, part in self.sets.items()},
             cost=seconds,
             timed=False,
@@ -318,7 +308,7 @@ class Study(study.Study):
             "device": scale.device,
         }
         return self.planned(
-            "timed", [unit], version=VERSION, data={}, cost=timed_seconds,
+            "timed", [unit], data={}, cost=timed_seconds,
             workers=1, threads=unit["threads"], attempts=1,
         )  # fmt: skip
 

@@ -21,13 +21,11 @@ from convcost.chapters.relu_zero_rates.study.scales import (
     SCALES,
     SMOKE,
     SPARSE_CASES,
-    Scale,
 )
 from convcost.datasets import Dataset
 from convcost.measuring import zeros
-from convcost.records.hosts import Host
 from convcost.sweep import Planned, study
-from convcost.sweep.study import Part, on_device
+from convcost.sweep.study import Part
 from convcost.training import Recipe
 from convcost.training.recipe import INITIALISATIONS, NORMALISATIONS
 
@@ -37,19 +35,17 @@ class Study(study.Study):
 
     notebook = "03-relu-zero-rates"
     measurements = relu_measurements.__name__
+    scales, smoke_scale = SCALES, SMOKE
 
-    def __init__(
-        self,
-        profile: str,
-        scale: Scale | None = None,
-        *,
-        host: Host | None = None,
-        smoke: bool = False,
-    ):
-        scale = scale or (on_device(SMOKE) if smoke else SCALES[profile])
-        super().__init__(profile, scale, host=host, smoke=smoke)
-        self.mnist = datasets.load("mnist", "train"), datasets.load("mnist", "test")
-        self.fashion = datasets.load("fashionmnist", "train"), datasets.load("fashionmnist", "test")
+    @cached_property
+    def mnist(self) -> tuple[Dataset, Dataset]:
+        """Both splits."""
+        return datasets.load("mnist", "train"), datasets.load("mnist", "test")
+
+    @cached_property
+    def fashion(self) -> tuple[Dataset, Dataset]:
+        """Both splits."""
+        return datasets.load("fashionmnist", "train"), datasets.load("fashionmnist", "test")
 
     @property
     def used(self) -> tuple[Dataset, ...]:
@@ -95,14 +91,13 @@ class Study(study.Study):
         self,
         function: str,
         plan: Iterable[dict],
-        version: int = relu_measurements.VERSION,
         **options,
     ) -> Planned:
         """What a function of this module says of each configuration."""
         shared = {"device": self.scale.device}
         data = {part.asked: part.sha256 for part in (self.mnist[0], self.fashion[0])}
         return self.planned(
-            function, [unit | shared for unit in plan], version=version,
+            function, [unit | shared for unit in plan],
             data=data, cost=relu_measurements.COSTS[function], **options,
         )  # fmt: skip
 
@@ -161,9 +156,7 @@ class Study(study.Study):
                 [list(range(seeds))] if self.scale.together else [[seed] for seed in range(seeds)]
             )
         ]
-        return self._sweep(
-            "trained_lenets", plan, training.TRAINING_VERSION, timed=False, workers=self._workers
-        )
+        return self._sweep("trained_lenets", plan, timed=False, workers=self._workers)
 
     @cached_property
     def _lenet_rows(self) -> pd.DataFrame:
@@ -331,9 +324,7 @@ class Study(study.Study):
     @property
     def _fashion_nets(self) -> Planned:
         plan = [self._of_fashion(net) | {"seed": 0} for net in self.scale.fashion_nets]
-        return self._sweep(
-            "trained_net", plan, training.TRAINING_VERSION, timed=False, workers=self._workers
-        )
+        return self._sweep("trained_net", plan, timed=False, workers=self._workers)
 
     def net_trainings(self) -> pd.DataFrame:
         """One row a net trained on FashionMNIST."""

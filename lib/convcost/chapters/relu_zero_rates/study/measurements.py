@@ -32,7 +32,6 @@ from convcost.datasets import Dataset
 from convcost.measuring import compress, sparse, timing, zeros
 from convcost.training import Execution, Recipe
 
-VERSION = 1  # of these functions: raise it when what they measure changes
 NEW_INPUTS = 8
 """Inputs that take turns in a timing: of one that comes again and again, the few weights that are
 needed would wait in the cache."""

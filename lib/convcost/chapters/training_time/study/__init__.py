@@ -23,19 +23,16 @@ from convcost.chapters.training_time.study.scales import (
     SMOKE,
     TEXTBOOK_NETS,
     Case,
-    Scale,
 )
 from convcost.core import machine, paths
 from convcost.core.errors import BadInputError
 from convcost.counting.count import count
 from convcost.datasets import Dataset
 from convcost.measuring import sensors, timing
-from convcost.records.hosts import Host
 from convcost.sweep import Planned, study
-from convcost.sweep.study import Part, on_device
+from convcost.sweep.study import Part
 from convcost.training import Execution, Recipe
 
-VERSION = 1  # of the measuring functions below: raise it when what they measure changes
 DRIFT_LIMIT = 0.10  # a step that takes 10 % longer at the end than at the beginning: not stable
 LOAD_LIMIT = 0.25  # processor cores that others may keep busy
 
@@ -44,18 +41,12 @@ class Study(study.Study):
     """The experiments at the scale of a profile, on the data that this machine has."""
 
     notebook = "02-training-time"
+    scales, smoke_scale = SCALES, SMOKE
 
-    def __init__(
-        self,
-        profile: str,
-        scale: Scale | None = None,
-        *,
-        host: Host | None = None,
-        smoke: bool = False,
-    ):
-        scale = scale or (on_device(SMOKE) if smoke else SCALES[profile])
-        super().__init__(profile, scale, host=host, smoke=smoke)
-        self.sets = _sets()
+    @cached_property
+    def sets(self) -> tuple[Dataset, ...]:
+        """Both splits."""
+        return _sets()
 
     @property
     def used(self) -> tuple[Dataset, ...]:
@@ -102,7 +93,6 @@ class Study(study.Study):
         return self.planned(
             function,
             [shared | unit for unit in plan],
-            version=VERSION,
             data={part.split: part.sha256 for part in self.sets},
             cost=training_seconds.COSTS[function],
             **{"workers": 1, "threads": self.threads, "attempts": 1} | options,

@@ -1,11 +1,17 @@
-"""Files that are written whole or not at all, and known by their sha256."""
+"""Files that are written whole or not at all, known by their sha256, locked by one at a time."""
 
+import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from convcost.core.errors import DamagedFileError
+from convcost.core.errors import ConvcostError, DamagedFileError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 
 def sha256(path: Path) -> str:
@@ -74,3 +80,34 @@ def read_if_there(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
+
+
+def claim(path: Path, wait_s: float = 0.0) -> "BaseFileLock | None":
+    """The lock on a lock file, None where another process holds it after `wait_s` seconds.
+
+    A negative `wait_s` waits for ever. The lock ends with its holder, however that ends.
+    """
+    import filelock  # for those who write; whoever only reads needs it not
+
+    lock = filelock.FileLock(path, timeout=wait_s)
+    try:
+        return lock.acquire().lock
+    except filelock.Timeout:
+        return None
+
+
+@contextlib.contextmanager
+def locked(path: Path, busy: ConvcostError | None = None, wait_s: float = 0.0) -> Iterator[None]:
+    """A block that holds a lock file; its folder is made.
+
+    Where another process holds it, `busy` is raised after `wait_s` seconds; without `busy` that
+    one is waited for.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = claim(path, wait_s if busy else -1)
+    if lock is None:
+        raise busy
+    try:
+        yield
+    finally:
+        lock.release()
