@@ -175,7 +175,7 @@ bench: setup ## speed and scale, each beside a baseline in the same run
 lock: ## resolve requirements.lock anew from pyproject.toml and requirements.in (needs uv)
 	@uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
-		--extra cluster --extra counters --extra dev pyproject.toml requirements.in -o requirements.lock
+		--extra all pyproject.toml requirements.in -o requirements.lock
 
 clean: ## remove what can be made again; never data/, lab/ or results
 	@rm -rf build .pytest_cache .ruff_cache .hypothesis notebooks/.ipynb_checkpoints

@@ -114,14 +114,28 @@ def locked_versions(lock: str) -> dict[str, set[str]]:
     return versions
 
 
-def required_names(pyproject: str) -> list[str]:
-    """The distributions that pyproject's main dependencies name, without versions and extras."""
+def required_names(pyproject: str, extra: str = "") -> set[str]:
+    """The distributions that pyproject's dependencies name, or those of an extra of it.
+
+    Without versions; the extras that an extra names are followed.
+    """
     project = tomllib.loads(pyproject)["project"]
-    return [re.match(r"[A-Za-z0-9._-]+", line)[0].lower() for line in project["dependencies"]]
+    lines = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    found: set[str] = set()
+    for line in lines:
+        name, _, others = re.match(r"([A-Za-z0-9._-]+)(\[(.*)\])?", line).groups()
+        if name == project["name"]:
+            found |= {
+                name for other in others.split(",") for name in required_names(pyproject, other)
+            }
+        else:
+            found.add(name.lower())
+    return found
 
 
 def check_packages() -> list[Finding]:
-    needed = required_names((paths.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    pyproject = (paths.ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    needed = sorted(required_names(pyproject) | required_names(pyproject, "notebooks"))
     locked = locked_versions((paths.ROOT / "requirements.lock").read_text(encoding="utf-8"))
     missing = [name for name in needed if machine.version(name) is None]
     if missing:
@@ -131,7 +145,7 @@ def check_packages() -> list[Finding]:
 
     other = [
         f"{name} {machine.version(name)} (lock: {', '.join(sorted(locked[name]))})"
-        for name in sorted(needed)
+        for name in needed
         if Version(machine.version(name)) not in map(Version, locked[name])
     ]
     if other:

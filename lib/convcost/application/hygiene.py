@@ -20,13 +20,15 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import nbformat
-
 from convcost import sources
 from convcost.application import notebooks
 from convcost.application.notebooks import INJECTED_TAG, PARAMETERS_TAG
 from convcost.core import paths, registry
 from convcost.core.errors import BadInputError, DamagedFileError
+from convcost.core.extras import optional
+
+with optional():
+    import nbformat
 
 MAX_LINES = 15
 MAX_OUTPUT_BYTES = 1_000_000

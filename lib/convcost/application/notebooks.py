@@ -15,13 +15,15 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-import nbformat
-
 from convcost import records
 from convcost.application.profiles import PROFILES
 from convcost.core import paths
 from convcost.core.errors import BadInputError, DamagedFileError
+from convcost.core.extras import optional
 from convcost.records import hosts
+
+with optional():
+    import nbformat
 
 PARAMETERS_TAG = "parameters"  # papermill's word for the cell that holds the defaults
 INJECTED_TAG = "injected-parameters"  # papermill's word for the cell it adds

@@ -16,13 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-import nbformat
-
 from convcost import records
 from convcost.application import hygiene, notebooks, profiles, runner
 from convcost.core import machine, paths, tables
 from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
+from convcost.core.extras import optional
 from convcost.records import hosts
+
+with optional():
+    import nbformat
 
 EVERY_S = 10.0  # between two lines of progress where there is no terminal
 DRAWN_S = 60.0  # of a notebook for which nothing is left to measure
@@ -138,6 +140,8 @@ def select(wanted: str | None = None, folder: Path | None = None) -> list[Path]:
     if not there:
         raise BadInputError(f"there is no notebook in {folder}")
     words = [word.strip() for word in (wanted or "all").split(",") if word.strip()]
+    if not words:
+        raise BadInputError(f"{wanted!r} names no notebook: choose from {', '.join(there)}, or all")
     chosen: dict[str, Path] = {}
     for word in words:
         stem = word.removesuffix(".ipynb")

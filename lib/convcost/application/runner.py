@@ -27,14 +27,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import nbformat
-
 from convcost import records
 from convcost.application import notebooks
 from convcost.application.notebooks import Scalar
 from convcost.application.profiles import PROFILES
 from convcost.core import paths
 from convcost.core.errors import BadInputError, ConvcostError, writing
+from convcost.core.extras import optional
+
+with optional():
+    import nbformat
 
 START_TIMEOUT_S = 120  # a cold disk and a busy machine included
 _OUTPUT_TIMEOUT_S = 60  # for the last output of a cell, once the cell has ended

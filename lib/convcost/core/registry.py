@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 
+from convcost.core.extras import optional
+
 
 @dataclass(frozen=True)
 class Chapter:
@@ -32,7 +34,10 @@ class Chapter:
 
 @cache
 def _module(name: str) -> ModuleType | None:
-    return importlib.import_module(name) if importlib.util.find_spec(name) else None
+    if not importlib.util.find_spec(name):
+        return None
+    with optional():
+        return importlib.import_module(name)
 
 
 _chapters: tuple[Chapter, ...] = ()

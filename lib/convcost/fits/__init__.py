@@ -7,8 +7,19 @@
 here imports torch.
 """
 
-from convcost.fits import comparison, complexity, configurations, optimum, precision, printed, rows
-from convcost.fits.configurations import BASELINE, Configuration
+from convcost.core.extras import optional
+
+with optional():
+    from convcost.fits import (
+        comparison,
+        complexity,
+        configurations,
+        optimum,
+        precision,
+        printed,
+        rows,
+    )
+    from convcost.fits.configurations import BASELINE, Configuration
 
 __all__ = [
     "BASELINE",

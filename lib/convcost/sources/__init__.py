@@ -281,6 +281,8 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
+        if lacking := paths.without_compendium("a published number"):
+            raise lacking from None
         raise _damaged(path, "whole file", f"cannot be read ({error.strerror}).") from error
 
 
