@@ -38,7 +38,8 @@ WITHOUT_TORCH = (
     *("core", "sources", "records", "predict", "fits", "sweep", "claims", "figures", *DOORS),
     *("counting.ops", "counting.conventions", "counting.count", "measuring.sensors"),
     *("application.cli", "application.notebooks", "application.hygiene", "application.doctor"),
-    *("application.profiles", "application.runner", "application.reproduce"),
+    *("application.profiles", "application.kernel", "application.engine"),
+    *("application.runner", "application.reproduce"),
 )
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "tools", "stuff"}
 
