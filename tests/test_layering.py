@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,7 @@ WITHOUT_TORCH = (
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "tools", "stuff"}
 
 
+@cache
 def units() -> dict[str, list[Path]]:
     """Room (module or package right under convcost) -> its files. The root's own file is left
     out: `convcost/__init__.py` is the shop window, and may show anything."""
@@ -61,6 +63,7 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@cache
 def imported_names(source: str, module: str, is_package: bool) -> set[str]:
     """What a module's source imports: anywhere in it, absolute, relative or by name. Of
     `from a import b` both a and a.b, for b may be a module."""

@@ -326,11 +326,15 @@ def test_setup_is_stamped_by_content_and_place(tmp_path):
 def test_without_a_gpu_its_tests_fail_with_a_clear_word(tmp_path):
     (tmp_path / "venv" / "bin").mkdir(parents=True)
     script(tmp_path / "venv" / "bin", "python", f'exec "{sys.executable}" "$@"')
+    # a torch that answers at once: what torch itself says is torch's business
+    (tmp_path / "torch.py").write_text(
+        "class cuda:\n    def is_available():\n        return False\n"
+    )
     hashed = subprocess.run(
         "cat requirements.lock pyproject.toml | cksum", shell=True, cwd=ROOT, capture_output=True
     ).stdout.decode()
     (tmp_path / "venv" / ".convcost-stamp").write_text(f"{hashed.strip()} {ROOT}\n")
-    done = make("test-gpu", f"VENV={tmp_path}/venv", CUDA_VISIBLE_DEVICES="")
+    done = make("test-gpu", f"VENV={tmp_path}/venv", PYTHONPATH=str(tmp_path))
     assert done.returncode != 0 and "make test-gpu: torch finds no CUDA GPU here" in done.stderr
     assert "pytest" not in done.stdout
 

@@ -269,14 +269,14 @@ def dead(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("status", "free_bytes", "said"),
     [
-        (-9, 2**28, f"it was killed by a signal, SIGKILL, from outside; probably out of memory{HELD}"
-         f"256.0 MiB free{ADVICE} again"),
-        (-9, 21 * 2**30, f"it was killed by a signal, SIGKILL, from outside; memory was not short"
+        (-9, 2**28, "it was killed by a signal, SIGKILL, from outside; probably out of memory"
+         f"{HELD}256.0 MiB free{ADVICE} again"),
+        (-9, 21 * 2**30, "it was killed by a signal, SIGKILL, from outside; memory was not short"
          f"{HELD}21.0 GiB free. Start again"),
         (-11, 21 * 2**30, "it was killed by a signal, SIGSEGV, as a crash in compiled code does; "
          f"memory was not short{HELD}21.0 GiB free. Start again"),
-        (9, 2**28, "it ended with exit status 9, which a cell or its code asked for" f"{HELD}"
-         f"256.0 MiB free{ADVICE} again"),
+        (9, 2**28, "it ended with exit status 9, which a cell or its code asked for"
+         f"{HELD}256.0 MiB free{ADVICE} again"),
         (9, 21 * 2**30, f"it ended with exit status 9, which a cell or its code asked for{HELD}"
          "21.0 GiB free. Start again"),
     ],

@@ -389,6 +389,8 @@ def check_memory() -> list[Finding]:
     total = machine.ram_bytes()
     if total is None:
         return [Finding("memory", WARN, "not available on this system")]
+    from convcost.application.notebooks import cards as notebook_cards
+
     cards = notebook_cards()
     most = max((card.ram_gb for card in cards.values()), default=0)
     hungry = sorted(name for name, card in cards.items() if card.ram_gb * GIB > total)
@@ -427,17 +429,9 @@ def judge_disk(free_bytes: int, writable: bool) -> Finding:
 # --- what a run needs ------------------------------------------------------------------------
 
 
-def notebook_cards() -> dict:
-    """Name -> card of every notebook that is there."""
-    from convcost.application.notebooks import card, read  # in this form a missing package is named
-
-    return {
-        path.stem: card(read(path), path.stem)
-        for path in sorted(paths.NOTEBOOKS.glob("[0-9][0-9]-*.ipynb"))
-    }
-
-
 def check_minutes() -> list[Finding]:
+    from convcost.application.notebooks import cards as notebook_cards
+
     cards = notebook_cards()
     if not cards:
         return [

@@ -20,6 +20,7 @@ from convcost.application.profiles import PROFILES
 from convcost.core import paths
 from convcost.core.errors import BadInputError, DamagedFileError
 from convcost.core.extras import optional
+from convcost.core.units import byte_size
 from convcost.records import hosts
 
 with optional():
@@ -140,6 +141,14 @@ def card(notebook: Mapping, name: str = "the notebook") -> Card:
         )
     shared = (title.strip(), dict(minutes), given["ram_gb"], tuple(datasets))
     return Card(*shared, parts, reads_runs, dict(gpu_parts))
+
+
+def cards() -> dict[str, Card]:
+    """Name -> card of every notebook that is there, in their order."""
+    return {
+        path.stem: card(read(path), path.stem)
+        for path in sorted(paths.NOTEBOOKS.glob("[0-9][0-9]-*.ipynb"))
+    }
 
 
 # --- parameters --------------------------------------------------------------------------------
@@ -324,19 +333,14 @@ def data_origins(names: Iterable[str]) -> dict[str, str]:
         if entry["damaged"]:
             origins[name] = f"{entry['where']}, damaged: {entry['damaged']}"
         elif entry["found"]:
-            origins[name] = f"{entry['where']}, {entry['images']} images, {_mib(entry['bytes'])}"
+            origins[name] = (
+                f"{entry['where']}, {entry['images']} images, {byte_size(entry['bytes'])}"
+            )
         else:
-            origins[name] = f"to be fetched, {_mib(entry['download_bytes'])} (offline: a stand-in)"
+            origins[name] = (
+                f"to be fetched, {byte_size(entry['download_bytes'])} (offline: a stand-in)"
+            )
     return origins
-
-
-def _mib(count: int) -> str:
-    """Bytes as a reader likes them, in units of 2**20.
-
-    >>> _mib(3 * 2**20)
-    '3.0 MiB'
-    """
-    return f"{count / 2**20:.1f} MiB"
 
 
 def _data_sha256(names: Iterable[str]) -> str:
@@ -358,11 +362,7 @@ def _results_sha256(reads_runs: bool, reference: bool, profile: str) -> str:
 
 
 def inputs(
-    notebook: Mapping,
-    parameters: Mapping[str, Scalar],
-    profile: str,
-    *,
-    reference: bool = False,
+    notebook: Mapping, parameters: Mapping[str, Scalar], profile: str, *, reference: bool = False
 ) -> dict:
     """Everything an executed notebook depends on, and "key", the sha256 of all of it.
 

@@ -30,6 +30,12 @@ LAB = ROOT / "lab"  # copies that JupyterLab opens, changed by their user, git-i
 EXECUTED_NOTEBOOKS = BUILD / "notebooks"  # copies that papermill has run
 
 
+def shown(path: Path) -> str:
+    """A path as a reader is told it: from the repository on where it lies in it."""
+    inside = path.absolute().is_relative_to(ROOT)
+    return (path.absolute().relative_to(ROOT) if inside else path).as_posix()
+
+
 def without_compendium(what: str) -> ConvcostError | None:
     """Why `what` cannot be had where the compendium's data are not, and what to do; None here.
 

@@ -60,6 +60,16 @@ def names() -> tuple[str, ...]:
     return tuple(chapter.notebook for chapter in _chapters)
 
 
+def is_meant(word: str, name: str) -> bool:
+    """Whether somebody who says `word` means the notebook `name`: its name, or its number.
+
+    >>> [is_meant(word, "02-training-time") for word in ("2", "02", "02-training-time", "training")]
+    [True, True, True, False]
+    """
+    number = f"{int(word):02d}-" if word.isdecimal() else None
+    return word == name or (number is not None and name.startswith(number))
+
+
 def measurable() -> dict[str, Chapter]:
     """The chapters whose study can be done apart from their notebook, by its name."""
     return {chapter.notebook: chapter for chapter in _chapters if chapter.measures}

@@ -269,12 +269,8 @@ def _path(key: str) -> Path:
 
 def _damaged(path: Path, where: str, what: str) -> DamagedFileError:
     return DamagedFileError(
-        f"{path.name}, {where}: {what} Restore the file: git checkout -- {_in_repository(path)}"
+        f"{path.name}, {where}: {what} Restore the file: git checkout -- {paths.shown(path)}"
     )
-
-
-def _in_repository(path: Path) -> str:
-    return str(path.relative_to(paths.ROOT)) if path.is_relative_to(paths.ROOT) else str(path)
 
 
 def _read(path: Path) -> bytes:

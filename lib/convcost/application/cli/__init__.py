@@ -34,10 +34,7 @@ COMMANDS = {
 }
 
 # these speak of the repository's own files, which an installed package alone does not have
-OF_THE_COMPENDIUM = {
-    *("claims", "reproduce", "run", "measure", "merge", "sweep", "lab", "figures", "doctor"),
-    "hygiene",
-}
+OF_THE_COMPENDIUM = {"claims", "reproduce", "lab", "figures", "doctor", "hygiene"}
 
 # what a full disk, a quota and a read-only folder say: no fault of ours
 _SURROUNDINGS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
