@@ -134,12 +134,10 @@ def test_a_change_of_one_character_is_another_code(tmp_path, monkeypatch):
     current._drawn_by.cache_clear(), current.sources.cache_clear()
 
 
-def test_two_processes_draw_what_one_does(tmp_path, monkeypatch):
-    six = dict(list(figures.FIGURES.items())[:6])
-    monkeypatch.setattr(figures, "specs", lambda some=six: some)
-    assert figures.redraw_all(tmp_path / "one", processes=1) == (list(six), [])
-    assert figures.redraw_all(tmp_path / "two", processes=2) == (list(six), [])
-    for file in (tmp_path / "one").iterdir():
+def test_two_processes_draw_what_one_does(once, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "specs", four)
+    assert figures.redraw_all(tmp_path / "two", processes=2) == (list(NAMES), [])
+    for file in once.iterdir():
         assert (tmp_path / "two" / file.name).read_bytes() == file.read_bytes(), file.name
 
 

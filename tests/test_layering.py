@@ -277,7 +277,7 @@ def test_import_convcost_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-    # processor time of the import alone, the better of three: a busy machine does not count
+    # processor time of the import alone, the best of three: a busy machine does not count
     code = "import time; a = time.process_time(); import convcost; print(time.process_time() - a)"
     took = [
         float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout)

@@ -12,12 +12,11 @@ import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 
 from convcost import records
 from convcost.application.profiles import PROFILES
-from convcost.core import paths
+from convcost.core import machine, paths
 from convcost.core.errors import BadInputError, DamagedFileError
 from convcost.core.extras import optional
 from convcost.core.units import byte_size
@@ -307,13 +306,6 @@ def _library_sha256() -> str:
     return _tree_sha256(paths.LIBRARY, "*.py")
 
 
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "absent"
-
-
 def data_origins(names: Iterable[str]) -> dict[str, str]:
     """Where each data set would come from now, in words; no set is read or fetched.
 
@@ -383,7 +375,7 @@ def inputs(
         "results_sha256": _results_sha256(reads_runs is True, reference, profile),
         "environment": {
             "python": sys.version.split()[0],
-            **{package: _version(package) for package in packages},
+            **{package: machine.version(package) or "absent" for package in packages},
         },
         "datasets": list(asked),
         "data_sha256": _data_sha256(asked),
@@ -428,10 +420,10 @@ def written_since(before: Mapping, name: str, where: str) -> list[dict]:
     One entry for each run: where, machine, run_id, tables.
     """
     found: dict[tuple[str, str], list[str]] = {}
-    for (machine, table), (notebook, run_id) in records.run_ids(where).items():
-        if notebook == name and before.get((machine, table)) != (notebook, run_id):
-            found.setdefault((machine, run_id), []).append(table)
+    for (folder, table), (notebook, run_id) in records.run_ids(where).items():
+        if notebook == name and before.get((folder, table)) != (notebook, run_id):
+            found.setdefault((folder, run_id), []).append(table)
     return [
-        {"where": where, "machine": machine, "run_id": run_id, "tables": tables}
-        for (machine, run_id), tables in found.items()
+        {"where": where, "machine": folder, "run_id": run_id, "tables": tables}
+        for (folder, run_id), tables in found.items()
     ]

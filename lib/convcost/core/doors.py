@@ -28,14 +28,13 @@ def door(here: str, rooms: Mapping[str, str]) -> Callable[[str], ModuleType]:
 
 def release() -> str:
     """The version of this library: of the installed package, else of the repository it lies in."""
-    from importlib import metadata  # slow, and seldom asked
+    import tomllib  # slow, and seldom asked, as is what machine imports
 
-    try:
-        return metadata.version("convcost")
-    except metadata.PackageNotFoundError:  # a node that has it on PYTHONPATH alone
-        import tomllib
+    from convcost.core import machine
 
-        file = paths.LIBRARY.parents[1] / "pyproject.toml"
-        if not file.is_file():
-            return "unknown"
-        return tomllib.loads(file.read_text(encoding="utf-8"))["project"]["version"]
+    if installed := machine.version("convcost"):
+        return installed
+    file = paths.LIBRARY.parents[1] / "pyproject.toml"  # of a node with PYTHONPATH alone
+    if not file.is_file():
+        return "unknown"
+    return tomllib.loads(file.read_text(encoding="utf-8"))["project"]["version"]
