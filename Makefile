@@ -123,14 +123,15 @@ sweep: ## the trainings of notebook 04 alone, on a cluster too (SCHEDULER=tcp://
 		$${RESOURCES:+--resources="$$RESOURCES"} $${WORKERS:+--workers="$$WORKERS"}
 
 # All parts run, whatever the first ones say; one closing line names those that failed. `lib` is
-# there for the examples in its docstrings; two processes share its tests, file by file. The
+# there for the examples in its docstrings; two processes share its tests, and whichever is done
+# takes half of what the other has left: of files alone the longest would be waited for. The
 # notebooks' own results go to build/, and start from nothing, so that they measure again; they run
 # one after the other, since they measure time.
 test: setup ## pytest, the notebooks on the quick profile, lint
 	@failed=""; \
 	part() { name="$$1"; shift; echo; echo "== $$name"; "$$@" || failed="$$failed $$name"; }; \
 	rm -rf build/test-results; \
-	part library env MPLBACKEND=Agg $(PY) -m pytest -n 2 --dist loadfile --doctest-modules tests lib; \
+	part library env MPLBACKEND=Agg $(PY) -m pytest -n 2 --dist worksteal --doctest-modules tests lib; \
 	part notebooks env CONVCOST_PROFILE=quick CONVCOST_RESULTS="$$(pwd)/build/test-results" \
 		$(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 -o timeout=900 notebooks; \
 	part lint $(SELF) lint; \
@@ -175,7 +176,7 @@ bench: setup ## speed and scale, each beside a baseline in the same run
 lock: ## resolve requirements.lock anew from pyproject.toml and requirements.in (needs uv)
 	@uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
-		--extra cluster --extra counters --extra dev pyproject.toml requirements.in -o requirements.lock
+		--extra all pyproject.toml requirements.in -o requirements.lock
 
 clean: ## remove what can be made again; never data/, lab/ or results
 	@rm -rf build .pytest_cache .ruff_cache .hypothesis notebooks/.ipynb_checkpoints

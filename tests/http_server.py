@@ -53,20 +53,6 @@ def stalled(body: bytes, after: int = 10):
     return answer
 
 
-def dripping(body: bytes, every_s: float = 0.05):
-    """Sends `body` byte by byte, so that the connection never falls silent."""
-
-    def answer(handler):
-        handler.begin(200, len(body))
-        for byte in body:
-            handler.wfile.write(bytes([byte]))
-            handler.wfile.flush()
-            if ENDING.wait(every_s):
-                return
-
-    return answer
-
-
 def in_turn(*answers):
     """The first answer to the first request, and so on; the last one for ever."""
     left = list(answers)
@@ -82,6 +68,11 @@ class Server:
         self.address = address  # "http://127.0.0.1:<port>"
         self.answers = {}  # path -> answer
         self.requests = []  # (method, path), as they came
+
+    @property
+    def fetched(self) -> list[str]:
+        """The paths of the files that were asked for."""
+        return [path for method, path in self.requests if method == "GET"]
 
     def url(self, path: str) -> str:
         return f"{self.address}/{path}"

@@ -156,8 +156,16 @@ def test_names_and_versions_are_read_from_the_files():
         "numpy==2.5.5 ; python_full_version >= '3.12' \\\n    --hash=sha256:bb\ntorch==2.15.0 \\\n"
     )
     assert doctor.locked_versions(lock) == {"numpy": {"2.4.6", "2.5.5"}, "torch": {"2.15.0"}}
-    project = '[project]\ndependencies = ["torch>=2.11", "pandera[pandas]>=0.24", "Pooch"]\n'
-    assert doctor.required_names(project) == ["torch", "pandera", "pooch"]
+    project = """
+        [project]
+        name = "own"
+        dependencies = ["torch>=2.11"]
+        [project.optional-dependencies]
+        data = ["Pooch"]
+        notebooks = ["own[data]", "pandera[pandas]>=0.24"]
+    """
+    assert doctor.required_names(project) == {"torch"}
+    assert doctor.required_names(project, "notebooks") == {"pandera", "pooch"}
 
 
 def test_a_missing_package_is_bad(monkeypatch):

@@ -47,7 +47,7 @@ def test_a_set_is_downloaded_once_and_found_afterwards(small, raw, server):
     assert datasets.available(spec, raw=raw)
     second = datasets.load(spec, "train", raw=raw)
     assert second.origin == "data/raw" and second.sha256 == first.sha256
-    assert len(server.requests) == 4
+    assert len(server.fetched) == 4
     assert {path.name for path in (raw / "Small/raw").iterdir()} == {
         file.name for pair in spec.files.values() for file in pair
     }
@@ -67,7 +67,6 @@ FAULTS = {
         "a web page instead of the file",
     ),
     "stalled": (lambda body: http_server.stalled(body), "fell silent"),
-    "dripping": (lambda body: http_server.dripping(body), "stalled"),
     "not there": (lambda body: http_server.status(404), "404"),
     "server error": (lambda body: http_server.status(503), "503 (tried 2 times)"),
     "too large": (lambda body: http_server.whole(bytes(2_000_000)), "too large"),
@@ -96,7 +95,7 @@ def test_files_that_came_before_the_fault_do_not_stay(small, raw, server):
     before = listing(raw)
     with pytest.raises(datasets.DownloadError):
         datasets.fetch(spec, raw=raw, patience=HASTY)
-    assert len(server.requests) == 4
+    assert len(server.fetched) == 4
     assert listing(raw) == before
 
 
@@ -119,7 +118,7 @@ def test_only_what_is_missing_is_fetched(small, raw, server):
     (raw / "Small/raw/t10k-labels-idx1-ubyte").unlink()
     server.requests.clear()
     datasets.fetch(spec, raw=raw)
-    assert server.requests == [("GET", "/t10k-labels-idx1-ubyte.gz")]
+    assert server.fetched == ["/t10k-labels-idx1-ubyte.gz"]
 
 
 @pytest.mark.parametrize("first", [http_server.status(500), http_server.status(429), "truncated"])
@@ -129,7 +128,7 @@ def test_a_passing_fault_is_tried_again(first, small, raw, server):
     first = http_server.truncated(body) if first == "truncated" else first
     server.answers[f"/{IMAGES}"] = http_server.in_turn(first, http_server.whole(body))
     datasets.fetch(spec, raw=raw, patience=HASTY)
-    assert server.requests.count(("GET", f"/{IMAGES}")) == 2
+    assert server.fetched.count(f"/{IMAGES}") == 2
 
 
 @pytest.mark.parametrize("fault", ["a web page", "another file", "not there", "truncated"])
@@ -139,7 +138,7 @@ def test_the_next_mirror_is_tried(fault, small, raw, server):
     server.answers[f"/bad/{IMAGES}"] = make(packed[IMAGES])
     spec = dataclasses.replace(spec, mirrors=(server.url("bad/"), server.url("")))
     datasets.fetch(spec, raw=raw, patience=HASTY)
-    asked = [path for _, path in server.requests if path.endswith(IMAGES)]
+    asked = [path for path in server.fetched if path.endswith(IMAGES)]
     assert asked[0] == f"/bad/{IMAGES}" and asked[-1] == f"/{IMAGES}"
     assert datasets.load(spec, "test", raw=raw).origin == "data/raw"
 
@@ -151,16 +150,32 @@ def test_a_dead_mirror_does_not_stop_a_living_one(small, raw, server):
     assert datasets.available(spec, raw=raw)
 
 
-def test_progress_is_a_line_now_and_then(capsys):
-    with transfer.progress("a.gz", 4_000_000, every_s=0.05) as advance:
-        advance(1_000_000)  # too early for a line
-        time.sleep(0.06)
-        advance(1_000_000)
-    with transfer.progress("faces", None, "images", every_s=0) as advance:
-        advance(1_234)
-    first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("  a.gz: 2.0 of 4.0 MB, about ") and first.endswith(" ms left")
-    assert second == "  faces: 1,234 images"
+def test_a_server_that_drips_is_given_up(monkeypatch):
+    """Below 1 KB per second over `stall_s`, although the connection never falls silent."""
+    clock = iter((0.0, 10.0, 31.0, 31.0, 62.5))
+    monkeypatch.setattr(transfer.time, "monotonic", lambda: next(clock))
+    with transfer.progress("a.gz", None, "B") as bar:
+        limits = transfer._Limits(bar, max_bytes=10**6, stall_s=30)
+        limits.update(8192)
+        limits.update(4 * 8192)  # 40 KB in 31 s are enough
+        with pytest.raises(transfer._Hiccup, match=r"stalled \(49,152 bytes came\)"):
+            limits.update(8192)  # 8 KB in the next 31.5 s are not
+
+
+def test_a_file_larger_than_announced_is_given_up():
+    with transfer.progress("a.gz", None, "B") as bar:
+        limits = transfer._Limits(bar, max_bytes=20_000, stall_s=30)
+        limits.total = 0  # the server announces nothing
+        for _ in range(3):
+            limits.update(8192)
+        with pytest.raises(transfer._Refusal, match="larger than 20,000 bytes"):
+            limits.update(8192)
+
+
+def test_what_is_quick_shows_no_progress(capsys):
+    with transfer.progress("faces", 10, " images") as bar:
+        bar.update(10)
+    assert capsys.readouterr().err == ""
 
 
 # ---------------------------------------------------------------- no network
@@ -218,15 +233,14 @@ def test_one_living_server_is_a_network(server):
 def test_a_proxy_is_asked_in_its_own_language(target, server, monkeypatch):
     """Behind a proxy names are not known here; what counts is whether the proxy lets us through."""
     https = target.startswith("https")
-    path = "data.invalid:443" if https else "http://data.invalid:80/"
+    path = "data.invalid:443" if https else "http://data.invalid/"
     monkeypatch.setenv("https_proxy" if https else "http_proxy", server.address)
     server.answers[path] = http_server.status(403)
     assert not datasets.network([target])
     server.answers[path] = http_server.status(200)
     assert not datasets.network([target])  # still the first verdict
     assert datasets.network([target], fresh=True)
-    method = "CONNECT" if https else "HEAD"
-    assert server.requests == [(method, path)] * 2
+    assert server.requests == [("CONNECT" if https else "HEAD", path)] * 2
 
 
 # ---------------------------------------------------------------- several processes, kills
@@ -284,7 +298,7 @@ def test_two_at_once_download_once(small, raw, server):
     for thread in threads:
         thread.join()
     assert errors == []
-    assert len(server.requests) == 4
+    assert len(server.fetched) == 4
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(small, tmp_path):

@@ -7,22 +7,34 @@ import pytest
 
 from convcost import figures, records
 from convcost.application import cli
-from convcost.core import paths
+from convcost.core import paths, registry
 from convcost.figures import current, style
 
 NAMES = ("01-training-cost", "01-separable-ratio", "03-lenet-structure", "01-op-shares")
 
 
+def four():
+    """Only these, while the tests of this file run."""
+    return {name: registry.together("figures", "SPECS")[name] for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """The four figures, drawn once from the committed results."""
+    folder = tmp_path_factory.mktemp("figures") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "specs", four)
+        assert figures.redraw_all(folder, processes=1) == (list(NAMES), [])
+    return folder
+
+
 @pytest.fixture
-def drawn(tmp_path, monkeypatch):
-    """A copy of the committed results, and some figures drawn from it."""
+def drawn(once, tmp_path, monkeypatch):
+    """A copy of the committed results, and of the figures that were drawn from them."""
+    monkeypatch.setattr(figures, "specs", four)
     shutil.copytree(paths.REFERENCE_RESULTS, tmp_path / "results")
     monkeypatch.setattr(paths, "REFERENCE_RESULTS", tmp_path / "results")
-    monkeypatch.setattr(
-        figures, "specs", lambda some={name: figures.FIGURES[name] for name in NAMES}: some
-    )
-    assert figures.redraw_all(tmp_path / "out", processes=1) == (list(NAMES), [])
-    return tmp_path / "out"
+    return shutil.copytree(once, tmp_path / "out")
 
 
 def again(folder, **more):
@@ -123,12 +135,10 @@ def test_a_change_of_one_character_is_another_code(tmp_path, monkeypatch):
     current._drawn_by.cache_clear(), current.sources.cache_clear()
 
 
-def test_two_processes_draw_what_one_does(tmp_path, monkeypatch):
-    six = dict(list(figures.FIGURES.items())[:6])
-    monkeypatch.setattr(figures, "specs", lambda some=six: some)
-    assert figures.redraw_all(tmp_path / "one", processes=1) == (list(six), [])
-    assert figures.redraw_all(tmp_path / "two", processes=2) == (list(six), [])
-    for file in (tmp_path / "one").iterdir():
+def test_two_processes_draw_what_one_does(once, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "specs", four)
+    assert figures.redraw_all(tmp_path / "two", processes=2) == (list(NAMES), [])
+    for file in once.iterdir():
         assert (tmp_path / "two" / file.name).read_bytes() == file.read_bytes(), file.name
 
 

@@ -1,11 +1,19 @@
 """The map of notebook 00, and the README's numbers."""
 
 import re
+from collections import Counter
+
+import pytest
 
 from convcost import claims, records
 from convcost.application import guide
 from convcost.chapters.flop_counting import findings as protocols
 from convcost.core import machine, paths, registry
+
+
+@pytest.fixture(scope="module")
+def ledger():
+    return claims.ledger()
 
 
 def test_readme_shows_the_reference_results():
@@ -26,16 +34,29 @@ def test_readme_names_every_notebook_and_whether_it_is_built():
         assert line.endswith("| built |" if built else "| planned |")
 
 
-def test_the_map_has_all_nine_and_every_claim():
-    table = guide.notebook_map()
-    assert table["notebook"].tolist() == list(registry.names())
-    assert table["claims"].sum() == len(claims.ledger())
+def test_the_map_has_every_notebook_and_every_claim(ledger):
+    table = guide.notebook_map().set_index("notebook")
+    assert table.index.tolist() == list(registry.names()) and len(table) == 9
+    claimed = Counter(entry.notebook for entry in ledger)
+    told = Counter(e.notebook for e in ledger if e.verdict_reference != "not tested yet")
+    assert table["claims"].to_dict() == {name: claimed[name] for name in table.index}
+    assert table["with a verdict"].to_dict() == {name: told[name] for name in table.index}
+    built = {path.stem for path in paths.NOTEBOOKS.glob("*.ipynb")}
+    assert set(table.index[table["state"] == "built"]) == built
 
 
-def test_verdict_counts_add_up():
+def test_verdict_counts_are_those_of_the_ledger(ledger):
     counts = guide.verdict_counts().set_index("source")
-    sums = counts.drop("all sources").drop(columns="all").to_numpy().sum()
-    assert sums == counts.loc["all sources", "all"] == len(claims.ledger())
+    counted = Counter((entry.source, claims.family(entry.verdict_reference)) for entry in ledger)
+    assert {
+        (source, verdict): counts.loc[source, verdict]
+        for source in counts.index.drop("all sources")
+        for verdict in counts.columns.drop("all")
+        if counts.loc[source, verdict]
+    } == counted
+    assert counts.loc["all sources", "all"] == len(ledger)
+    (reproduced,) = (counts.loc["all sources", v] for v in counts if v == "reproduced")
+    assert reproduced == sum(n for (_, verdict), n in counted.items() if verdict == "reproduced")
 
 
 def test_machine_facts_never_show_a_zero_for_what_is_not_there():

@@ -108,11 +108,11 @@ def test_a_second_run_downloads_nothing_and_the_cache_is_used(server, raw, monke
     spec = served(server, small_sets.archive(small_sets.face_files()))
     split = lfw.split_of("Ada_Lovelace")
     first = datasets.load(spec, split, raw=raw)
-    requests = len(server.requests)
+    requests = len(server.fetched)
     assert requests == 3
     monkeypatch.setattr(lfw, "_decoded", None)  # a JPEG that is decoded again fails
     second = datasets.load(spec, split, raw=raw)
-    assert len(server.requests) == requests
+    assert len(server.fetched) == requests
     assert second.sha256 == first.sha256 and second.origin == "data/raw"
 
 
@@ -138,7 +138,7 @@ def test_two_at_once_download_once(server, raw):
     spec = served(server, small_sets.archive(small_sets.face_files()))
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda _: datasets.fetch(spec, raw=raw), range(3)))
-    assert len(server.requests) == 3
+    assert len(server.fetched) == 3
 
 
 def test_a_failure_is_not_tried_again_for_every_split(server, raw):
@@ -169,7 +169,9 @@ HARMFUL = {
     "is a link (hard)": _header("lfw_funneled/evil.jpg", tarfile.LNKTYPE, "/etc/passwd"),
     "is neither a file nor a folder": _header("lfw_funneled/evil.jpg", tarfile.CHRTYPE),
     "is neither a file nor a folder (pipe)": _header("lfw_funneled/evil", tarfile.FIFOTYPE),
+    "a header of ": _header("lfw_funneled/evil.jpg", tarfile.REGTYPE),
 }
+HARMFUL["a header of "].pax_headers = {"comment": "x" * 9_000}
 
 
 @pytest.mark.parametrize("reason", HARMFUL)

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 from convcost.application import notebooks
-from convcost.core import paths
+from convcost.core import machine, paths
 from convcost.core.errors import BadInputError, DamagedFileError
 from small_notebooks import CARD, PARAMETERS, executed, notebook, write
 
@@ -267,7 +267,7 @@ def test_the_key_changes_with_every_input(tmp_path, monkeypatch):
     shown = _key(shows_runs)
     write_file(tmp_path / "local" / "m" / "manifest.json", "{}")
     keys.append(_key(shows_runs))
-    monkeypatch.setattr(notebooks, "_version", lambda package: "0.1")
+    monkeypatch.setattr(machine, "version", lambda package: "0.1")
     keys.append(_key(made))
     monkeypatch.setattr(notebooks, "_library_sha256", lambda: "0" * 64)
     keys.append(_key(made))

@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from convcost.application import cli, notebooks, runner
+from convcost.application import cli, engine, kernel, notebooks, runner
 from convcost.core import paths
 from convcost.core.errors import BadInputError
 from small_notebooks import notebook, write
@@ -141,17 +141,17 @@ def test_streams_are_joined_in_linear_time():
         picture,
         stream_output("stdout", "wo\n"),
     ]
-    joined = runner.joined_streams(pieces)
+    joined = engine.joined_streams(pieces)
     assert joined == [
         picture,
         stream_output("stdout", "one\ntwo\n"),
         stream_output("stderr", "100%\n"),
         picture,
     ]
-    assert runner.joined_streams([picture]) == [picture]
+    assert engine.joined_streams([picture]) == [picture]
     long = stream_output("stdout", "x" * 5_000_000)
     began = time.monotonic()
-    assert runner.joined_streams([long, long])[0].text == "x" * 10_000_000
+    assert engine.joined_streams([long, long])[0].text == "x" * 10_000_000
     assert time.monotonic() - began < 5  # nbclient's joining takes hours
 
 
@@ -195,7 +195,7 @@ def test_inputs_that_change_under_way_make_it_fail(tmp_path, monkeypatch):
 
 
 def test_tcp_where_sockets_in_a_folder_are_not_possible(tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "_socket_fits", lambda folder: False)
+    monkeypatch.setattr(kernel, "_socket_fits", lambda folder: False)
     source = write(tmp_path / "{01}-x.ipynb", "x = 1")  # braces are nothing special
     result = runner.run_notebook(source, tmp_path / "{out}" / "{01}-x.ipynb", profile="quick")
     assert result.ok, result.error
@@ -208,7 +208,7 @@ def test_a_long_temporary_folder_still_gives_a_short_socket(tmp_path, monkeypatc
     long = tmp_path / ("x" * 100)
     long.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))
-    folder, transport, notes = runner._socket_folder()
+    folder, transport, notes = kernel._socket_folder()
     try:
         assert (transport, notes) == ("ipc", [])
         assert len(os.fsencode(folder)) < 90
@@ -253,23 +253,54 @@ def test_an_output_that_another_run_writes_is_refused(tmp_path):
     assert files(output.parent) == []
 
 
-def test_obituary_names_the_signal(tmp_path):
-    kernel = runner._Kernel(tmp_path, "ipc", {}, tmp_path, None, tmp_path / "kernel.log")
-    kernel.rss, kernel.peak_rss, kernel.least_available = 3 << 29, 5 << 29, 1 << 28
-    kernel.exit_status = -9
-    assert kernel.obituary() == (
-        "probable out-of-memory: it was killed from outside (SIGKILL), as systems do when memory "
-        "is short; it held 1.5 GiB at the last look, 2.5 GiB at most, while the machine had at "
-        "least 0.2 GiB free"
-    )
-    kernel.exit_status = -11
-    assert kernel.obituary().startswith("a crash in compiled code (SIGSEGV)")
-    kernel.exit_status = 9
-    assert kernel.obituary().startswith("it ended with exit status 9")
-    kernel._kills_before -= 1
-    assert kernel.obituary().startswith("probable out-of-memory: the system's out-of-memory killer")
-    kernel.log.write_text("one\ntwo\nMemoryError: no more\n")
-    assert kernel.obituary().endswith("its last words: one / two / MemoryError: no more")
+HELD = "; it held 1.5 GiB at the last look, 2.5 GiB at most, while the machine had at least "
+ADVICE = ". Close other programs, take a smaller profile or a machine with more memory. Then start"
+
+
+@pytest.fixture
+def dead(tmp_path, monkeypatch):
+    """A kernel that held 2.5 GiB at most of a machine's 16."""
+    monkeypatch.setattr(kernel.machine, "ram_bytes", lambda: 2**34)
+    made = kernel.Kernel(tmp_path, "ipc", {}, tmp_path, None, tmp_path / "kernel.log")
+    made.rss, made.peak_rss, made.least_available = 3 << 29, 5 << 29, 2**28
+    return made
+
+
+@pytest.mark.parametrize(
+    ("status", "free_bytes", "said"),
+    [
+        (-9, 2**28, "it was killed by a signal, SIGKILL, from outside; probably out of memory"
+         f"{HELD}256.0 MiB free{ADVICE} again"),
+        (-9, 21 * 2**30, "it was killed by a signal, SIGKILL, from outside; memory was not short"
+         f"{HELD}21.0 GiB free. Start again"),
+        (-11, 21 * 2**30, "it was killed by a signal, SIGSEGV, as a crash in compiled code does; "
+         f"memory was not short{HELD}21.0 GiB free. Start again"),
+        (9, 2**28, "it ended with exit status 9, which a cell or its code asked for"
+         f"{HELD}256.0 MiB free{ADVICE} again"),
+        (9, 21 * 2**30, f"it ended with exit status 9, which a cell or its code asked for{HELD}"
+         "21.0 GiB free. Start again"),
+    ],
+)  # fmt: skip
+def test_an_obituary_names_the_signal_and_memory_only_where_it_was_short(
+    dead, status, free_bytes, said
+):
+    dead.exit_status, dead.least_available = status, free_bytes
+    assert dead.obituary() == said
+
+
+def test_memory_is_short_too_where_a_container_is_full_or_the_system_has_killed(dead, monkeypatch):
+    dead.exit_status, dead.least_available = -9, 21 * 2**30
+    monkeypatch.setattr(kernel.machine, "ram_bytes", lambda: 3 * 2**30)  # 2.5 of 3 GiB
+    assert "probably out of memory" in dead.obituary()
+    monkeypatch.setattr(kernel.machine, "ram_bytes", lambda: 2**34)
+    dead._kills_before -= 1
+    assert dead.obituary().startswith("out of memory: the system's out-of-memory killer struck")
+    assert dead.obituary().endswith(f"{ADVICE} again")
+
+
+def test_an_obituary_has_the_last_words(dead):
+    dead.log.write_text("one\ntwo\nMemoryError: no more\n")
+    assert "; its last words: one / two / MemoryError: no more. Close" in dead.obituary()
 
 
 # --- python -m convcost run ---

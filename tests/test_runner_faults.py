@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -213,8 +214,11 @@ def test_ctrl_c_stops_cleanly_and_nothing_counts_as_done(tmp_path):
 @pytest.mark.parametrize(
     ("cell", "said"),
     [
-        ("os.kill(os.getpid(), 9)", "the kernel died: probable out-of-memory: it was killed"),
-        ("os._exit(9)", "it ended with exit status 9; unless the cell asks for that, probable out"),
+        (
+            "os.kill(os.getpid(), 9)",
+            "the kernel died: it was killed by a signal, SIGKILL, from outside; ",
+        ),
+        ("os._exit(9)", "it ended with exit status 9, which a cell or its code asked for"),
     ],
 )
 def test_a_dead_kernel_is_reported_and_nothing_hangs(tmp_path, monkeypatch, cell, said):
@@ -227,7 +231,8 @@ def test_a_dead_kernel_is_reported_and_nothing_hangs(tmp_path, monkeypatch, cell
     assert "01-x failed in cell 5 of 6: the kernel died" in result.error
     if "out-of-memory killer" not in result.error:  # which may strike others at that moment
         assert said in result.error
-    assert "GiB" in result.error and "start again" in result.error
+    assert "while the machine had at least " in result.error
+    assert result.error.endswith("tart again")
     assert_not_done(output, result.key)
     *pids, place = (tmp_path / "pids").read_text().split()
     assert not alive(int(pids[0])) and not alive(int(pids[1]))
@@ -265,7 +270,8 @@ def test_a_full_disk_is_a_clear_error(tmp_path, child):
     process.join(timeout=60)
     said = (tmp_path / "out" / "log").read_text()
     assert process.exitcode == 1, said
-    assert "01-x failed in cell 4 of 5: cannot write" in said and "File too large" in said
+    assert re.search(r"01-x failed in cell 4 of 5: .*\.ipynb cannot be written \(File too", said)
+    assert "name another place, or look what is in the way" in said
     assert "nothing was written" in said and "Traceback" not in said
     assert sorted(p.name for p in (tmp_path / "out").glob("*.ipynb")) == []
 

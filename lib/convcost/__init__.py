@@ -13,15 +13,14 @@ itself comes in by no door.
 from convcost.chapters import CHAPTERS
 from convcost.chapters.complexity_precision.optimize import optimize
 from convcost.core import registry
-from convcost.core.doors import door
+from convcost.core.doors import door, release
 from convcost.counting.count import Count, count
 
 registry.register(*CHAPTERS)
 
-__version__ = "0.1.0"
 __all__ = ["Count", "__version__", "count", "optimize"]
 
-__getattr__ = door(
+_enter = door(
     __name__,
     {
         "equations": "convcost.sources.equations",
@@ -31,3 +30,7 @@ __getattr__ = door(
         "units": "convcost.core.units",
     },
 )
+
+
+def __getattr__(name: str):
+    return release() if name == "__version__" else _enter(name)

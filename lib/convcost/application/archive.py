@@ -52,22 +52,14 @@ def check_target(path: Path) -> None:
 def code() -> dict[str, str]:
     """sha256 of every file of the library that this process has loaded, by its path in it.
 
-    Without the command line and what carries results about, which change no number.
+    Without the application, which carries results about and changes no number.
     """
-    root, found = paths.LIBRARY, {}
-    aside = tuple(f"convcost.{name}" for name in ("cli", "measure_notebook", "archive", "__main__"))
+    found = {}
     for name, module in sorted(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        aside = (
-            "convcost.application.cli",
-            "convcost.application.measure_notebook",
-            "convcost.application.archive",
-            "convcost.__main__",
-        )
-        if name.startswith("convcost") and file and not name.startswith(aside):
-            path = Path(file)
-            if path.is_relative_to(root):
-                found[path.relative_to(root).as_posix()] = files.sha256(path)
+        file = Path(getattr(module, "__file__", None) or "")
+        aside = name.startswith(("convcost.application", "convcost.__main__"))
+        if name.startswith("convcost") and not aside and file.is_relative_to(paths.LIBRARY):
+            found[file.relative_to(paths.LIBRARY).as_posix()] = files.sha256(file)
     return found
 
 

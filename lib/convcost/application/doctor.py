@@ -73,18 +73,11 @@ def examine(
         thread.start()
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-        answers.setdefault(
-            thread.name,
-            [
-                Finding(
-                    thread.name,
-                    WARN,
-                    f"no answer within {seconds:g} s",
-                    "the machine is busy, or its disk or network is slow",
-                    "ask again",
-                )
-            ],
+        late = (
+            f"no answer within {seconds:g} s",
+            "the machine is busy, or its disk or network slow",
         )
+        answers.setdefault(thread.name, [Finding(thread.name, WARN, *late, "ask again")])
     return [finding for name in checks for finding in answers[name]]
 
 
@@ -94,15 +87,8 @@ def examine(
 def check_python() -> list[Finding]:
     found = f"{platform.python_version()} at {sys.executable}"
     if sys.prefix == sys.base_prefix and not os.environ.get("CONDA_PREFIX"):
-        return [
-            Finding(
-                "python",
-                WARN,
-                found,
-                "not the project's own environment, so the findings below are not about it",
-                _SET_UP,
-            )
-        ]
+        meaning = "not the project's own environment, so the findings below are not about it"
+        return [Finding("python", WARN, found, meaning, _SET_UP)]
     return [Finding("python", OK, found)]
 
 
@@ -114,14 +100,28 @@ def locked_versions(lock: str) -> dict[str, set[str]]:
     return versions
 
 
-def required_names(pyproject: str) -> list[str]:
-    """The distributions that pyproject's main dependencies name, without versions and extras."""
+def required_names(pyproject: str, extra: str = "") -> set[str]:
+    """The distributions that pyproject's dependencies name, or those of an extra of it.
+
+    Without versions; the extras that an extra names are followed.
+    """
     project = tomllib.loads(pyproject)["project"]
-    return [re.match(r"[A-Za-z0-9._-]+", line)[0].lower() for line in project["dependencies"]]
+    lines = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    found: set[str] = set()
+    for line in lines:
+        name, _, others = re.match(r"([A-Za-z0-9._-]+)(\[(.*)\])?", line).groups()
+        if name == project["name"]:
+            found |= {
+                name for other in others.split(",") for name in required_names(pyproject, other)
+            }
+        else:
+            found.add(name.lower())
+    return found
 
 
 def check_packages() -> list[Finding]:
-    needed = required_names((paths.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    pyproject = (paths.ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    needed = sorted(required_names(pyproject) | required_names(pyproject, "notebooks"))
     locked = locked_versions((paths.ROOT / "requirements.lock").read_text(encoding="utf-8"))
     missing = [name for name in needed if machine.version(name) is None]
     if missing:
@@ -131,18 +131,13 @@ def check_packages() -> list[Finding]:
 
     other = [
         f"{name} {machine.version(name)} (lock: {', '.join(sorted(locked[name]))})"
-        for name in sorted(needed)
+        for name in needed
         if Version(machine.version(name)) not in map(Version, locked[name])
     ]
     if other:
+        found = "not the locked versions: " + ", ".join(other)
         return [
-            Finding(
-                "packages",
-                WARN,
-                "not the locked versions: " + ", ".join(other),
-                "results may differ from the reference run's",
-                _SET_UP,
-            )
+            Finding("packages", WARN, found, "results may differ from the reference's", _SET_UP)
         ]
     return [Finding("packages", OK, f"{len(needed)} direct dependencies, at the locked versions")]
 
@@ -226,13 +221,9 @@ def judge_pair(installed: Mapping, wanted: str | None, answer: Mapping | None) -
     """
     found = f"torch {installed['torch']}, torchvision {installed['torchvision']}"
     if answer is None:
-        return Finding(
-            "torch",
-            WARN,
-            f"{found}: loading them takes longer than {SECONDS - 0.5:g} s",
-            "the first import after a start reads gigabytes from the disk",
-            "ask again",
-        )
+        late = f"{found}: loading them takes longer than {SECONDS - 0.5:g} s"
+        meaning = "the first import after a start reads gigabytes from the disk"
+        return Finding("torch", WARN, late, meaning, "ask again")
     if "error" in answer:
         meaning = "torch or torchvision is damaged"
         if "operators" in answer:
@@ -247,13 +238,8 @@ def judge_pair(installed: Mapping, wanted: str | None, answer: Mapping | None) -
         reason = answer.get("operators", answer["error"])
         return Finding("torch", BAD, f"{found}: {reason}", meaning, _REBUILD)
     if wanted and not fits(installed["torch"], wanted):
-        return Finding(
-            "torch",
-            WARN,
-            found,
-            f"this torchvision wants {wanted}; both load all the same",
-            _REBUILD,
-        )
+        meaning = f"this torchvision wants {wanted}; both load all the same"
+        return Finding("torch", WARN, found, meaning, _REBUILD)
     if not fits(installed["torch"], "torch>=2.11"):
         return Finding("torch", WARN, found, "convcost is made for torch 2.11 and newer", _SET_UP)
     return Finding("torch", OK, f"{found}, a working pair")
@@ -266,23 +252,15 @@ def judge_gpu(facts: Mapping, answer: Mapping | None) -> Finding:
         if usable:
             return Finding("gpu", OK, "torch has a GPU that is not NVIDIA's driver's")
         return Finding("gpu", OK, "no NVIDIA GPU: PROFILE=auto means quick, gpu is not possible")
-    found = (
-        f"{facts['gpu']}, {facts['gpu_memory_bytes'] / GIB:.0f} GiB, driver {facts['gpu_driver']}"
-    )
-    if usable is False:
-        built = answer.get("cuda")
-        return Finding(
-            "gpu",
-            WARN,
-            found,
-            f"torch is built for CUDA {built} and cannot use it: is the driver older?"
-            if built
-            else "this torch is a CPU build and cannot use it",
-            "update the NVIDIA driver, or run with PROFILE=quick"
-            if built
-            else f"{_SET_UP}, or run with PROFILE=quick",
-        )
-    return Finding("gpu", OK, found)
+    memory = f"{facts['gpu_memory_bytes'] / GIB:.0f} GiB"
+    found = f"{facts['gpu']}, {memory}, driver {facts['gpu_driver']}"
+    if usable is not False:
+        return Finding("gpu", OK, found)
+    meaning, remedy = "this torch is a CPU build and cannot use it", _SET_UP
+    if built := answer.get("cuda"):
+        meaning = f"torch is built for CUDA {built} and cannot use it: is the driver older?"
+        remedy = "update the NVIDIA driver"
+    return Finding("gpu", WARN, found, meaning, f"{remedy}, or run with PROFILE=quick")
 
 
 _IMPORT_KERNEL = "import ipykernel, convcost; print(convcost.__file__)"
@@ -327,13 +305,9 @@ def judge_interpreter(python: str, seconds: float = SECONDS - 0.5) -> Finding | 
         return Finding("kernel", BAD, f"{python}: {reason}", "no notebook can run", _SET_UP)
     library = Path(done.stdout.strip()).resolve()
     if not library.is_relative_to(paths.ROOT.resolve()):
-        return Finding(
-            "kernel",
-            WARN,
-            f"{python} imports convcost from {library.parent}",
-            "notebooks use another copy of the library than this one",
-            _SET_UP,
-        )
+        found = f"{python} imports convcost from {library.parent}"
+        meaning = "notebooks use another copy of the library than this one"
+        return Finding("kernel", WARN, found, meaning, _SET_UP)
     return None
 
 
@@ -349,13 +323,9 @@ def judge_kernel(interpreter: str | None) -> Finding:
         found = f"Jupyter's kernel python3 starts {interpreter}, which is not there"
     else:
         found = f"Jupyter's kernel python3 starts {where}, not {sys.executable}"
-    return Finding(
-        "kernel",
-        WARN,
-        found,
-        "`make reproduce` is not touched by it, but in JupyterLab notebooks fail or run elsewhere",
-        f"see `{sys.executable} -m jupyter kernelspec list`, remove the wrong one, or {_REBUILD}",
-    )
+    meaning = "`make reproduce` is untouched, but in JupyterLab notebooks fail or run elsewhere"
+    remedy = f"see `{sys.executable} -m jupyter kernelspec list`, remove the wrong one"
+    return Finding("kernel", WARN, found, meaning, f"{remedy}, or {_REBUILD}")
 
 
 # --- the machine -----------------------------------------------------------------------------
@@ -375,20 +345,16 @@ def check_memory() -> list[Finding]:
     total = machine.ram_bytes()
     if total is None:
         return [Finding("memory", WARN, "not available on this system")]
+    from convcost.application.notebooks import cards as notebook_cards
+
     cards = notebook_cards()
     most = max((card.ram_gb for card in cards.values()), default=0)
     hungry = sorted(name for name, card in cards.items() if card.ram_gb * GIB > total)
     found = f"{total / GIB:.1f} GiB; the notebooks need {most:g} GiB at most"
     if hungry:
-        return [
-            Finding(
-                "memory",
-                WARN,
-                found,
-                f"the system may stop {', '.join(hungry)}",
-                "close other programs, or run that notebook elsewhere",
-            )
-        ]
+        meaning = f"the system may stop {', '.join(hungry)}"
+        remedy = "close other programs, or run that notebook elsewhere"
+        return [Finding("memory", WARN, found, meaning, remedy)]
     return [Finding("memory", OK, found)]
 
 
@@ -400,9 +366,8 @@ def judge_disk(free_bytes: int, writable: bool) -> Finding:
     """The verdict on the disk that the repository lies on."""
     found = f"{free_bytes / GIB:.1f} GiB free"
     if not writable:
-        return Finding(
-            "disk", BAD, f"{found}, but no right to write", "no result can be stored", "copy it"
-        )
+        found = f"{found}, but no right to write"
+        return Finding("disk", BAD, found, "no result can be stored", "copy it")
     if free_bytes < GIB / 4:
         return Finding("disk", BAD, found, "no result can be stored", "make room")
     if free_bytes < 3 * GIB:
@@ -413,28 +378,14 @@ def judge_disk(free_bytes: int, writable: bool) -> Finding:
 # --- what a run needs ------------------------------------------------------------------------
 
 
-def notebook_cards() -> dict:
-    """Name -> card of every notebook that is there."""
-    from convcost.application.notebooks import card, read  # in this form a missing package is named
-
-    return {
-        path.stem: card(read(path), path.stem)
-        for path in sorted(paths.NOTEBOOKS.glob("[0-9][0-9]-*.ipynb"))
-    }
-
-
 def check_minutes() -> list[Finding]:
+    from convcost.application.notebooks import cards as notebook_cards
+
     cards = notebook_cards()
     if not cards:
-        return [
-            Finding(
-                "minutes",
-                BAD,
-                f"no notebook in {paths.NOTEBOOKS}",
-                "there is nothing to run",
-                "restore them: git checkout -- notebooks",
-            )
-        ]
+        found = f"no notebook in {paths.NOTEBOOKS}"
+        restore = "restore them: git checkout -- notebooks"
+        return [Finding("minutes", BAD, found, "there is nothing to run", restore)]
     totals: dict[str, float] = {}
     for card in cards.values():
         for profile, minutes in card.minutes.items():
@@ -462,25 +413,20 @@ def judge_dataset(row: Mapping) -> Finding:
     """The verdict on one data set, from its row of `datasets.status()`."""
     found = f"{row['name']}: {row['images']:,} images"
     if row["damaged"]:
-        return Finding(
-            "data",
-            BAD,
-            f"{row['name']} in {row['where']} is damaged: {row['damaged']}",
-            "a notebook that loads it fails: a damaged set is never replaced by another one",
-            "replace the files, or remove them and run `make data`",
-        )
+        found = f"{row['name']} in {row['where']} is damaged: {row['damaged']}"
+        meaning = "a notebook that loads it fails: a damaged set is never replaced by another one"
+        remedy = "replace the files, or remove them and run `make data`"
+        return Finding("data", BAD, found, meaning, remedy)
     if row["found"]:
         where = "part of a package" if row["where"] == "embedded" else f"in {row['where']}"
         return Finding("data", OK, f"{found}, {where}")
     notes = f" ({row['note']})" if row["note"] else ""
-    return Finding(
-        "data",
-        WARN,
-        f"{row['name']} is not here{notes}",
+    meaning = (
         f"the run fetches it ({row['download_bytes'] / 1e6:.0f} MB); without network a stand-in "
-        'takes its place, and claims that need it say "not tested"',
-        "run `make data`, or set CONVCOST_DATA to a folder that has it",
+        'takes its place, and claims that need it say "not tested"'
     )
+    remedy = "run `make data`, or set CONVCOST_DATA to a folder that has it"
+    return Finding("data", WARN, f"{row['name']} is not here{notes}", meaning, remedy)
 
 
 def check_network() -> list[Finding]:
@@ -497,13 +443,9 @@ def judge_network(verdict, missing: list[str]) -> Finding:
         return Finding("network", OK, f"the data sets' servers answer ({verdict.seconds:.1f} s)")
     if not missing:
         return Finding("network", OK, f"none ({reason}), and none is needed")
-    return Finding(
-        "network",
-        WARN,
-        f"none ({reason})",
-        f"{', '.join(missing)} cannot be fetched",
-        "connect, or set CONVCOST_DATA to a folder that has them",
-    )
+    meaning = f"{', '.join(missing)} cannot be fetched"
+    remedy = "connect, or set CONVCOST_DATA to a folder that has them"
+    return Finding("network", WARN, f"none ({reason})", meaning, remedy)
 
 
 CHECKS: dict[str, Callable[[], list[Finding]]] = {

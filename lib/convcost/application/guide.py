@@ -6,21 +6,12 @@ from convcost import claims, datasets, records, sources
 from convcost.application import notebooks
 from convcost.application.profiles import PROFILES
 from convcost.chapters.flop_counting import findings as protocols
-from convcost.core import machine, paths, registry, units
-
-
-def _cards() -> dict[str, notebooks.Card]:
-    found = {}
-    for name in registry.names():
-        path = paths.NOTEBOOKS / f"{name}.ipynb"
-        if path.exists():
-            found[name] = notebooks.card(notebooks.read(path), name)
-    return found
+from convcost.core import machine, registry, units
 
 
 def notebook_map() -> pd.DataFrame:
     """One row a notebook: its question, whether it is built, its claims and how many are tested."""
-    cards, entries = _cards(), claims.ledger()
+    cards, entries = notebooks.cards(), claims.ledger()
     rows = []
     for chapter in registry.chapters():
         name = chapter.notebook
@@ -53,7 +44,7 @@ def effort() -> pd.DataFrame:
                 "data sets": ", ".join(card.datasets) or "none",
                 "parts on a GPU, min": gpu_parts(card) or None,
             }
-            for name, card in _cards().items()
+            for name, card in notebooks.cards().items()
         ]
     )
 

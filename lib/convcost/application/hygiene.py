@@ -20,13 +20,15 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import nbformat
-
 from convcost import sources
 from convcost.application import notebooks
 from convcost.application.notebooks import INJECTED_TAG, PARAMETERS_TAG
 from convcost.core import paths, registry
 from convcost.core.errors import BadInputError, DamagedFileError
+from convcost.core.extras import optional
+
+with optional():
+    import nbformat
 
 MAX_LINES = 15
 MAX_OUTPUT_BYTES = 1_000_000
@@ -322,13 +324,7 @@ def check(path: Path | str) -> list[Complaint]:
         raise BadInputError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         text = ""
-    return check_text(text, _shown(path))
-
-
-def _shown(path: Path) -> str:
-    with_root = path.absolute()
-    inside = with_root.is_relative_to(paths.ROOT)
-    return (with_root.relative_to(paths.ROOT) if inside else path).as_posix()
+    return check_text(text, paths.shown(path))
 
 
 def check_all(files: Iterable[Path | str] | None = None) -> list[Complaint]:
@@ -338,6 +334,6 @@ def check_all(files: Iterable[Path | str] | None = None) -> list[Complaint]:
     """
     chosen = sorted(paths.NOTEBOOKS.glob("*.ipynb")) if files is None else [*map(Path, files)]
     if not chosen:
-        folder = _shown(paths.NOTEBOOKS)
+        folder = paths.shown(paths.NOTEBOOKS)
         return [Complaint(folder, None, "it holds no notebook", "restore it from git")]
     return [complaint for path in chosen for complaint in check(path)]

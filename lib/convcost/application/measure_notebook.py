@@ -40,7 +40,7 @@ def named(notebook: str) -> str:
     """The full name of a notebook that measures, from "02", "2" or its name. BadInputError."""
     names = registry.measurable()
     for name in names:
-        if notebook == name or (notebook.isdigit() and name.startswith(f"{int(notebook):02d}-")):
+        if registry.is_meant(notebook, name):
             return name
     raise BadInputError(f"no notebook {notebook!r} measures: choose one of {', '.join(names)}")
 

@@ -12,16 +12,18 @@ import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
-
-import nbformat
 
 from convcost import records
 from convcost.application.profiles import PROFILES
-from convcost.core import paths
+from convcost.core import machine, paths
 from convcost.core.errors import BadInputError, DamagedFileError
+from convcost.core.extras import optional
+from convcost.core.units import byte_size
 from convcost.records import hosts
+
+with optional():
+    import nbformat
 
 PARAMETERS_TAG = "parameters"  # papermill's word for the cell that holds the defaults
 INJECTED_TAG = "injected-parameters"  # papermill's word for the cell it adds
@@ -138,6 +140,14 @@ def card(notebook: Mapping, name: str = "the notebook") -> Card:
         )
     shared = (title.strip(), dict(minutes), given["ram_gb"], tuple(datasets))
     return Card(*shared, parts, reads_runs, dict(gpu_parts))
+
+
+def cards() -> dict[str, Card]:
+    """Name -> card of every notebook that is there, in their order."""
+    return {
+        path.stem: card(read(path), path.stem)
+        for path in sorted(paths.NOTEBOOKS.glob("[0-9][0-9]-*.ipynb"))
+    }
 
 
 # --- parameters --------------------------------------------------------------------------------
@@ -296,13 +306,6 @@ def _library_sha256() -> str:
     return _tree_sha256(paths.LIBRARY, "*.py")
 
 
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "absent"
-
-
 def data_origins(names: Iterable[str]) -> dict[str, str]:
     """Where each data set would come from now, in words; no set is read or fetched.
 
@@ -322,19 +325,14 @@ def data_origins(names: Iterable[str]) -> dict[str, str]:
         if entry["damaged"]:
             origins[name] = f"{entry['where']}, damaged: {entry['damaged']}"
         elif entry["found"]:
-            origins[name] = f"{entry['where']}, {entry['images']} images, {_mib(entry['bytes'])}"
+            origins[name] = (
+                f"{entry['where']}, {entry['images']} images, {byte_size(entry['bytes'])}"
+            )
         else:
-            origins[name] = f"to be fetched, {_mib(entry['download_bytes'])} (offline: a stand-in)"
+            origins[name] = (
+                f"to be fetched, {byte_size(entry['download_bytes'])} (offline: a stand-in)"
+            )
     return origins
-
-
-def _mib(count: int) -> str:
-    """Bytes as a reader likes them, in units of 2**20.
-
-    >>> _mib(3 * 2**20)
-    '3.0 MiB'
-    """
-    return f"{count / 2**20:.1f} MiB"
 
 
 def _data_sha256(names: Iterable[str]) -> str:
@@ -356,11 +354,7 @@ def _results_sha256(reads_runs: bool, reference: bool, profile: str) -> str:
 
 
 def inputs(
-    notebook: Mapping,
-    parameters: Mapping[str, Scalar],
-    profile: str,
-    *,
-    reference: bool = False,
+    notebook: Mapping, parameters: Mapping[str, Scalar], profile: str, *, reference: bool = False
 ) -> dict:
     """Everything an executed notebook depends on, and "key", the sha256 of all of it.
 
@@ -381,7 +375,7 @@ def inputs(
         "results_sha256": _results_sha256(reads_runs is True, reference, profile),
         "environment": {
             "python": sys.version.split()[0],
-            **{package: _version(package) for package in packages},
+            **{package: machine.version(package) or "absent" for package in packages},
         },
         "datasets": list(asked),
         "data_sha256": _data_sha256(asked),
@@ -426,10 +420,10 @@ def written_since(before: Mapping, name: str, where: str) -> list[dict]:
     One entry for each run: where, machine, run_id, tables.
     """
     found: dict[tuple[str, str], list[str]] = {}
-    for (machine, table), (notebook, run_id) in records.run_ids(where).items():
-        if notebook == name and before.get((machine, table)) != (notebook, run_id):
-            found.setdefault((machine, run_id), []).append(table)
+    for (folder, table), (notebook, run_id) in records.run_ids(where).items():
+        if notebook == name and before.get((folder, table)) != (notebook, run_id):
+            found.setdefault((folder, run_id), []).append(table)
     return [
-        {"where": where, "machine": machine, "run_id": run_id, "tables": tables}
-        for (machine, run_id), tables in found.items()
+        {"where": where, "machine": folder, "run_id": run_id, "tables": tables}
+        for (folder, run_id), tables in found.items()
     ]

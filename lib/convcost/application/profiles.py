@@ -1,5 +1,6 @@
 """How much work a run does: `quick`, `cpu`, `gpu`, and `auto`, which chooses between them."""
 
+import argparse
 import os
 
 from convcost.core import machine
@@ -12,6 +13,14 @@ PROFILES = {
     "gpu": "the papers' own scale, on a CUDA GPU",
 }
 CHOICES = ("auto", *PROFILES)
+
+
+def add_argument(parser: argparse.ArgumentParser) -> None:
+    """`--profile` of a command, with what each profile is."""
+    listed = "; ".join(f"{name}: {line}" for name, line in PROFILES.items())
+    parser.add_argument(
+        "--profile", default="auto", help=f"auto (gpu with CUDA, else quick); {listed}"
+    )
 
 
 def resolve(profile: str = "auto") -> str:

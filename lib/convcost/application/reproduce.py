@@ -1,39 +1,31 @@
 """The main job: plan all notebooks, run those that are not done, say what came out.
 
 `plan` says what would be done and touches nothing; `run` does it; `main_job` is both, with nobody
-else at work in between. With `reference`, results are
-written as the committed reference and the executed notebooks are published into notebooks/.
+else at work in between. With `reference`, results are written as the committed reference and the
+executed notebooks are published into notebooks/.
 """
 
-import copy
-import os
-import re
 import sys
-import threading
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-import nbformat
-
-from convcost import records
-from convcost.application import hygiene, notebooks, profiles, runner
-from convcost.core import machine, paths, tables
-from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
+from convcost.application import notebooks, profiles, runner
+from convcost.application.progress import Reporter, clock
+from convcost.application.publish import publish
+from convcost.core import machine, paths, registry, tables
+from convcost.core.errors import BadInputError, ConvcostError
+from convcost.core.extras import optional
 from convcost.records import hosts
+
+with optional():
+    import nbformat
 
 EVERY_S = 10.0  # between two lines of progress where there is no terminal
 DRAWN_S = 60.0  # of a notebook for which nothing is left to measure
 _LEAST_TIMEOUT_S = 1800.0  # a slow machine must not be taken for a hanging one
 _TIMEOUT_FACTOR = 10.0  # times the expected time
-_KEPT_LANGUAGE_INFO = {  # without the interpreter's version, which is the run record's business
-    "name": "python",
-    "file_extension": ".py",
-    "mimetype": "text/x-python",
-    "pygments_lexer": "ipython3",
-}
 
 
 @dataclass(frozen=True)
@@ -98,7 +90,7 @@ class Plan:
             tables.text(("notebook", "state", "minutes", "RAM", "data"), rows),
             "",
             *(f"data     {name}: {origin}" for name, origin in data.items()),
-            f"about {_clock(left)} (h:mm:ss) to go" if left else "nothing to run",
+            f"about {clock(left)} (h:mm:ss) to go" if left else "nothing to run",
         ]
         lines += [_named(p.name, p.measured) for p in self.notebooks if p.measured]
         lines += [_named(p.name, p.reason) for p in self.notebooks if p.reason]
@@ -112,16 +104,6 @@ def _named(name: str, text: str) -> str:
     ('01-x: it failed before', '01-x failed in cell 2 of 3')
     """
     return text if text.startswith(name) else f"{name}: {text}"
-
-
-def _clock(seconds: float) -> str:
-    """Hours, minutes and seconds.
-
-    >>> _clock(3725)
-    '1:02:05'
-    """
-    whole = max(0, round(seconds))
-    return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
 
 
 # --- plan --------------------------------------------------------------------------------------
@@ -138,15 +120,12 @@ def select(wanted: str | None = None, folder: Path | None = None) -> list[Path]:
     if not there:
         raise BadInputError(f"there is no notebook in {folder}")
     words = [word.strip() for word in (wanted or "all").split(",") if word.strip()]
+    if not words:
+        raise BadInputError(f"{wanted!r} names no notebook: choose from {', '.join(there)}, or all")
     chosen: dict[str, Path] = {}
     for word in words:
         stem = word.removesuffix(".ipynb")
-        number = re.fullmatch(r"\d+", stem)
-        found = [
-            name
-            for name in there
-            if word == "all" or name == stem or (number and name.startswith(f"{int(stem):02d}-"))
-        ]
+        found = [name for name in there if word == "all" or registry.is_meant(stem, name)]
         if not found:
             raise BadInputError(f"no notebook {word!r}: choose from {', '.join(there)}, or all")
         chosen |= {name: there[name] for name in found}
@@ -242,95 +221,6 @@ def _measured(host: hosts.Host, notebook: str) -> str:
     return text
 
 
-# --- progress ----------------------------------------------------------------------------------
-
-
-class _Reporter:
-    """Says where the run is: a bar on a terminal, else a line at least every `every_s`."""
-
-    def __init__(self, planned: Iterable[Planned], out: TextIO, every_s: float):
-        self._waiting = {p.name: p.expected_s for p in planned if p.state == "to run"}
-        self._out, self._every_s = out, every_s
-        self._now: runner.Progress | None = None
-        self._name: str | None = None
-        self._expected, self._began = 0.0, 0.0
-        self._bar = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._tick, daemon=True)
-
-    def __enter__(self) -> "_Reporter":
-        if self._out.isatty():
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=1, file=self._out, bar_format="{desc} {bar} {postfix}")
-            self._every_s = 1.0
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        if self._bar is not None:
-            self._bar.close()
-
-    def say(self, text: str) -> None:
-        """A line that stays, above the bar."""
-        if self._bar is not None:
-            self._bar.write(text, file=self._out)
-        else:
-            print(text, file=self._out, flush=True)
-
-    def begin(self, name: str) -> None:
-        """A notebook starts."""
-        self._expected = self._waiting.pop(name, 0.0)
-        self._began, self._now, self._name = time.monotonic(), None, name
-        about = f" (about {_clock(self._expected)})" if self._expected else ""
-        self.say(f"{name}: begins{about}")
-
-    def end(self) -> None:
-        """A notebook has ended."""
-        self._now = self._name = None
-
-    def __call__(self, progress: runner.Progress) -> None:
-        self._now = progress
-        if self._bar is not None:
-            self._show()
-
-    def _left(self, now: runner.Progress) -> tuple[float, float]:
-        """(this notebook, all notebooks): seconds still to go, from its card, or its own pace."""
-        elapsed = time.monotonic() - self._began
-        own = self._expected - elapsed
-        if own <= 0:
-            done = max(1, now.cell - (now.state == "running"))
-            own = elapsed * (now.cells - done) / done
-        return own, own + sum(self._waiting.values())
-
-    def _tick(self) -> None:
-        while not self._stop.wait(self._every_s):
-            self._show()
-
-    def _show(self) -> None:
-        now, name = self._now, self._name
-        elapsed = _clock(time.monotonic() - self._began)
-        if now is None:
-            if name and self._bar is None:
-                self.say(f"{name}: its kernel is starting, {elapsed} elapsed")
-            return
-        own, everything = (_clock(s) for s in self._left(now))
-        if self._bar is None:
-            self.say(
-                f"{now.notebook}: cell {now.cell} of {now.cells}, {elapsed} elapsed, about {own} "
-                f"left (all notebooks: about {everything})"
-            )
-            return
-        self._bar.set_description_str(now.notebook, refresh=False)
-        self._bar.total = now.cells
-        self._bar.n = now.cell - (now.state == "running")
-        self._bar.set_postfix_str(
-            f"cell {now.cell} of {now.cells}, {elapsed}, about {own} left, all: {everything}"
-        )
-
-
 # --- run ---------------------------------------------------------------------------------------
 
 
@@ -367,8 +257,9 @@ def _alone(folder: Path):
 
 def _run(plan: Plan, out: TextIO, every_s: float) -> list[Outcome]:
     outcomes: list[Outcome] = []
+    left = {p.name: p.expected_s for p in plan.notebooks if p.state == "to run"}
     try:
-        with _Reporter(plan.notebooks, out, every_s) as reporter:
+        with Reporter(left, out, every_s) as reporter:
             for planned in plan.notebooks:
                 outcome = _run_one(planned, plan, reporter)
                 outcomes.append(outcome)
@@ -381,7 +272,7 @@ def _run(plan: Plan, out: TextIO, every_s: float) -> list[Outcome]:
     return outcomes
 
 
-def _run_one(planned: Planned, plan: Plan, reporter: _Reporter) -> Outcome:
+def _run_one(planned: Planned, plan: Plan, reporter: Reporter) -> Outcome:
     try:
         content = notebooks.read(planned.source)
         notebooks.card(content, planned.name)
@@ -402,7 +293,7 @@ def _run_one(planned: Planned, plan: Plan, reporter: _Reporter) -> Outcome:
         reporter.end()
 
 
-def _executed(planned: Planned, plan: Plan, reporter: _Reporter) -> Outcome:
+def _executed(planned: Planned, plan: Plan, reporter: Reporter) -> Outcome:
     command = f"python -m convcost reproduce --profile {plan.profile} --notebook {planned.name}"
     env = {"CONVCOST_COMMAND": command + (" --reference" if plan.reference else "")}
     env["CONVCOST_REFERENCE"] = "1" if plan.reference else "0"
@@ -417,18 +308,15 @@ def _executed(planned: Planned, plan: Plan, reporter: _Reporter) -> Outcome:
     for note in result.notes:
         reporter.say(f"{planned.name}: {note}")
     if result.ok:
-        reporter.say(f"{planned.name}: done in {_clock(result.seconds)}")
+        reporter.say(f"{planned.name}: done in {clock(result.seconds)}")
     return Outcome(planned.name, result.state, result.seconds, result.path, result.error)
 
 
-def _shown(path: Path | None) -> str:
-    if path is None:
-        return "-"
-    return os.fspath(path.relative_to(paths.ROOT) if path.is_relative_to(paths.ROOT) else path)
-
-
 def _summary(outcomes: list[Outcome], plan: Plan) -> str:
-    rows = [(o.name, o.state, f"{o.seconds:.1f}", _shown(o.path)) for o in outcomes]
+    rows = [
+        (o.name, o.state, f"{o.seconds:.1f}", paths.shown(o.path) if o.path else "-")
+        for o in outcomes
+    ]
     lines = ["", tables.text(("notebook", "state", "seconds", "file"), rows), ""]
     missing = [o.name for o in outcomes if o.state in ("failed", "not run")]
     if missing:
@@ -437,69 +325,6 @@ def _summary(outcomes: list[Outcome], plan: Plan) -> str:
     else:
         lines.append("all done")
         if not plan.reference:
-            lines.append(f"look at them in {_shown(plan.folder)}/: make lab")
+            lines.append(f"look at them in {paths.shown(plan.folder)}/: make lab")
             lines.append("the verdicts: python -m convcost claims")
     return "\n".join(lines)
-
-
-# --- publish (maintainers) ---------------------------------------------------------------------
-
-
-def published(
-    executed: nbformat.NotebookNode, source: nbformat.NotebookNode, profile: str
-) -> nbformat.NotebookNode:
-    """The source with the outputs of its execution, and nothing else of the run.
-
-    Execution counts become 1, 2, …; injected parameters, timings, statuses and the interpreter's
-    version are left out. Raises DamagedFileError where the two are not the same notebook.
-    """
-    if notebooks.source_sha256(executed) != notebooks.source_sha256(source):
-        raise DamagedFileError("the executed notebook is not the source's: run it again")
-    result = copy.deepcopy(source)
-    ran = [c for c in executed.cells if notebooks.INJECTED_TAG not in notebooks.tags(c)]
-    result.cells = [c for c in result.cells if notebooks.INJECTED_TAG not in notebooks.tags(c)]
-    count = 0
-    for cell, done in zip(result.cells, ran, strict=True):
-        kept = ("papermill", "execution", "ExecuteTime")
-        cell.metadata = nbformat.from_dict(
-            {k: v for k, v in cell.metadata.items() if k not in kept}
-        )
-        if cell.cell_type != "code":
-            continue
-        cell.outputs, cell.execution_count = copy.deepcopy(done.outputs), None
-        if cell.source.strip():
-            count += 1
-            cell.execution_count = count
-        for output in cell.outputs:
-            if output.output_type == "execute_result":
-                output.execution_count = count
-    for key in ("papermill", "widgets"):
-        result.metadata.pop(key, None)
-    own = {
-        k: v for k, v in result.metadata.get("convcost", {}).items() if k not in ("run", "failure")
-    }
-    own["reference"] = {
-        "profile": profile,
-        "code_sha256": notebooks.source_sha256(result, code_only=True),
-    }
-    result.metadata["convcost"] = own
-    result.metadata["kernelspec"] = dict(executed.metadata["kernelspec"])
-    result.metadata["language_info"] = dict(_KEPT_LANGUAGE_INFO)
-    return result
-
-
-def publish(executed: Path, target: Path, profile: str) -> None:
-    """Write an executed notebook into the committed one, if it is whole and hygiene passes it.
-
-    Otherwise the committed one stays as it is and BadInputError lists every complaint.
-    """
-    done = notebooks.read(executed)
-    faults = notebooks.incomplete(done)
-    if faults:
-        raise DamagedFileError(f"{executed} is not whole: {'; '.join(faults[:3])}")
-    text = nbformat.writes(published(done, notebooks.read(target), profile)).rstrip() + "\n"
-    complaints = hygiene.check_text(text, target.name)
-    if complaints:
-        listed = "\n".join(f"  {complaint}" for complaint in complaints)
-        raise BadInputError(f"not published, {_shown(target)} stays as it was:\n{listed}")
-    records.write_atomically(target, text.encode())

@@ -4,6 +4,9 @@ import importlib
 from collections.abc import Callable, Mapping
 from types import ModuleType
 
+from convcost.core import paths
+from convcost.core.extras import optional
+
 
 def door(here: str, rooms: Mapping[str, str]) -> Callable[[str], ModuleType]:
     """A `__getattr__` for the module named `here`: name -> the module it leads to.
@@ -16,7 +19,22 @@ def door(here: str, rooms: Mapping[str, str]) -> Callable[[str], ModuleType]:
 
     def enter(name: str) -> ModuleType:
         if name in rooms:
-            return importlib.import_module(rooms[name])
+            with optional():
+                return importlib.import_module(rooms[name])
         raise AttributeError(f"module {here!r} has no attribute {name!r}")
 
     return enter
+
+
+def release() -> str:
+    """The version of this library: of the installed package, else of the repository it lies in."""
+    import tomllib  # slow, and seldom asked, as is what machine imports
+
+    from convcost.core import machine
+
+    if installed := machine.version("convcost"):
+        return installed
+    file = paths.LIBRARY.parents[1] / "pyproject.toml"  # of a node with PYTHONPATH alone
+    if not file.is_file():
+        return "unknown"
+    return tomllib.loads(file.read_text(encoding="utf-8"))["project"]["version"]

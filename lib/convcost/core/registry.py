@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 
+from convcost.core.extras import optional
+
 
 @dataclass(frozen=True)
 class Chapter:
@@ -32,7 +34,10 @@ class Chapter:
 
 @cache
 def _module(name: str) -> ModuleType | None:
-    return importlib.import_module(name) if importlib.util.find_spec(name) else None
+    if not importlib.util.find_spec(name):
+        return None
+    with optional():
+        return importlib.import_module(name)
 
 
 _chapters: tuple[Chapter, ...] = ()
@@ -53,6 +58,16 @@ def chapters() -> tuple[Chapter, ...]:
 def names() -> tuple[str, ...]:
     """The notebooks, built or planned, without .ipynb."""
     return tuple(chapter.notebook for chapter in _chapters)
+
+
+def is_meant(word: str, name: str) -> bool:
+    """Whether somebody who says `word` means the notebook `name`: its name, or its number.
+
+    >>> [is_meant(word, "02-training-time") for word in ("2", "02", "02-training-time", "training")]
+    [True, True, True, False]
+    """
+    number = f"{int(word):02d}-" if word.isdecimal() else None
+    return word == name or (number is not None and name.startswith(number))
 
 
 def measurable() -> dict[str, Chapter]:

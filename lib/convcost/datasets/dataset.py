@@ -206,10 +206,7 @@ class Dataset:
 
         Without `notes`: they may name folders of this machine, and run records are published.
         """
-        return self.row() | {
-            "is_reference": self.is_reference,
-            "class_counts": self.class_counts,
-        }
+        return self.row() | {"is_reference": self.is_reference, "class_counts": self.class_counts}
 
     def banner(self) -> Banner:
         """Which data this is, in one line; loud for a stand-in."""

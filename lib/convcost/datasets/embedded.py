@@ -8,6 +8,7 @@ images, a twelfth of the pixels. Accuracies on a stand-in say nothing about the 
 import numpy as np
 
 from convcost.core.errors import BadInputError
+from convcost.core.extras import optional
 from convcost.datasets.sets import DIGIT_NAMES, Common
 
 PARITY_NAMES = ("even", "odd")
@@ -26,7 +27,8 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 
     Values 0..16 become 0..255: v * 255 // 16, so 0 stays 0 and 16 becomes 255.
     """
-    from sklearn.datasets import load_digits
+    with optional():
+        from sklearn.datasets import load_digits
 
     source = load_digits()
     return (source.images.astype(np.int64) * 255 // 16).astype(np.uint8), source.target.astype(

@@ -40,6 +40,12 @@ NO_SUBSAMPLING = 0  # Pillow's word for 4:4:4
 MAX_MEMBERS = 40_000
 MAX_MEMBER_BYTES = 4_000_000
 MAX_TOTAL_BYTES = 1_000_000_000
+MAX_EXTENDED_BYTES = 8_192  # of a header beside the plain one, such as a long name: a few hundred
+
+_EXTENDED = {
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+}
 
 _NAME = re.compile(r"(?P<person>[^/\\]+)_\d{4}\.jpg")
 
@@ -146,10 +152,10 @@ def read(spec: FaceSet, folder: Path, split: str, cache: Path | None = None):
     images = _cached(kept) if kept else None
     if images is None:
         images = np.empty((len(paths), *spec.shape), np.uint8)
-        with transfer.progress(f"reading {spec.title}", len(paths), "images") as advance:
+        with transfer.progress(f"reading {spec.title}", len(paths), " images") as bar:
             for target, path in zip(images, paths, strict=True):
                 target[:] = _decoded(path, spec.shape)
-                advance(1)
+                bar.update(1)
         if kept:
             _keep(images, kept, spec.key)
     return images[chosen], labels[chosen], people[chosen]
@@ -231,17 +237,28 @@ def chosen(spec: FaceSet, lists: dict[str, str]) -> dict[str, str]:
     }
 
 
+class _ShortHeaders(tarfile.TarInfo):
+    """Members whose headers are short: a long one, parsed, takes thousands of times its size."""
+
+    @classmethod
+    def frombuf(cls, buf, encoding, errors):
+        info = super().frombuf(buf, encoding, errors)
+        if info.type in _EXTENDED and info.size > MAX_EXTENDED_BYTES:
+            raise DamagedFileError(f"the archive is refused: a header of {info.size:,} bytes")
+        return info
+
+
 def members(path: Path, wanted) -> Iterator[tuple[str, bytes]]:
     """(file name, content) of the files of a .tgz whose name without folders is in `wanted`.
 
     Nothing is unpacked to the disk. Raises DamagedFileError for a damaged archive and for one with
     anything that a harmless archive does not have: an absolute path, "..", a link, a device, a file
-    twice, too many or too large members.
+    twice, too many or too large members, a long header.
     """
     seen: set[str] = set()
     total = 0
     try:
-        with tarfile.open(path, "r|gz") as archive:
+        with tarfile.open(path, "r|gz", tarinfo=_ShortHeaders) as archive:
             for count, member in enumerate(archive, 1):
                 total += member.size
                 _refuse_harmful(path.name, member, count, total)
@@ -324,7 +341,7 @@ def prepare(spec: FaceSet, archive: Path, labels: dict[str, str], target: Path) 
         (target / label).mkdir(parents=True)
     made = []
     expected = sum(spec.per_label.values())
-    with transfer.progress(f"preparing {spec.title}", expected, "images") as advance:
+    with transfer.progress(f"preparing {spec.title}", expected, " images") as bar:
         for name, content in members(archive, labels):
             label = labels[name]
             face(content, name, spec.shape[:0:-1]).save(
@@ -334,7 +351,7 @@ def prepare(spec: FaceSet, archive: Path, labels: dict[str, str], target: Path) 
                 subsampling=NO_SUBSAMPLING,
             )
             made.append((label, name))
-            advance(1)
+            bar.update(1)
     if labels_sha256(made) != spec.labels_sha256:
         counts = Counter(label for label, _ in made)
         said = ", ".join(f"{counts[label]:,} {label}" for label in spec.classes)

@@ -235,15 +235,7 @@ def load(
         )
     images, labels, classes = embedded.stand_in(spec, split)
     return Dataset(
-        spec.key,
-        "digits",
-        split,
-        images,
-        labels,
-        classes,
-        "embedded stand-in",
-        spec,
-        tuple(notes),
+        spec.key, "digits", split, images, labels, classes, "embedded stand-in", spec, tuple(notes)
     )
 
 

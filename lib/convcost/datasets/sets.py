@@ -106,10 +106,7 @@ class EmbeddedSet(Common):
 
 DIGIT_NAMES = tuple("0123456789")
 
-_MNIST_SHAPES = {
-    "train": ((60_000, 28, 28), (60_000,)),
-    "test": ((10_000, 28, 28), (10_000,)),
-}
+_MNIST_SHAPES = {"train": ((60_000, 28, 28), (60_000,)), "test": ((10_000, 28, 28), (10_000,))}
 
 
 def _idx_files(
@@ -165,10 +162,7 @@ MNIST = IdxSet(
             ),
         }
     ),
-    mirrors=(
-        "https://ossci-datasets.s3.amazonaws.com/mnist/",
-        "http://yann.lecun.com/exdb/mnist/",
-    ),
+    mirrors=("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
 )
 
 FASHION_MNIST = IdxSet(

@@ -5,18 +5,14 @@ tests against a server of our own: truncated body, wrong hash, a web page instea
 stalled server, no network.
 """
 
-import http.client
 import logging
 import os
 import queue
 import shutil
-import socket
 import sys
 import threading
 import time
 import urllib.parse
-import urllib.request
-from base64 import b64encode
 from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,9 +20,11 @@ from pathlib import Path
 
 from convcost.core import units
 from convcost.core.errors import BadInputError, ConvcostError
-from convcost.datasets.sets import MEGABYTE, SETS, RemoteFile
+from convcost.core.extras import optional
+from convcost.datasets.sets import SETS, RemoteFile
 
-_CHUNK = 256 * 1024
+_CHUNK_BYTES = 8192
+_SILENT_S = 10.0  # before progress is shown where there is no terminal, and between two looks
 
 
 class DownloadError(ConvcostError):
@@ -76,92 +74,65 @@ def network(
 ) -> Verdict:
     """Whether at least one of the servers of `urls` answers; known after `deadline_s` seconds.
 
-    Without `urls`: the servers of all sets. All are asked at the same time (name, then a TCP
-    connection; through the proxy where the environment names one). The verdict is kept for the
-    life of the process; `fresh` asks again. CONVCOST_OFFLINE=1 says no at once.
+    Without `urls`: the servers of all sets. All are asked at the same time, through the proxy where
+    the environment names one. The verdict is kept for the life of the process; `fresh` asks again.
+    CONVCOST_OFFLINE=1 says no at once.
     """
     if os.environ.get("CONVCOST_OFFLINE", "0") not in ("", "0"):
         return Verdict(False, "CONVCOST_OFFLINE is set", 0.0)
     if urls is None:
         urls = [url for spec in SETS.values() for url in spec.urls]
-    targets = tuple(sorted({_server(url) for url in urls}))
-    proxies = urllib.request.getproxies()
-    key = (targets, tuple(sorted(proxies.items())))
-    if fresh or key not in _verdicts:
-        _verdicts[key] = _ask(targets, proxies, deadline_s)
-    return _verdicts[key]
+    servers = tuple(sorted({urllib.parse.urljoin(url, "/") for url in urls}))
+    if fresh or servers not in _verdicts:
+        _verdicts[servers] = _ask(servers, deadline_s)
+    return _verdicts[servers]
 
 
-def _server(url: str) -> tuple[str, str, int]:
-    parts = urllib.parse.urlsplit(url)
-    return (
-        parts.scheme,
-        parts.hostname or "",
-        parts.port or (443 if parts.scheme == "https" else 80),
-    )
-
-
-def _ask(targets, proxies: dict[str, str], deadline_s: float) -> Verdict:
+def _ask(servers: tuple[str, ...], deadline_s: float) -> Verdict:
     begin = time.monotonic()
-    if not targets:
+    if not servers:
         return Verdict(False, "there is no address to ask", 0.0)
     answers: queue.Queue = queue.Queue()
 
-    def ask(target):
+    def ask(server):
         try:
-            _reach(target, proxies, deadline_s)
-            answers.put((target, ""))
+            answers.put((server, _refusal(server, deadline_s)))
         except Exception as error:  # a thread's error must arrive, whatever it is
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            answers.put((target, reason))
+            answers.put((server, _plain(error)))
 
-    for target in targets:
+    for server in servers:
         # daemon: a name server that never answers must not keep the process alive
-        threading.Thread(target=ask, args=(target,), daemon=True).start()
-    silent = {target: f"no answer within {units.seconds(deadline_s)}" for target in targets}
-    for _ in targets:
+        threading.Thread(target=ask, args=(server,), daemon=True).start()
+    silent = {server: f"no answer within {units.seconds(deadline_s)}" for server in servers}
+    for _ in servers:
         left = begin + deadline_s - time.monotonic()
         try:
-            target, reason = answers.get(timeout=max(left, 0.001))
+            server, reason = answers.get(timeout=max(left, 0.001))
         except queue.Empty:
             break
         if not reason:
-            return Verdict(True, f"{target[1]} answers", time.monotonic() - begin)
-        silent[target] = reason
-    reasons = "; ".join(f"{host}: {silent[scheme, host, port]}" for scheme, host, port in targets)
+            return Verdict(True, f"{server} answers", time.monotonic() - begin)
+        silent[server] = reason
+    reasons = "; ".join(f"{server}: {reason}" for server, reason in silent.items())
     return Verdict(False, f"no server answers ({reasons})", time.monotonic() - begin)
 
 
-def _reach(target: tuple[str, str, int], proxies: dict[str, str], timeout: float) -> None:
-    """Return when the server (or the proxy, on its behalf) answers; raise otherwise."""
-    scheme, host, port = target
-    address = proxies.get(scheme) or proxies.get("all")
-    if not address or urllib.request.proxy_bypass(f"{host}:{port}"):
-        socket.create_connection((host, port), timeout).close()
-        return
-    proxy = urllib.parse.urlsplit(address if "://" in address else f"http://{address}")
-    where = (proxy.hostname or "", proxy.port or 8080)
-    if proxy.scheme != "http":  # SOCKS or TLS to the proxy: that it is there is all we ask
-        socket.create_connection(where, timeout).close()
-        return
-    headers = {"Host": f"{host}:{port}"}
-    if proxy.username:
-        user = (
-            f"{urllib.parse.unquote(proxy.username)}:{urllib.parse.unquote(proxy.password or '')}"
-        )
-        headers["Proxy-Authorization"] = "Basic " + b64encode(user.encode()).decode()
-    connection = http.client.HTTPConnection(*where, timeout=timeout)
+def _refusal(server: str, timeout: float) -> str:
+    """Why a proxy does not let us through to a server; "" where the server, or it, answers.
+
+    What the server itself answers does not matter: that there is one is all we ask. Raises
+    RequestException where nothing answers.
+    """
+    with optional():
+        import requests
+
     try:
-        if scheme == "https":
-            connection.set_tunnel(host, port, headers)
-            connection.connect()  # raises when the proxy refuses the tunnel
-        else:
-            connection.request("HEAD", f"http://{host}:{port}/", headers=headers)
-            status = connection.getresponse().status
-            if status in (403, 407) or status >= 500:
-                raise OSError(f"the proxy {where[0]} answers {status}")
-    finally:
-        connection.close()
+        status = requests.head(server, timeout=timeout, allow_redirects=False).status_code
+    except requests.exceptions.SSLError:
+        return ""
+    proxied = requests.utils.select_proxy(server, requests.utils.get_environ_proxies(server))
+    refused = proxied and (status in (403, 407) or status >= 500)
+    return f"the proxy {proxied} answers {status}" if refused else ""
 
 
 # ---------------------------------------------------------------- one file
@@ -182,27 +153,20 @@ def download(remote: RemoteFile, folder: Path, patience: Patience | None = None)
     when it is complete; on failure nothing of it is left. Raises DownloadError with the reason for
     every address.
     """
-    import pooch
-    import requests
+    with optional():
+        import pooch
+        import requests
 
     patience = patience or Patience()
     pooch.get_logger().setLevel(logging.WARNING)
-    target = folder / remote.name
     reasons = []
     for url in remote.urls:
         for attempt in range(patience.tries):
             if attempt:
                 time.sleep(patience.backoff_s * 2 ** (attempt - 1))
             try:
-                # pooch writes to a temporary file, compares the hash, renames, or cleans up
-                pooch.retrieve(
-                    url,
-                    known_hash=remote.known_hash,
-                    fname=remote.name,
-                    path=folder,
-                    downloader=_Downloader(remote, patience),
-                )
-                return target
+                _retrieve(url, remote, folder, patience)
+                return folder / remote.name
             except _Refusal as error:
                 reasons.append(f"{url}: {error}")
                 break
@@ -215,15 +179,43 @@ def download(remote: RemoteFile, folder: Path, patience: Patience | None = None)
                 reasons.append(f"{url}: no connection within {patience.connect_s:g} s")
                 break
             except (_Hiccup, requests.exceptions.RequestException) as error:
+                status = getattr(getattr(error, "response", None), "status_code", None)
+                if status and status != 429 and status < 500:
+                    reasons.append(f"{url}: the server answers {status}")
+                    break
                 if attempt == patience.tries - 1:
                     times = "once" if patience.tries == 1 else f"{patience.tries} times"
-                    reasons.append(f"{url}: {_plain(error)} (tried {times})")
+                    said = f"the server answers {status}" if status else _plain(error)
+                    reasons.append(f"{url}: {said} (tried {times})")
             except OSError as error:
                 raise DownloadError(
                     f"{remote.name} cannot be written to {folder}: {error.strerror or error}; "
                     "make room or make the folder writable"
                 ) from error
     raise DownloadError(f"{remote.name} could not be fetched: " + "; ".join(reasons))
+
+
+def _retrieve(url: str, remote: RemoteFile, folder: Path, patience: Patience) -> None:
+    """One try at one address: to a temporary file, which is renamed once its hash is compared."""
+    import pooch
+
+    with progress(remote.name, None, "B") as bar:
+        fetch = pooch.HTTPDownloader(
+            progressbar=_Limits(bar, remote.max_bytes, patience.stall_s),
+            chunk_size=_CHUNK_BYTES,
+            timeout=(patience.connect_s, min(patience.read_s, patience.stall_s)),
+            # identity: what comes must be the file itself, so that its length can be compared
+            headers={"Accept-Encoding": "identity", "User-Agent": "convcost"},
+        )
+
+        def fetch_no_page(address, output_file, pooch):
+            fetch(address, output_file, pooch)
+            with open(output_file, "rb") as file:
+                begin = file.read(200).lstrip().lower()
+            if begin.startswith((b"<!doctype", b"<html")):
+                raise _Refusal("the server sent a web page instead of the file")
+
+        pooch.retrieve(url, remote.known_hash, remote.name, folder, downloader=fetch_no_page)
 
 
 def _plain(error: Exception) -> str:
@@ -243,89 +235,54 @@ def _plain(error: Exception) -> str:
     return text
 
 
-class _Downloader:
-    """pooch's downloader protocol, with limits on time and size and a look at what comes."""
+class _Limits:
+    """What pooch tells its progress bar: shown by one, and held against limits on size and pace."""
 
-    def __init__(self, remote: RemoteFile, patience: Patience):
-        self.remote = remote
-        self.patience = patience
+    def __init__(self, bar, max_bytes: int, stall_s: float):
+        self.bar, self.max_bytes, self.stall_s = bar, max_bytes, stall_s
+        self.received = self.mark = 0
+        self.whole = False
+        self.since = time.monotonic()
 
-    def __call__(self, url, output_file, pooch, check_only=False):
-        import requests
-        import urllib3
+    @property
+    def total(self) -> int:
+        """Bytes that the server has announced; 0 where it has not."""
+        return self.bar.total or 0
 
-        timeout = (self.patience.connect_s, min(self.patience.read_s, self.patience.stall_s))
-        # identity: what comes must be the file itself, so that its length can be compared
-        headers = {"Accept-Encoding": "identity", "User-Agent": "convcost"}
-        with requests.get(url, stream=True, timeout=timeout, headers=headers) as response:
-            if response.status_code == 429 or response.status_code >= 500:
-                raise _Hiccup(f"the server answers {response.status_code}")
-            if response.status_code != 200:
-                raise _Refusal(f"the server answers {response.status_code}")
-            if "html" in response.headers.get("Content-Type", "").lower():
-                raise _Refusal("the server sent a web page instead of the file")
-            length = response.headers.get("Content-Length", "")
-            total = int(length) if length.isdigit() else None
-            if total is not None and total > self.remote.max_bytes:
-                raise _Refusal(f"the file is too large ({total:,} bytes)")
-            with open(output_file, "wb") as file, progress(self.remote.name, total) as advance:
-                try:
-                    self._copy(response.raw, file, advance)
-                except urllib3.exceptions.HTTPError as error:  # a body that ends early, too
-                    raise _Hiccup(_plain(error)) from error
+    @total.setter
+    def total(self, size: int) -> None:
+        if size > self.max_bytes:
+            raise _Refusal(f"the file is too large ({size:,} bytes)")
+        self.bar.total = size or None
 
-    def _copy(self, stream, file, advance) -> None:
-        received = mark = 0
-        since = time.monotonic()
-        # read1: whatever has arrived, so that a server that drips is noticed
-        while chunk := stream.read1(_CHUNK, decode_content=False):
-            if not received and chunk.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
-                raise _Refusal("the server sent a web page instead of the file")
-            file.write(chunk)
-            received += len(chunk)
-            if received > self.remote.max_bytes:
-                raise _Refusal(f"the file is larger than {self.remote.max_bytes:,} bytes")
-            advance(len(chunk))
-            waited = time.monotonic() - since
-            if waited > self.patience.stall_s:
-                if received - mark < 1024 * waited:
-                    raise _Hiccup(f"the server stalled ({received:,} bytes came)")
-                mark, since = received, time.monotonic()
+    def update(self, count: int) -> None:
+        if self.whole:
+            return
+        self.bar.update(count)
+        self.received += count
+        if self.received > self.max_bytes + _CHUNK_BYTES:  # pooch counts whole chunks
+            raise _Refusal(f"the file is larger than {self.max_bytes:,} bytes")
+        waited = time.monotonic() - self.since
+        if waited > self.stall_s:
+            if self.received - self.mark < 1024 * waited:
+                raise _Hiccup(f"the server stalled ({self.received:,} bytes came)")
+            self.mark, self.since = self.received, time.monotonic()
+
+    def reset(self) -> None:
+        """All has come: what pooch says after this is the whole again, at once."""
+        self.whole = True
+
+    def close(self) -> None:
+        self.bar.close()
 
 
-@contextmanager
-def progress(what: str, total: int | None, unit: str = "B", every_s: float = 10.0):
-    """Yields `advance(n)`: a bar on a terminal, else a line every 10 seconds, on stderr."""
-    if sys.stderr.isatty():
+def progress(what: str, total: int | None, unit: str):
+    """A tqdm bar on stderr, gone at the end; where there is no terminal, one line in 10 seconds."""
+    with optional():
         from tqdm import tqdm
 
-        scaled = unit == "B"
-        with tqdm(desc=what, total=total, unit=unit, unit_scale=scaled, leave=False) as bar:
-            yield bar.update
-        return
-    begin = last = time.monotonic()
-    done = 0
-
-    def amount(n: int) -> str:
-        return f"{n / MEGABYTE:.1f}" if unit == "B" else f"{n:,}"
-
-    def advance(n: int) -> None:
-        nonlocal done, last
-        done += n
-        now = time.monotonic()
-        if now - last < every_s:
-            return
-        last = now
-        line = f"  {what}: {amount(done)}"
-        words = "MB" if unit == "B" else unit
-        if total and done:
-            left = (now - begin) * (total - done) / done
-            line += f" of {amount(total)} {words}, about {units.seconds(left)} left"
-        else:
-            line += f" {words}"
-        print(line, file=sys.stderr, flush=True)
-
-    yield advance
+    pace = {} if sys.stderr.isatty() else {"delay": _SILENT_S, "mininterval": _SILENT_S}
+    return tqdm(desc=what, total=total, unit=unit, unit_scale=unit == "B", leave=False, **pace)
 
 
 # ---------------------------------------------------------------- a folder to work in
@@ -369,7 +326,8 @@ def obtain(remote: RemoteFile, by_hand: Path, partial: Path, patience: Patience 
     Raises BadInputError where the file put by hand has the wrong hash, DownloadError where it
     cannot be fetched.
     """
-    import pooch
+    with optional():
+        import pooch
 
     given = by_hand / remote.name
     if not given.exists():

@@ -15,15 +15,19 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import matplotlib
 import pandas as pd
-from matplotlib.figure import Figure
 
 from convcost import records
 from convcost.core import machine, paths, registry
 from convcost.core.errors import BadInputError, writing
-from convcost.figures import current, style
-from convcost.figures.spec import FigureSpec
+from convcost.core.extras import optional
+
+with optional():
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    from convcost.figures import current, style
+    from convcost.figures.spec import FigureSpec
 
 
 def specs() -> dict[str, FigureSpec]:

@@ -6,7 +6,10 @@ referees that know nothing. The models of a chapter are its own; nothing here im
 """
 
 from convcost.core.doors import door
-from convcost.fits import comparison, fitted
+from convcost.core.extras import optional
+
+with optional():
+    from convcost.fits import comparison, fitted
 
 __all__ = ["comparison", "fitted"]
 

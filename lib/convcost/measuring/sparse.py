@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import scipy.sparse
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convcost.core.errors import BadInputError
+from convcost.core.extras import optional
 from convcost.counting import ops
 from convcost.counting.probe import as_found, every_module, watch
 
@@ -418,6 +418,9 @@ def _csr_torch(weight: Tensor):
 
 
 def _csr_scipy(weight: Tensor):
+    with optional():
+        import scipy.sparse
+
     weight = _columns_first(weight).numpy()
 
     def multiply(matrix):

@@ -89,6 +89,8 @@ def _rows(path: Path, first: str) -> tuple[dict, ...]:
             reader = csv.reader(file, strict=True)
             header, *records = reader
     except (OSError, ValueError, csv.Error) as error:
+        if lacking := paths.without_compendium("a cited number"):
+            raise lacking from None
         raise _damaged(path, "whole file", f"cannot be read ({error}).") from error
     if header != list(types):
         raise _damaged(path, "line 1", f"the columns must be {', '.join(types)}.")

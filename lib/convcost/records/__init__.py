@@ -21,6 +21,7 @@ import pandas as pd
 
 from convcost.core import machine, paths, registry
 from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
+from convcost.core.extras import optional
 from convcost.core.files import digest, from_json, set_aside, sha256, to_json, write_atomically
 from convcost.records import hosts, manifest
 from convcost.records.schema import Column, Table
@@ -73,7 +74,8 @@ _DTYPES = {"int": "int64", "float": "float64", "text": "str", "bool": "bool"}
 
 def _schema(name: str):
     """The pandera schema of a table."""
-    import pandera.pandas as pa  # slow to import, and only writing and reading need it
+    with optional():
+        import pandera.pandas as pa  # slow to import, and only writing and reading need it
 
     def column(spec: Column):
         checks = [] if spec.low is None else [pa.Check.ge(spec.low)]
@@ -100,7 +102,8 @@ def _known(table: str) -> Table:
 
 
 def _validate(table: str, frame: pd.DataFrame, where: str) -> pd.DataFrame:
-    import pandera.errors
+    with optional():
+        import pandera.errors
 
     try:
         return _schema(table).validate(frame, lazy=True)

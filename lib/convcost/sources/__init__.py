@@ -258,18 +258,16 @@ def _path(key: str) -> Path:
 
 def _damaged(path: Path, where: str, what: str) -> DamagedFileError:
     return DamagedFileError(
-        f"{path.name}, {where}: {what} Restore the file: git checkout -- {_in_repository(path)}"
+        f"{path.name}, {where}: {what} Restore the file: git checkout -- {paths.shown(path)}"
     )
-
-
-def _in_repository(path: Path) -> str:
-    return str(path.relative_to(paths.ROOT)) if path.is_relative_to(paths.ROOT) else str(path)
 
 
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
+        if lacking := paths.without_compendium("a published number"):
+            raise lacking from None
         raise _damaged(path, "whole file", f"cannot be read ({error.strerror}).") from error
 
 

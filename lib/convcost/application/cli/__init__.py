@@ -12,7 +12,9 @@ import importlib
 import re
 import sys
 
+from convcost.core import paths
 from convcost.core.errors import ConvcostError, cannot_write
+from convcost.core.extras import optional
 
 # command -> one line; the module of the same name in this package does the work
 COMMANDS = {
@@ -30,6 +32,9 @@ COMMANDS = {
     "doctor": "what this machine has, and what each profile will take",
     "hygiene": "check the committed notebooks",
 }
+
+# these speak of the repository's own files, which an installed package alone does not have
+OF_THE_COMPENDIUM = {"claims", "reproduce", "lab", "figures", "doctor", "hygiene"}
 
 # what a full disk, a quota and a read-only folder say: no fault of ours
 _SURROUNDINGS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -49,7 +54,11 @@ def main(argv: list[str] | None = None) -> int:
             sub.set_defaults(run=module.run)
     args = parser.parse_args(_with_negatives(argv))
     try:
-        return args.run(args) or 0
+        if args.command in OF_THE_COMPENDIUM:
+            if lacking := paths.without_compendium(f"`convcost {args.command}`"):
+                raise lacking
+        with optional():
+            return args.run(args) or 0
     except ConvcostError as error:
         print(f"convcost {args.command}: {error}", file=sys.stderr)
         return 2

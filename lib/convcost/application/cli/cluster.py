@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from convcost import sweep
     from convcost.core import machine
     from convcost.core.errors import BadInputError, ConvcostError
+    from convcost.core.extras import optional
 
     count = args.workers if args.workers is not None else machine.usable_cores(os.cpu_count()) or 1
     sweep.check_where(workers=count)
@@ -43,12 +44,8 @@ def run(args: argparse.Namespace) -> int:
             f"--host {args.host!r} is every network of this machine, and whoever reaches a "
             "scheduler can run programs on it: name one address, such as 127.0.0.1"
         )
-    try:
+    with optional():
         from distributed import LocalCluster
-    except ImportError as error:
-        raise ConvcostError(
-            f'Dask cannot be imported ({error}): install the extra "cluster" (make setup has it)'
-        ) from None
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())

@@ -17,6 +17,7 @@ def add_arguments(parser) -> None:
 def run(args) -> int:
     """Print a table of the sets. Returns 1 where a set is missing or damaged, else 0."""
     from convcost import datasets
+    from convcost.core import tables
     from convcost.core.errors import ConvcostError, DamagedFileError
 
     if missing := datasets.missing_folder():
@@ -43,17 +44,10 @@ def run(args) -> int:
                 origin = next(r["where"] for r in datasets.status() if r["name"] == spec.key)
             failures.append(f"{spec.key}: {error}")
         rows.append((spec.key, f"{spec.total:,}", origin, sound, spec.licence))
-    _print_table(("set", "images", "where", "sha256", "licence"), rows)
+    print(tables.text(("set", "images", "where", "sha256", "licence"), rows))
     print("\nWhom to cite:")
     for spec in specs:
         print(f"  {spec.title}: {spec.citation}")
     for failure in failures:
         print(failure, file=sys.stderr)
     return 1 if failures else 0
-
-
-def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    widths = [max(len(line[i]) for line in (head, *rows)) for i in range(len(head))]
-    for line in (head, tuple("-" * width for width in widths), *rows):
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        print("  ".join(cells).rstrip())

@@ -43,6 +43,7 @@ def prepare(originals: Path, folder: Path) -> list[str]:
     is another one by now, that is put beside it, as `<name>.new-<digits of its sha256>.ipynb`.
     """
     from convcost import records
+    from convcost.core import paths
     from convcost.core.errors import writing
 
     made = _made(folder)
@@ -55,17 +56,21 @@ def prepare(originals: Path, folder: Path) -> list[str]:
             target = copy if there != now else None
             made[copy.name] = now
         else:
-            lines.append(f"{_shown(copy)}: yours, kept as it is (remove it to get a fresh copy)")
+            lines.append(
+                f"{paths.shown(copy)}: yours, kept as it is (remove it to get a fresh copy)"
+            )
             target = copy.with_name(f"{copy.stem}.new-{now[:8]}.ipynb")
             if made.get(copy.name) == now or target.exists():
                 continue
-            lines.append(f"{_shown(target)}: the notebook has changed since, this is the new one")
+            lines.append(
+                f"{paths.shown(target)}: the notebook has changed since, this is the new one"
+            )
         if target:
             with writing(target):
                 records.write_atomically(target, content)
     with writing(folder / _MADE):
         records.write_atomically(folder / _MADE, (json.dumps(made, indent=1) + "\n").encode())
-    return [f"copies of the notebooks are in {_shown(folder)}/", *lines]
+    return [f"copies of the notebooks are in {paths.shown(folder)}/", *lines]
 
 
 def _made(folder: Path) -> dict[str, str]:
@@ -74,9 +79,3 @@ def _made(folder: Path) -> dict[str, str]:
     except (OSError, ValueError):
         return {}  # then every copy that differs counts as changed
     return told if isinstance(told, dict) else {}
-
-
-def _shown(path: Path) -> str:
-    from convcost.core import paths
-
-    return str(path.relative_to(paths.ROOT) if path.is_relative_to(paths.ROOT) else path)

@@ -3,16 +3,13 @@
 import argparse
 from pathlib import Path
 
-from convcost.application.profiles import PROFILES
+from convcost.application import profiles
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which notebook, how much, how long, and where results go along."""
-    listed = "; ".join(f"{name}: {line}" for name, line in PROFILES.items())
     parser.add_argument("notebook", help='"02", or a name')
-    parser.add_argument(
-        "--profile", default="auto", help=f"auto (gpu with CUDA, else quick); {listed}"
-    )
+    profiles.add_argument(parser)
     parser.add_argument(
         "--part", nargs="+", default=[], metavar="NAME", help="only these; --plan lists them"
     )

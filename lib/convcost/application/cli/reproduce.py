@@ -4,15 +4,12 @@ import argparse
 import os
 import sys
 
-from convcost.application.profiles import PROFILES
+from convcost.application import profiles
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which notebooks, how much work."""
-    listed = "; ".join(f"{name}: {line}" for name, line in PROFILES.items())
-    parser.add_argument(
-        "--profile", default="auto", help=f"auto (gpu with CUDA, else quick); {listed}"
-    )
+    profiles.add_argument(parser)
     parser.add_argument(
         "--notebook", default="all", help='"01", a name, several with commas; default: all'
     )
@@ -35,9 +32,6 @@ def run(args: argparse.Namespace) -> int:
     from convcost.core.errors import BadInputError
     from convcost.records import hosts
 
-    if args.notebook and not args.notebook.strip(" ,"):
-        names = ", ".join(path.stem for path in reproduce.select())
-        raise BadInputError(f"{args.notebook!r} names no notebook: choose from {names}, or all")
     if args.host:
         known = [host.name for host in hosts.stored()]
         if args.host not in {hosts.here().name, *known}:

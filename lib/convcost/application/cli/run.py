@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from convcost.application.profiles import PROFILES
+from convcost.application import profiles
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="set a parameter (may be given several times)",
     )
-    parser.add_argument("--profile", default="auto", help=f"auto, {', '.join(PROFILES)}")
+    profiles.add_argument(parser)
     parser.add_argument(
         "-o", "--output", type=Path, help="default: build/notebooks/<name>[.custom].ipynb"
     )
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run it and say where the output lies. 0 done, 1 failed."""
-    from convcost.application import notebooks, profiles, reproduce, runner
+    from convcost.application import notebooks, reproduce, runner
     from convcost.core import paths
     from convcost.core.errors import BadInputError
 

@@ -5,15 +5,12 @@ The notebook finds them done. What is stored already is not done again.
 
 import argparse
 
-from convcost.application.profiles import PROFILES
+from convcost.application import profiles
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where, how many at a time, how much."""
-    listed = "; ".join(f"{name}: {line}" for name, line in PROFILES.items())
-    parser.add_argument(
-        "--profile", default="auto", help=f"auto (gpu with CUDA, else quick); {listed}"
-    )
+    profiles.add_argument(parser)
     parser.add_argument(
         "--scheduler", metavar="ADDRESS", help="Dask scheduler, such as tcp://10.0.0.5:8786"
     )
@@ -30,12 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train what is left, and count what came out. 0 only where no training failed."""
     from convcost import sweep
-    from convcost.application import profiles
-    from convcost.chapters.complexity_precision.study import Study
 
     resources = _resources(args.resources)
     where = {"scheduler": args.scheduler, "workers": args.workers, "resources": resources}
-    sweep.check_where(**where)  # a study loads its data
+    sweep.check_where(**where)  # before a study loads torch and its data
+    from convcost.chapters.complexity_precision.study import Study
+
     done = Study(profiles.resolve(args.profile)).train(**where)
     statuses = done.units.status.value_counts().to_dict()
     said = ", ".join(f"{n} {status}" for status, n in statuses.items())

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from convcost import nets
 from convcost.core.errors import BadInputError
+from convcost.core.extras import optional
 from convcost.counting import conventions, ops
 from convcost.counting.count import Count, count
 from convcost.sources import equations
@@ -116,8 +117,10 @@ def tool_totals(names: Iterable[str] = FIVE) -> Iterator[dict]:
     """What thop itself returns for each net, run here on real weights."""
     from importlib.metadata import version
 
-    import thop
     import torch
+
+    with optional():
+        import thop
 
     for name in names:
         net = nets.build(name).eval()  # a fresh copy: thop leaves buffers behind
