@@ -32,19 +32,3 @@ def axis_of(dim: int, rank: int) -> int:
     if not -rank <= dim < rank and not (rank == 0 and dim in (0, -1)):
         raise BadInputError(f"dimension {dim} of a tensor with {rank} dimensions")
     return dim % rank if rank else 0
-
-
-def as_ints(args) -> list[int]:
-    """Sizes given one by one or as one sequence."""
-    if len(args) == 1 and isinstance(args[0], (tuple, list)):
-        args = args[0]
-    return [int(a) for a in args]
-
-
-def nested_shape(values) -> tuple[int, ...]:
-    """The shape of nested lists or of an array."""
-    if hasattr(values, "shape"):
-        return tuple(values.shape)
-    if isinstance(values, (list, tuple, range)):
-        return (len(values), *(nested_shape(values[0]) if len(values) else ()))
-    return ()

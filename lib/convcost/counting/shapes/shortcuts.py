@@ -4,7 +4,7 @@ rule at once, without their forward. Half the time of a trace; `Tracer.shortcut`
 
 from torch import nn
 
-from convcost.counting.shapes.rules_elementwise import activation, dropout
+from convcost.counting.shapes.rules_data import dropout, elementwise
 from convcost.counting.shapes.rules_layers import batch_norm, max_pool
 from convcost.counting.shapes.rules_products import convolution, linear
 
@@ -74,8 +74,8 @@ QUICK = {
     nn.Linear: lambda t, own, x: linear(
         t, "linear", x, own["_parameters"]["weight"], own["_parameters"]["bias"]
     ),
-    nn.ReLU: lambda t, own, x: activation(t, "relu", x),
-    nn.SiLU: lambda t, own, x: activation(t, "silu", x),
+    nn.ReLU: lambda t, own, x: elementwise(t, "relu", x),
+    nn.SiLU: lambda t, own, x: elementwise(t, "silu", x),
     nn.Dropout: lambda t, own, x: dropout(t, "dropout", x, own["p"], own["training"]),
     nn.MaxPool2d: _quick_max_pool,
 }

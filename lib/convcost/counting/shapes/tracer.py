@@ -31,6 +31,8 @@ class Tracer(TorchFunctionMode):
         self.real: dict[int, Weight] = {}  # id of a tensor -> what stands for it
         self.used: set[int] = set()  # ids of the tensors that calls used; known at the end
         self.uncounted: Counter[str] = Counter()
+        self.metas: dict[tuple, torch.Tensor] = {}  # (shape, dtype) -> a tensor on the meta device
+        self.answers: dict[tuple, object] = {}  # (function, arguments) -> what torch gave for them
 
     def __torch_function__(self, func, kinds, args=(), kwargs=None):
         entry = ENTRIES.get(func) or entry_of(func)
@@ -56,6 +58,13 @@ class Tracer(TorchFunctionMode):
         if known is None:
             with torch._C.DisableTorchFunction():  # this mode would see the attributes being read
                 known = self.real[id(x)] = Weight(x)
+        return known
+
+    def on_meta(self, shape, dtype):
+        """A tensor of the meta device, the same one for the same shape and dtype."""
+        known = self.metas.get((shape, dtype))
+        if known is None:
+            known = self.metas[shape, dtype] = torch.empty(shape, dtype=dtype, device="meta")
         return known
 
     def prepare(self, modules):
