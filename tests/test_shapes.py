@@ -523,7 +523,7 @@ def state(model):
         "requires grad": [p.requires_grad for p in model.parameters()],
         "random": (random.getstate(), torch.get_rng_state().tolist(), str(np.random.get_state())),
         "global hooks": [list(h.items()) for h in run.global_hooks()],
-        "call": nn.Module.__call__,
+        "call": (nn.Module.__call__, nn.Module._call_impl),
         "grad mode": torch.is_grad_enabled(),
         "modes of torch": torch.overrides._get_current_function_mode_stack(),
         "collector": gc.isenabled(),

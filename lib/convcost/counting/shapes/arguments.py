@@ -15,13 +15,16 @@ def as_tuple(value, n: int) -> tuple[int, ...]:
     return (value,) * n
 
 
-def gradients_of(macs: int, a, b) -> dict[str, int]:
-    """Backward cost of a product: one forward's worth for each operand that needs a gradient."""
+def gradients_of(macs: int, a, b) -> tuple[int, int]:
+    """Backward cost of a product: one forward's worth for each operand that needs a gradient;
+    and how much a gradient for the network's input adds.
+    """
     wants = a.wants + b.wants
-    return {
-        "gradient": wants * macs,
-        "input_gradient": (a.wants_in + b.wants_in - wants) * macs,
-    }
+    return wants * macs, (a.wants_in + b.wants_in - wants) * macs
+
+
+def added(first: tuple[int, int], second: tuple[int, int]) -> tuple[int, int]:
+    return first[0] + second[0], first[1] + second[1]
 
 
 def present(t, *tensors) -> list[Shape]:

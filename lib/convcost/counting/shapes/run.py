@@ -74,7 +74,7 @@ def trace(
         for name, tensor in module._parameters.items():
             if tensor is None:
                 continue
-            if nn.parameter.is_lazy(tensor):
+            if type(tensor) is not nn.Parameter and nn.parameter.is_lazy(tensor):
                 raise BadInputError(
                     f"{name} of {type(module).__name__} has no shape yet (lazy module); run the "
                     "model once on real data first"
@@ -113,7 +113,7 @@ def trace(
         tracer.calls,
         dict(tracer.uncounted),
         fallback,
-        sum(p.numel() for p in parameters.values()),
+        tracer.params,
         unused,
         shapes,
         batch,
@@ -136,7 +136,7 @@ def _reason(error: BaseException) -> str:
 
 
 def run_forward(kind, model, modules, shapes, dtypes, training) -> Tracer:
-    stack = ModuleStack(model)
+    stack = ModuleStack(model, modules)
     tracer = kind(stack)
     if kind is Tracer and not any(global_hooks()):
         stack.shortcut = tracer.shortcut
