@@ -41,7 +41,8 @@ def main() -> int:
     missed = []
     print(f"median of {rounds} rounds, 1 x 3 x 224 x 224, 1 thread, torch {torch.__version__}")
     print(
-        f"{'net':<12} {'thop ms':>9} {'ours ms':>9} {'ratio':>7} {'range':>15} {'target':>7}   at 896 px / 224 px"
+        f"{'net':<12} {'thop ms':>9} {'ours ms':>9} {'ratio':>7} {'range':>15} {'target':>7}   "
+        "at 896 px / 224 px"
     )
     for name in args.nets:
         target = TARGETS[name]

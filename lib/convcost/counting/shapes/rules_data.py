@@ -51,17 +51,19 @@ def elementwise(t, name, *args, **kwargs):
 @rule("cat")
 def cat(t, name, tensors, dim=0, **kwargs):
     parts = [x if type(x) is Shape else t.of(x) for x in tensors]
-    first, dtype = parts[0].dims, parts[0].dtype
-    if not first or kwargs:
+    first = parts[0].dims
+    if not first or kwargs or len({p.dtype for p in parts}) > 1:
+        return NotImplemented
+    try:
+        sizes = list(zip(*[p.dims for p in parts], strict=True))  # of all parts, per dimension
+    except ValueError:
         return NotImplemented
     d = axis_of(dim, len(first))
-    before, after, total = first[:d], first[d + 1 :], 0
-    for part in parts:
-        n = part.dims
-        if len(n) != len(first) or n != (*before, n[d], *after) or part.dtype is not dtype:
-            return NotImplemented
-        total += n[d]
-    out = t.make((*before, total, *after), parts, dtype)
+    total = sum(sizes[d])
+    del sizes[d]
+    if any([len(set(equal)) > 1 for equal in sizes]):
+        return NotImplemented
+    out = t.make((*first[:d], total, *first[d + 1 :]), parts)
     t.note("concat", name, parts, [out])
     return out
 

@@ -30,7 +30,8 @@ class Tracer(TorchFunctionMode):
         self.calls: list[OperatorCall] = []
         self.real: dict[int, Weight] = {}  # id of a tensor -> what stands for it
         self.used: set[int] = set()  # ids of the tensors that calls used; known at the end
-        self.params = 0  # elements of the model's parameters, each once
+        self.trained: set[int] = set()  # ids of the model's parameters
+        self.params = 0  # their elements, each once
         self.uncounted: Counter[str] = Counter()
         self.metas: dict[tuple, torch.Tensor] = {}  # (shape, dtype) -> a tensor on the meta device
         self.answers: dict[tuple, object] = {}  # (function, arguments) -> what torch gave for them
@@ -81,6 +82,7 @@ class Tracer(TorchFunctionMode):
                 if x is not None and name != "num_batches_tracked" and id(x) not in real:
                     real[id(x)] = Weight(x)
         self.params = params
+        self.trained = {key for key, weight in real.items() if weight.trained}
 
     def shown(self, x):
         """What the model gets to see of a Weight: a Shape."""
