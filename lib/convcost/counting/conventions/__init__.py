@@ -16,10 +16,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from convcost.core.errors import BadInputError
-from convcost.counting.conventions.convention import ASPECTS, Convention
+from convcost.counting.conventions.convention import ASPECTS, Convention  # noqa: F401 - for callers
 from convcost.counting.conventions.described import ALL
-
-__all__ = ["ALIASES", "ASPECTS", "CONVENTIONS", "Convention", "get"]
 
 CONVENTIONS: Mapping[str, Convention] = MappingProxyType({c.key: c for c in ALL})
 """Every convention by its key, the tools first, then the papers' equations."""
