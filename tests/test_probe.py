@@ -105,3 +105,14 @@ def test_as_found_puts_back_attributes_containers_and_random_state():
     assert list(net._modules) == ["0", "1"]
     assert not one._forward_hooks
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_module_compiled_in_place_is_watched_and_stays_compiled():
+    net = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.Linear(3, 4)))
+    seen = []
+    net[1]._compiled_call_impl = compiled = lambda *args: seen.append("compiled")
+    with ModuleStack(net) as stack:
+        net[1][0].register_forward_hook(lambda *args: seen.append(stack.path))
+        assert net(torch.zeros(1, 2)).shape == (1, 4)
+    assert seen == ["1.0"]
+    assert net[1]._compiled_call_impl is compiled

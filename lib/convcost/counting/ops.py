@@ -148,16 +148,6 @@ def conv_macs(
     return batch * out_channels * elements(output) * (in_channels // groups) * elements(kernel)
 
 
-def depthwise_macs(
-    batch: int, channels: int, kernel: Sequence[int], output: Sequence[int], multiplier: int = 1
-) -> int:
-    """A convolution with one group per input channel; `multiplier` outputs per channel.
-
-    The Deci post's example: `depthwise_macs(1, 64, (3, 3), (112, 112))` = 3*3*64*112*112.
-    """
-    return conv_macs(batch, channels, channels * multiplier, kernel, output, groups=channels)
-
-
 def conv_transpose_macs(
     batch: int,
     in_channels: int,
@@ -188,39 +178,6 @@ def conv_transpose_macs(
 # convolution, linear, matmul, the products inside a recurrent cell.
 
 
-def conv_input_gradient_macs(
-    batch: int,
-    in_channels: int,
-    out_channels: int,
-    kernel: Sequence[int],
-    output: Sequence[int],
-    groups: int = 1,
-) -> int:
-    """dL/dx of a convolution: a transposed convolution that starts at the output's gradient.
-
-    With the three numbers above: `conv_input_gradient_macs(1, 1, 1, (2,), (2,)) == 4`.
-    """
-    return conv_transpose_macs(batch, out_channels, in_channels, kernel, output, groups)
-
-
-def conv_weight_gradient_macs(
-    batch: int,
-    in_channels: int,
-    out_channels: int,
-    kernel: Sequence[int],
-    output: Sequence[int],
-    groups: int = 1,
-) -> int:
-    """dL/dw of a convolution: x convolved with the output's gradient as the kernel.
-
-    Batch and channels change places: for each group, a convolution with `batch` input channels,
-    kernel `output` and result `kernel`; the number of products is the forward's.
-    With the three numbers above: `conv_weight_gradient_macs(1, 1, 1, (2,), (2,)) == 4`.
-    """
-    per_group = conv_macs(in_channels // groups, batch, out_channels // groups, output, kernel)
-    return groups * per_group
-
-
 # ---------------------------------------------------------------- products of matrices
 
 
@@ -230,16 +187,6 @@ def linear_macs(positions: int, in_features: int, out_features: int) -> int:
     cheng2025 eq. (1), atsumi2020 eq. (2). `linear_macs(1, 4096, 1000) == 4096 * 1000`.
     """
     return positions * in_features * out_features
-
-
-def linear_input_gradient_macs(positions: int, in_features: int, out_features: int) -> int:
-    """dL/dx = g W: positions x out times out x in. On y = 3x: one product, g * 3."""
-    return linear_macs(positions, out_features, in_features)
-
-
-def linear_weight_gradient_macs(positions: int, in_features: int, out_features: int) -> int:
-    """dL/dW = g^T x: out x positions times positions x in. On y = wx: one product, g * x."""
-    return out_features * positions * in_features
 
 
 def broadcast(*shapes: Shape) -> Shape:
@@ -453,7 +400,7 @@ def rnn_gradient_macs(
     return directions * total
 
 
-# ---------------------------------------------------------------- pooling, norms, activations
+# ---------------------------------------------------------------- pooling
 
 
 def pool_output(
@@ -480,14 +427,6 @@ def pool_output(
     return tuple(out)
 
 
-def pool_reads(batch_channels: int, kernel: Sequence[int], output: Sequence[int]) -> int:
-    """Elements read by a pooling, padded ones included: outputs times window size.
-
-    `pool_reads(64, (3, 3), (56, 56))` is 64*3*3*56*56.
-    """
-    return batch_channels * elements(kernel) * elements(output)
-
-
 def adaptive_windows(size: int, out: int) -> list[tuple[int, int]]:
     """The windows of an adaptive pooling in one dimension: start floor(i*size/out), end
     ceil((i+1)*size/out). They overlap where `out` does not divide `size`:
@@ -505,16 +444,3 @@ def adaptive_pool_reads(batch_channels: int, size: Sequence[int], output: Sequen
     for s, o in zip(size, output, strict=True):
         reads *= sum(end - start for start, end in adaptive_windows(s, o))
     return reads
-
-
-def norm_operations(shape: Shape, affine: bool, per_element: int = 1) -> int:
-    """Operations of a normalisation in evaluation mode, for the conventions that count them:
-    `per_element` for the normalisation and as many again for the affine scale and shift.
-    `norm_operations((1, 64, 112, 112), True, 2)` is 4*64*112*112 (thop's batch norm).
-    """
-    return elements(shape) * per_element * (2 if affine else 1)
-
-
-def activation_operations(shape: Shape, per_element: int = 1) -> int:
-    """Operations of an activation function at `per_element` each (0, 1 or 2, by convention)."""
-    return elements(shape) * per_element

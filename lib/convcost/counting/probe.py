@@ -9,7 +9,8 @@ import sys
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from operator import eq, is_, itemgetter
+from itertools import chain
+from operator import eq, is_
 
 import torch
 from torch import nn
@@ -17,16 +18,6 @@ from torch import nn
 from convcost.core.errors import BadInputError
 
 _CONTAINERS = frozenset((dict, OrderedDict, list, set, deque))
-
-
-# The attributes of a bare module, in order: its hook dictionaries, nearly always empty, are taken
-# in one go; the others that hold something are the parameters, buffers and children.
-_BASE = list(nn.Module().__dict__)
-_MEMBERS = ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules")
-_base_members = itemgetter(*_MEMBERS)
-_base_hooks = itemgetter(
-    *(k for k, v in nn.Module().__dict__.items() if type(v) in _CONTAINERS and k not in _MEMBERS)
-)
 
 
 def module_paths(model: nn.Module) -> dict[int, list[str]]:
@@ -40,6 +31,8 @@ def module_paths(model: nn.Module) -> dict[int, list[str]]:
     while todo:
         path, module = todo.pop()
         paths.setdefault(id(module), []).append(path)
+        if not module._modules:
+            continue
         prefix = path + "." if path else ""
         children = [
             (prefix + k, child) for k, child in module._modules.items() if child is not None
@@ -74,25 +67,15 @@ class as_found:
         self.modules, self.rng = modules or every_module(model), rng
 
     def __enter__(self):
-        # Nearly all of a module's dicts are empty (hooks): those are only checked to be empty
-        # still. Few new objects also mean that the garbage collector is not woken up.
-        self.own, self.empty, self.filled = [], [], []
-        for module in self.modules:
-            attributes = module.__dict__
-            self.own.append((attributes, attributes.copy()))
-            names = list(attributes)
-            values = [*attributes.values()]
-            if names[: len(_BASE)] == _BASE:  # what nn.Module.__init__ set, then the rest
-                hooks = _base_hooks(attributes)
-                if not any(hooks):
-                    self.empty.extend(hooks)
-                    values = [*_base_members(attributes), *values[len(_BASE) :]]
-            for value in values:
-                if type(value) in _CONTAINERS:
-                    if value:
-                        self.filled.append((value, value.copy()))
-                    else:
-                        self.empty.append(value)
+        self.now = [module.__dict__ for module in self.modules]
+        self.before = [attributes.copy() for attributes in self.now]
+        held = [v for own in self.before for v in own.values() if type(v) in _CONTAINERS]
+        # Nearly all of them are hooks, and empty: those are only checked to be empty still.
+        self.empty = [container for container in held if not container]
+        filled = [container for container in held if container]
+        self.dicts = [container for container in filled if type(container) is dict]
+        self.others = [container for container in filled if type(container) is not dict]
+        self.copies = [[c.copy() for c in self.dicts], [c.copy() for c in self.others]]
         if self.rng:
             numpy = sys.modules.get("numpy")
             self.states = (
@@ -104,16 +87,13 @@ class as_found:
         return self
 
     def __exit__(self, *exc):
-        for container, before in self.own:
-            if not (
-                len(container) == len(before) and all(map(is_, container.values(), before.values()))
-            ):
-                container.clear()
-                container.update(before)
+        _put_back(self.now, self.before, names=False)
         if any(self.empty):
             for container in self.empty:
                 container.clear()
-        for container, before in self.filled:
+        dicts, others = self.copies
+        _put_back(self.dicts, dicts, names=True)
+        for container, before in zip(self.others, others, strict=True):
             if not _same(container, before):
                 container.clear()
                 fill = (
@@ -131,8 +111,30 @@ class as_found:
         return False
 
 
+def _put_back(now: list[dict], before: list[dict], names: bool) -> None:
+    """Every dict as its copy has it; `names`: it may have the same objects under other names."""
+    if _same_dicts(now, before, names):
+        return
+    for container, copy in zip(now, before, strict=True):
+        if not _same_dicts([container], [copy], names):
+            container.clear()
+            container.update(copy)
+
+
+def _same_dicts(now: list[dict], before: list[dict], names: bool) -> bool:
+    """Same length, order and objects; identity, because tensors do not compare to one bool. Asked
+    of all dicts of a model at once, which is fast.
+    """
+    joined = chain.from_iterable
+    return (
+        list(map(len, now)) == list(map(len, before))
+        and all(map(is_, joined(map(dict.values, now)), joined(map(dict.values, before))))
+        and (not names or all(map(eq, joined(now), joined(before))))
+    )
+
+
 def _same(now, before) -> bool:
-    """Same length, order and objects; identity, because tensors do not compare to one bool."""
+    """The same of an OrderedDict, a list, a set or a deque."""
     if len(now) != len(before):
         return False
     if isinstance(now, dict):
@@ -174,16 +176,18 @@ _ACTIVE: dict[int, list["ModuleStack"]] = {}  # thread -> its stacks, the innerm
 
 
 def _watched(original):
-    def __call__(module, *args, **kwargs):
+    def _call_impl(module, *args, **kwargs):
         stacks = _ACTIVE.get(threading.get_ident())
         if not stacks:
             return original(module, *args, **kwargs)
         return stacks[-1].call(original, module, args, kwargs)
 
-    return __call__
+    return _call_impl
 
 
-_CALL = replaced((nn.Module, "__call__", _watched))
+# Not `__call__`: Python looks after that in each of the thousand classes below nn.Module, which
+# takes as long as a hundred calls.
+_CALL = replaced((nn.Module, "_call_impl", _watched))
 
 
 class ModuleStack:
@@ -195,12 +199,13 @@ class ModuleStack:
     `shortcut(module, args)`, if set, may answer a module's call in place of its forward, or return
     NotImplemented.
 
-    No hook is set on any module. `nn.Module.__call__` is replaced while a stack is active in some
-    thread (as torch.fx does; half the cost of torch's global hooks) and put back by the last one.
+    No hook is set on any module. `nn.Module._call_impl` is replaced while a stack is active in some
+    thread (half the cost of torch's global hooks) and put back by the last one. A module that was
+    compiled in place runs uncompiled meanwhile.
     """
 
-    def __init__(self, model: nn.Module):
-        self.model = model
+    def __init__(self, model: nn.Module, modules: list[nn.Module] | None = None):
+        self.model, self.modules = model, modules or every_module(model)
         self.paths = module_paths(model)
         self.path, self.module = "", model
         self.turns: dict[tuple[str, int], int] = {}
@@ -208,6 +213,10 @@ class ModuleStack:
 
     def __enter__(self):
         self.thread = threading.get_ident()
+        compiled = [m for m in self.modules if m._compiled_call_impl is not None]
+        self.compiled = [(m, m._compiled_call_impl) for m in compiled]
+        for module in compiled:
+            module._compiled_call_impl = None
         _CALL.__enter__()
         _ACTIVE.setdefault(self.thread, []).append(self)
         return self
@@ -217,6 +226,8 @@ class ModuleStack:
         stacks.remove(self)
         if not stacks:
             del _ACTIVE[self.thread]
+        for module, impl in self.compiled:
+            module._compiled_call_impl = impl
         return _CALL.__exit__(*exc)
 
     def call(self, original, module, args, kwargs):

@@ -15,13 +15,16 @@ def as_tuple(value, n: int) -> tuple[int, ...]:
     return (value,) * n
 
 
-def gradients_of(macs: int, a, b) -> dict[str, int]:
-    """Backward cost of a product: one forward's worth for each operand that needs a gradient."""
+def gradients_of(macs: int, a, b) -> tuple[int, int]:
+    """Backward cost of a product: one forward's worth for each operand that needs a gradient;
+    and how much a gradient for the network's input adds.
+    """
     wants = a.wants + b.wants
-    return {
-        "gradient": wants * macs,
-        "input_gradient": (a.wants_in + b.wants_in - wants) * macs,
-    }
+    return wants * macs, (a.wants_in + b.wants_in - wants) * macs
+
+
+def added(first: tuple[int, int], second: tuple[int, int]) -> tuple[int, int]:
+    return first[0] + second[0], first[1] + second[1]
 
 
 def present(t, *tensors) -> list[Shape]:
@@ -32,19 +35,3 @@ def axis_of(dim: int, rank: int) -> int:
     if not -rank <= dim < rank and not (rank == 0 and dim in (0, -1)):
         raise BadInputError(f"dimension {dim} of a tensor with {rank} dimensions")
     return dim % rank if rank else 0
-
-
-def as_ints(args) -> list[int]:
-    """Sizes given one by one or as one sequence."""
-    if len(args) == 1 and isinstance(args[0], (tuple, list)):
-        args = args[0]
-    return [int(a) for a in args]
-
-
-def nested_shape(values) -> tuple[int, ...]:
-    """The shape of nested lists or of an array."""
-    if hasattr(values, "shape"):
-        return tuple(values.shape)
-    if isinstance(values, (list, tuple, range)):
-        return (len(values), *(nested_shape(values[0]) if len(values) else ()))
-    return ()

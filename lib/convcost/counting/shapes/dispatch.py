@@ -12,6 +12,8 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from convcost.core.errors import BadInputError
+from convcost.counting.shapes.generic import generic
+from convcost.counting.shapes.kinds import KINDS
 from convcost.counting.shapes.objects import NeedsValues, NoRule, Shape, Weight, words
 from convcost.counting.shapes.table import RENAMED, RULES, plain_name
 
@@ -58,18 +60,30 @@ def _find(func) -> Callable:
     if getattr(func, "__module__", "") == "torch.nn.init":  # fills a tensor with values
         return lambda t, args, kwargs: [*args, *kwargs.values()][0]
     name = RENAMED.get(func) or plain_name(raw)
-    found = RULES.get(name)
-    if found is not None:
+    if name in RULES or name in KINDS:
+        found = _by_name(func, raw, name)
         if _writes(raw):
-            return lambda t, args, kwargs: _write(t, found, name, args, kwargs)
-        if raw.startswith("__r") and "r" + name in raw:  # reflected operator
-            return lambda t, args, kwargs: found(t, name, *args[::-1], **kwargs)
-        return lambda t, args, kwargs: found(t, name, *args, **kwargs)
+            return lambda t, args, kwargs: _write(name, t, args, kwargs, found)
+        return found
     if isinstance(func, types.FunctionType):
         guards = [n for n in func.__code__.co_names if n.startswith("has_torch_function")]
         if guards and all(n in func.__globals__ for n in guards):
             return _followed(func)
     return missing_rule(raw, func)
+
+
+def _by_name(func, raw, name):
+    """The rule of that name; the generic one where there is none, or where it declines."""
+    fast, general = RULES.get(name), generic(func) if name in KINDS else None
+    if fast is None:
+        return lambda t, args, kwargs: general(t, name, *args, **kwargs)
+    reflected = raw.startswith("__r") and "r" + name in raw
+
+    def entry(t, args, kwargs):
+        out = fast(t, name, *(args[::-1] if reflected else args), **kwargs)
+        return general(t, name, *args, **kwargs) if out is NotImplemented else out
+
+    return entry
 
 
 def missing_rule(raw, func):
@@ -90,9 +104,9 @@ def _writes(raw: str) -> bool:
     return raw.endswith("_")
 
 
-def _write(t, found, name, args, kwargs):
+def _write(name, t, args, kwargs, found):
     """An in-place function: the result's origin goes to the target, which keeps its shape."""
-    result = found(t, name, *args, **kwargs)
+    result = found(t, args, kwargs)
     target = t.of(args[0])
     if type(result) is not Shape or type(target) is Weight:
         return result

@@ -17,83 +17,14 @@ from convcost.counting.shapes.dispatch import (
     VALUES,
     entry_of,
 )
+from convcost.counting.shapes.kinds import KINDS
 from convcost.counting.shapes.objects import NoRule, Refused, Shape, Weight, words
 from convcost.counting.shapes.rules_products import attention, convolution, transposed_convolution
-from convcost.counting.shapes.table import KINDS, RENAMED, RULES, plain_name
+from convcost.counting.shapes.table import RENAMED, RULES, plain_name
 from convcost.counting.shapes.tracer import Tracer
 
 _transforming = torch._C._are_functorch_transforms_active  # inside vmap, torch.func.grad, …
 
-# ATen operators that have no rule of the same name; those without products, by op type
-KINDS.update(
-    {
-        **dict.fromkeys(
-            words(
-                "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training "
-                "_batch_norm_no_update _batch_norm_with_update cudnn_batch_norm native_layer_norm "
-                "native_group_norm _fused_rms_norm"
-            ),
-            "norm",
-        ),
-        **dict.fromkeys(words("_softmax _log_softmax _safe_softmax"), "softmax"),
-        **dict.fromkeys(
-            words(
-                "sum mean prod amax amin max min all any argmax argmin logsumexp var std var_mean "
-                "norm linalg_vector_norm nll_loss_forward mse_loss smooth_l1_loss huber_loss"
-            ),
-            "reduction",
-        ),
-        **dict.fromkeys(
-            words(
-                "max_pool2d_with_indices max_pool3d_with_indices avg_pool2d avg_pool3d "
-                "fractional_max_pool2d fractional_max_pool3d"
-            ),
-            "pool",
-        ),
-        **dict.fromkeys(
-            words(
-                "_adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d"
-            ),
-            "adaptive_pool",
-        ),
-        **dict.fromkeys(
-            words("embedding index index_select gather _embedding_bag _embedding_bag_forward_only"),
-            "embedding",
-        ),
-        **dict.fromkeys(words("cat stack"), "concat"),
-        **dict.fromkeys(
-            words(
-                "_to_copy index_put scatter scatter_add repeat slice_scatter select_scatter "
-                "reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d "
-                "rot90 block_diag diag_embed max_unpool2d max_unpool3d"
-            ),
-            "copy",
-        ),
-        **dict.fromkeys(
-            words("view reshape _unsafe_view _reshape_alias slice as_strided detach diagonal"),
-            "reshape",
-        ),
-        **dict.fromkeys(words("native_dropout"), "dropout"),
-        **dict.fromkeys(words("glu"), "activation"),
-        **dict.fromkeys(words("sort topk argsort"), "sort"),
-        **dict.fromkeys(
-            words(
-                "upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d "
-                "upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d "
-                "_upsample_bilinear2d_aa grid_sampler_2d grid_sampler_3d"
-            ),
-            "upsample",
-        ),
-        **dict.fromkeys(
-            words(
-                "zeros ones empty rand randn full randint randperm arange linspace eye zeros_like "
-                "ones_like empty_like full_like rand_like randn_like new_zeros new_ones new_empty "
-                "new_full empty_strided scalar_tensor"
-            ),
-            "creation",
-        ),
-    }
-)
 PRODUCTS = words("mm bmm mv dot addmm addmv addbmm baddbmm")
 
 
@@ -137,7 +68,7 @@ class MetaTracer(Tracer):
             return func(*args, **kwargs)
         found = RENAMED.get(func) or plain_name(raw)
         entry = ENTRIES.get(func) or entry_of(func)
-        if found not in RULES:
+        if found not in RULES and found not in KINDS:
             if entry.__qualname__.startswith("_followed"):
                 return entry(self, args, kwargs)
             return func(*args, **kwargs)  # ATen operators are noted one by one below

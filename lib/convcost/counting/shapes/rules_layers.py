@@ -31,8 +31,9 @@ def batch_norm(
 ):
     x = t.of(input)
     weights = present(t, running_mean, running_var, weight, bias)
+    channels = x.dims[1:2]
     for w in weights:
-        if len(x.dims) < 2 or w.dims[0] != x.dims[1]:
+        if w.dims != channels:
             raise BadInputError(f"batch_norm of {w.dims[0]} channels, got {tuple(x.dims)}")
     return _norm(t, name, x, weights, {"affine": weight is not None, "training": bool(training)})
 

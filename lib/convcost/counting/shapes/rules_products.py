@@ -6,13 +6,15 @@ import math
 
 from convcost.core.errors import BadInputError
 from convcost.counting import ops
-from convcost.counting.shapes.arguments import as_tuple, axis_of, gradients_of, present
+from convcost.counting.shapes.arguments import added, as_tuple, axis_of, gradients_of, present
 from convcost.counting.shapes.objects import NoRule, Refused
 from convcost.counting.shapes.table import rule
 
 
 def _same_kind(name: str, x, w) -> None:
     """Refuses whole numbers where the weights are real: torch multiplies no such pair."""
+    if x.dtype is w.dtype:
+        return
     if w.dtype.is_floating_point and not (x.dtype.is_floating_point or x.dtype.is_complex):
         raise Refused(f"{name} got numbers of {x.dtype}, and its weights are {w.dtype}")
 
@@ -39,8 +41,8 @@ def convolution(t, name, input, weight, bias=None, stride=1, padding=0, dilation
         padding = (0,) * n if padding == "valid" else as_tuple(padding, n)
         spatial = ops.conv_output(size, kernel, stride, padding, dilation)
     macs = ops.conv_macs(batch, channels, out_channels, kernel, spatial, groups)
-    weights = present(t, weight, bias)
-    shape = (batch,) * batched + (out_channels, *spatial)
+    weights = [w] if bias is None else [w, t.of(bias)]
+    shape = (batch, out_channels, *spatial) if batched else (out_channels, *spatial)
     out = t.make(shape, [x, *weights], x.dtype)
     attrs = {
         "stride": stride,
@@ -50,7 +52,7 @@ def convolution(t, name, input, weight, bias=None, stride=1, padding=0, dilation
         "kernel_size": kernel,
         "bias": bias is not None,
     }
-    t.note("conv", name, [x], [out], weights, attrs, macs, **gradients_of(macs, x, w))
+    t.note("conv", name, [x], [out], weights, attrs, macs, *gradients_of(macs, x, w))
     return out
 
 
@@ -82,7 +84,7 @@ def transposed_convolution(
         "kernel_size": kernel,
         "bias": bias is not None,
     }
-    t.note("conv_transpose", name, [x], [out], weights, attrs, macs, **gradients_of(macs, x, w))
+    t.note("conv_transpose", name, [x], [out], weights, attrs, macs, *gradients_of(macs, x, w))
     return out
 
 
@@ -98,7 +100,7 @@ def linear(t, name, input, weight, bias=None):
     weights = present(t, weight, bias)
     out = t.make((*x.dims[:-1], *w.dims[:-1]), [x, *weights], x.dtype)
     attrs = {"bias": bias is not None}
-    t.note("linear", name, [x], [out], weights, attrs, macs, **gradients_of(macs, x, w))
+    t.note("linear", name, [x], [out], weights, attrs, macs, *gradients_of(macs, x, w))
     return out
 
 
@@ -110,10 +112,8 @@ def bilinear(t, name, input1, input2, weight, bias=None):
     two = shapes[0][0] * math.prod(w.dims[::2])
     weights = present(t, weight, bias)
     out = t.make((*a.dims[:-1], w.dims[0]), [a, b, *weights], a.dtype)
-    gradient = gradients_of(one, a, w)
-    again = gradients_of(two, b, w)
-    total = {k: gradient[k] + again[k] for k in gradient}
-    t.note("matmul", name, [a, b], [out], weights, {"bias": bias is not None}, one + two, **total)
+    total = added(gradients_of(one, a, w), gradients_of(two, b, w))
+    t.note("matmul", name, [a, b], [out], weights, {"bias": bias is not None}, one + two, *total)
     return out
 
 
@@ -124,7 +124,7 @@ def matmul(t, name, input, other, **kwargs):
         return tensordot(t, name, a, b, ([-1], [-1]))
     macs = ops.matmul_macs(tuple(a.dims), tuple(b.dims))
     out = t.make(ops.matmul_output(tuple(a.dims), tuple(b.dims)), [a, b])
-    t.note("matmul", name, [a, b], [out], (), {}, macs, **gradients_of(macs, a, b))
+    t.note("matmul", name, [a, b], [out], (), {}, macs, *gradients_of(macs, a, b))
     return out
 
 
@@ -135,7 +135,7 @@ def vector_products(t, name, x, y, *, dim=-1, out=None):
     macs = math.prod(shape)
     axis = axis_of(dim, len(shape))
     out = t.make((*shape[:axis], *shape[axis + 1 :]), [a, b])
-    t.note("matmul", name, [a, b], [out], (), {}, macs, **gradients_of(macs, a, b))
+    t.note("matmul", name, [a, b], [out], (), {}, macs, *gradients_of(macs, a, b))
     return out
 
 
@@ -147,7 +147,7 @@ def add_matmul(t, name, input, a, b, **kwargs):
     if name == "addbmm":
         shape = shape[1:]
     out = t.make(ops.broadcast(tuple(c.dims), shape), [c, a, b], a.dtype)
-    t.note("matmul", name, [c, a, b], [out], (), {}, macs, **gradients_of(macs, a, b))
+    t.note("matmul", name, [c, a, b], [out], (), {}, macs, *gradients_of(macs, a, b))
     return out
 
 
@@ -162,14 +162,12 @@ def einsum(t, name, equation, *operands):
     out = t.make(ops.einsum_output(equation, shapes), tensors)
     macs = ops.einsum_macs(equation, shapes)
     # each product of two has a gradient for either side; the left one is all that came before
-    gradients = {"gradient": 0, "input_gradient": 0}
+    gradients = (0, 0)
     for i, step in enumerate(ops.einsum_steps(equation, shapes), 1):
-        for key, n in gradients_of(
-            step, t.make((), tensors[:i], tensors[0].dtype), tensors[i]
-        ).items():
-            gradients[key] += n
+        before = t.make((), tensors[:i], tensors[0].dtype)
+        gradients = added(gradients, gradients_of(step, before, tensors[i]))
     kind = "matmul" if macs else "reduction"
-    t.note(kind, name, tensors, [out], (), {"equation": equation}, macs, **gradients)
+    t.note(kind, name, tensors, [out], (), {"equation": equation}, macs, *gradients)
     return out
 
 
@@ -186,7 +184,7 @@ def tensordot(t, name, a, b, dims=2, out=None):
     keep_b = [n for d, n in enumerate(b.dims) if d not in right]
     macs = math.prod(a.dims) * math.prod(keep_b)
     out = t.make((*keep_a, *keep_b), [a, b])
-    t.note("matmul", name, [a, b], [out], (), {}, macs, **gradients_of(macs, a, b))
+    t.note("matmul", name, [a, b], [out], (), {}, macs, *gradients_of(macs, a, b))
     return out
 
 
@@ -201,11 +199,9 @@ def attention(t, name, query, key, value, attn_mask=None, *args, enable_gqa=Fals
     # two products: scores = q k^T, then scores v. The scores need a gradient if q or k does.
     scores = math.prod(shape[:-1]) * v.dims[-2] * q.dims[-1]
     mixing = macs - scores
-    first = gradients_of(scores, q, k)
     both = t.make((), [q, k, *mask], q.dtype)
-    second = gradients_of(mixing, both, v)
-    total = {key_: first[key_] + second[key_] for key_ in first}
-    t.note("attention", name, [q, k, v, *mask], [out], (), {}, macs, **total)
+    total = added(gradients_of(scores, q, k), gradients_of(mixing, both, v))
+    t.note("attention", name, [q, k, v, *mask], [out], (), {}, macs, *total)
     return out
 
 
@@ -267,9 +263,8 @@ def recurrent_cell(t, name, input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     positions = math.prod(x.dims[:-1])
     one = ops.linear_macs(positions, x.dims[-1], weights[0].dims[0])
     two = ops.linear_macs(positions, state[0].dims[-1], weights[1].dims[0])
-    a, b = gradients_of(one, x, weights[0]), gradients_of(two, state[0], weights[1])
+    total = added(gradients_of(one, x, weights[0]), gradients_of(two, state[0], weights[1]))
     outs = [t.make(s.dims, [x, *state, *weights], x.dtype) for s in state]
     attrs = {"hidden_size": state[0].dims[-1], "bias": b_ih is not None}
-    both = {k: a[k] + b[k] for k in a}
-    t.note("rnn", name, [x, *state], outs[:1], weights, attrs, one + two, **both)
+    t.note("rnn", name, [x, *state], outs[:1], weights, attrs, one + two, *total)
     return tuple(outs) if len(outs) > 1 else outs[0]

@@ -69,17 +69,7 @@ def trace(
     if not isinstance(model, nn.Module):
         raise BadInputError(f"a torch.nn.Module is expected, got {type(model).__name__}")
     modules = every_module(model)
-    parameters: dict[int, nn.Parameter] = {}
-    for module in modules:
-        for name, tensor in module._parameters.items():
-            if tensor is None:
-                continue
-            if nn.parameter.is_lazy(tensor):
-                raise BadInputError(
-                    f"{name} of {type(module).__name__} has no shape yet (lazy module); run the "
-                    "model once on real data first"
-                )
-            parameters[id(tensor)] = tensor
+    _refuse_lazy(modules)
     shapes = _input_shapes(input_shape, batch)
     dtypes = _dtypes(model, dtype, len(shapes))
     fallback = ""
@@ -107,19 +97,29 @@ def trace(
                 f"the forward pass of {type(model).__name__} failed in {again}: {text}"
             ) from cause
     unused = {}
-    if not parameters.keys() <= tracer.used:
+    if not tracer.trained <= tracer.used:
         unused = {k: p.numel() for k, p in model.named_parameters() if id(p) not in tracer.used}
     return Trace(
         tracer.calls,
         dict(tracer.uncounted),
         fallback,
-        sum(p.numel() for p in parameters.values()),
+        tracer.params,
         unused,
         shapes,
         batch,
         training,
         type(model).__name__,
     )
+
+
+def _refuse_lazy(modules) -> None:
+    for module in modules:
+        for name, tensor in module._parameters.items():
+            if type(tensor) is not nn.Parameter and nn.parameter.is_lazy(tensor):
+                raise BadInputError(
+                    f"{name} of {type(module).__name__} has no shape yet (lazy module); run the "
+                    "model once on real data first"
+                )
 
 
 class Failed(Exception):
@@ -136,7 +136,7 @@ def _reason(error: BaseException) -> str:
 
 
 def run_forward(kind, model, modules, shapes, dtypes, training) -> Tracer:
-    stack = ModuleStack(model)
+    stack = ModuleStack(model, modules)
     tracer = kind(stack)
     if kind is Tracer and not any(global_hooks()):
         stack.shortcut = tracer.shortcut

@@ -4,7 +4,7 @@ rule at once, without their forward. Half the time of a trace; `Tracer.shortcut`
 
 from torch import nn
 
-from convcost.counting.shapes.rules_elementwise import activation, dropout
+from convcost.counting.shapes.rules_data import dropout, elementwise
 from convcost.counting.shapes.rules_layers import batch_norm, max_pool
 from convcost.counting.shapes.rules_products import convolution, linear
 
@@ -48,6 +48,13 @@ def _quick_norm(*ranks):
     return quick
 
 
+def _quick_relu(t, own, x):
+    if own["inplace"] and x.dtype.is_floating_point:  # torch gives back the same tensor, too
+        t.note("activation", "relu", [x], [x])
+        return x
+    return elementwise(t, "relu", x)
+
+
 def _quick_max_pool(t, own, x):
     return max_pool(
         t,
@@ -74,8 +81,8 @@ QUICK = {
     nn.Linear: lambda t, own, x: linear(
         t, "linear", x, own["_parameters"]["weight"], own["_parameters"]["bias"]
     ),
-    nn.ReLU: lambda t, own, x: activation(t, "relu", x),
-    nn.SiLU: lambda t, own, x: activation(t, "silu", x),
+    nn.ReLU: _quick_relu,
+    nn.SiLU: lambda t, own, x: elementwise(t, "silu", x),
     nn.Dropout: lambda t, own, x: dropout(t, "dropout", x, own["p"], own["training"]),
     nn.MaxPool2d: _quick_max_pool,
 }

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-KINDS: dict[str, str] = {}  # name -> op type, for functions without multiply-accumulates
+from convcost.counting.shapes.kinds import KINDS
+
 RULES: dict[str, Callable] = {}  # name -> rule(tracer, name, *args, **kwargs)
 
 # one name, two signatures
@@ -17,6 +18,8 @@ RENAMED = {
     torch.batch_norm: "torch.batch_norm",
     torch.instance_norm: "torch.instance_norm",
     torch.embedding: "torch.embedding",
+    torch.concat: "cat",
+    torch.concatenate: "cat",
     F.unfold: "im2col",
     F.fold: "col2im",
     torch.adaptive_max_pool1d: "adaptive_max_pool1d_with_indices",
@@ -53,9 +56,9 @@ def plain_name(raw: str) -> str:
         for prefix in ("", "r", "i"):
             short = name.removeprefix(prefix) if prefix and name.startswith(prefix) else name
             short = OPERATORS.get(short, short)
-            if short in RULES:
+            if short in RULES or short in KINDS:
                 return short
         return name
-    if raw.endswith("_") and raw not in RULES:
+    if raw.endswith("_") and raw not in RULES and raw not in KINDS:
         return raw[:-1]
     return raw

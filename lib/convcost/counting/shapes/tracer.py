@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch.overrides import TorchFunctionMode
 
-from convcost.counting import ops
-from convcost.counting.ops import OperatorCall
+from convcost.counting.ops import MAC_OPS, OperatorCall
 from convcost.counting.probe import ModuleStack
 from convcost.counting.shapes.dispatch import ENTRIES, entry_of
 from convcost.counting.shapes.objects import Shape, Weight
@@ -17,6 +16,7 @@ from convcost.counting.shapes.shortcuts import QUICK
 # A frozen dataclass fills its fields one by one through object.__setattr__; thousands of calls per
 # net are made a third faster this way. A test compares the result with the constructor's.
 _new_call, _fill = object.__new__, object.__setattr__
+_made = Shape.made
 
 
 class Tracer(TorchFunctionMode):
@@ -30,7 +30,11 @@ class Tracer(TorchFunctionMode):
         self.calls: list[OperatorCall] = []
         self.real: dict[int, Weight] = {}  # id of a tensor -> what stands for it
         self.used: set[int] = set()  # ids of the tensors that calls used; known at the end
+        self.trained: set[int] = set()  # ids of the model's parameters
+        self.params = 0  # their elements, each once
         self.uncounted: Counter[str] = Counter()
+        self.metas: dict[tuple, torch.Tensor] = {}  # (shape, dtype) -> a tensor on the meta device
+        self.answers: dict[tuple, object] = {}  # (function, arguments) -> what torch gave for them
 
     def __torch_function__(self, func, kinds, args=(), kwargs=None):
         entry = ENTRIES.get(func) or entry_of(func)
@@ -58,14 +62,27 @@ class Tracer(TorchFunctionMode):
                 known = self.real[id(x)] = Weight(x)
         return known
 
+    def on_meta(self, shape, dtype):
+        """A tensor of the meta device, the same one for the same shape and dtype."""
+        known = self.metas.get((shape, dtype))
+        if known is None:
+            known = self.metas[shape, dtype] = torch.empty(shape, dtype=dtype, device="meta")
+        return known
+
     def prepare(self, modules):
         """Know the parameters and buffers before the mode is on: cheaper than one by one."""
-        real = self.real
+        real, params = self.real, 0
         for module in modules:
-            for tensors in (module._parameters, module._buffers):
-                for x in tensors.values():
-                    if x is not None and id(x) not in real:
-                        real[id(x)] = Weight(x)
+            for x in module._parameters.values():
+                if x is not None and id(x) not in real:
+                    real[id(x)] = weight = Weight(x)
+                    params += weight.elements
+            for name, x in module._buffers.items():
+                # batch norms write it in training only, and there are as many as norms
+                if x is not None and name != "num_batches_tracked" and id(x) not in real:
+                    real[id(x)] = Weight(x)
+        self.params = params
+        self.trained = {key for key, weight in real.items() if weight.trained}
 
     def shown(self, x):
         """What the model gets to see of a Weight: a Shape."""
@@ -88,7 +105,7 @@ class Tracer(TorchFunctionMode):
                 origins = tuple({id(o): o for p in parents for o in p.origins}.values())
         if dtype is not first.dtype and not (dtype.is_floating_point or dtype.is_complex):
             wants = wants_in = False
-        return Shape(shape, dtype, first.device, self, wants, wants_in, fed, origins)
+        return _made(tuple(shape), dtype, first.device, self, wants, wants_in, fed, origins)
 
     def note(
         self,
@@ -117,19 +134,16 @@ class Tracer(TorchFunctionMode):
             return
         for s in weights:
             moved += s.nbytes
-            held = (s,) if type(s) is Weight else [self.of(x) for x in s.origins]
-            for w in held:
+            for w in (s,) if type(s) is Weight else [self.of(x) for x in s.origins]:
                 w.used = True
                 # weights that only change their shape on the way belong to the call that uses them
                 if not w.owned and (named or inputs):
                     w.owned = True
                     if w.trained:
-                        params += math.prod(w.dims)
-        acts = 0
+                        params += w.elements
         for s in outputs:
             moved += s.nbytes
-            if op in ops.MAC_OPS:
-                acts += math.prod(s.dims)
+        acts = sum([math.prod(s.dims) for s in outputs]) if op in MAC_OPS else 0
         call = _new_call(OperatorCall)
         _fill(
             call,
