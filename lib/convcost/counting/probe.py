@@ -1,9 +1,11 @@
 """Watch a model's forward pass and leave the model exactly as found.
 
-Three things, each usable alone: `as_found` puts a model and the random generators back,
-`ModuleStack` knows which module is running, `watch` shows chosen modules' inputs and outputs.
+Four things, each usable alone: `as_found` puts a model and the random generators back, `evaluating`
+runs it in evaluation mode besides, `ModuleStack` knows which module is running, `watch` shows
+chosen modules' inputs and outputs.
 """
 
+import contextlib
 import random
 import sys
 import threading
@@ -129,6 +131,34 @@ class as_found:
             if cuda is not None:
                 torch.cuda.set_rng_state_all(cuda)
         return False
+
+
+@contextlib.contextmanager
+def evaluating(
+    model: nn.Module,
+    modules: list[nn.Module] | None = None,
+    *,
+    rng: bool = True,
+    training: bool = False,
+):
+    """Evaluation mode without gradients for a while; then the model is `as_found`.
+
+    What a forward writes into a buffer is lost: the buffers are copies meanwhile, one for each
+    tensor, so that modules which share one still do. `modules`: those of the model, where the
+    caller has them. `training`: training mode instead.
+    """
+    modules = modules or every_module(model)
+    with as_found(model, modules, rng), torch.no_grad():
+        copies: dict[int, torch.Tensor] = {}
+        for module in modules:
+            # not .eval(): some models override train() to change their weights
+            module.__dict__["training"] = training
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    if id(buffer) not in copies:
+                        copies[id(buffer)] = buffer.clone()
+                    module._buffers[name] = copies[id(buffer)]
+        yield
 
 
 def _same(now, before) -> bool:

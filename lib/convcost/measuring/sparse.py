@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from convcost.core.errors import BadInputError
 from convcost.counting import ops
-from convcost.counting.probe import as_found, every_module, watch
+from convcost.counting.probe import evaluating, watch
 
 METHODS: dict[str, str] = {
     "dense": "skips nothing: the layer as torch runs it",
@@ -175,16 +175,8 @@ def layer_inputs(model: nn.Module, images: Tensor) -> list[tuple[str, str, nn.Mo
             raise BadInputError(f"layer {path!r} is given its input by name, which is not seen")
         calls.append((path, module, inputs[0].clone()))  # what comes later may work in place
 
-    modules = every_module(model)
-    with as_found(model, modules), torch.no_grad():
-        for module in modules:
-            # not .eval(): some models override train() to change their weights
-            module.__dict__["training"] = False
-            for name, buffer in module._buffers.items():
-                if buffer is not None:
-                    module._buffers[name] = buffer.clone()  # a forward may write into it
-        with watch(model, seen, (nn.Conv2d, nn.Linear)):
-            model(images)
+    with evaluating(model), watch(model, seen, (nn.Conv2d, nn.Linear)):
+        model(images)
     times, turns, found = Counter(path for path, _, _ in calls), Counter(), []
     for path, module, given in calls:
         layer = f"{path}[{turns[path]}]" if times[path] > 1 else path

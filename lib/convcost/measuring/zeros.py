@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from convcost.core.errors import BadInputError
 from convcost.counting import ops
-from convcost.counting.probe import ModuleStack, as_found, every_module
+from convcost.counting.probe import ModuleStack, as_found, evaluating, every_module
 
 KEYS = ("layer", "channel", "class")
 NET = "(net)"  # the row of all layers together; no module can have this name
@@ -357,25 +357,18 @@ def _forward(watcher: "_Watcher", modules: list[nn.Module], images: torch.Tensor
     watcher.begin(len(images))
     stack.turns.clear()
     stack.failed = stack.error = None
-    with as_found(stack.model, modules, rng):
-        for module in modules:
-            # not .eval(): some models override train() to change their weights
-            module.__dict__["training"] = False
-            for name, buffer in module._buffers.items():
-                if buffer is not None:
-                    module._buffers[name] = buffer.clone()  # a forward may write into it
-        try:
-            with torch.no_grad(), _eager(), watcher:
-                stack.model(images)
-        except BadInputError:
-            raise
-        except Exception as error:
-            if stack.failed:
-                error.add_note(
-                    f"raised in module {stack.failed[0]!r} of {type(stack.model).__name__}, "
-                    f"run on images of shape {tuple(images.shape)}"
-                )
-            raise
+    try:
+        with evaluating(stack.model, modules, rng=rng), _eager(), watcher:
+            stack.model(images)
+    except BadInputError:
+        raise
+    except Exception as error:
+        if stack.failed:
+            error.add_note(
+                f"raised in module {stack.failed[0]!r} of {type(stack.model).__name__}, "
+                f"run on images of shape {tuple(images.shape)}"
+            )
+        raise
 
 
 class _Watcher(TorchFunctionMode):
