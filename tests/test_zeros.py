@@ -304,7 +304,7 @@ def test_pieces_do_not_change_the_count(monkeypatch):
     expected = zero_rates(nn.ReLU(), images, by=("layer", "channel"))
     skipped = skippable_macs(nn.Conv2d(3, 2, 2), images)
     for chunk in (1, 100, 130):  # below one image, below two, just above two
-        monkeypatch.setattr(zeros, "_CHUNK", chunk)
+        monkeypatch.setattr(zeros.watching, "CHUNK", chunk)
         assert zero_rates(nn.ReLU(), images, by=("layer", "channel")).equals(expected)
         assert skippable_macs(nn.Conv2d(3, 2, 2), images).equals(skipped)
 
@@ -663,7 +663,7 @@ def test_dark_pixels(monkeypatch):
     assert list(table.columns) == ["class", "dark", "total", "dark_fraction"]
     assert table.values.tolist() == expected
     assert table["dark"].dtype == table["total"].dtype == np.int64
-    monkeypatch.setattr(zeros, "_CHUNK", 3)
+    monkeypatch.setattr(zeros.watching, "CHUNK", 3)
     assert dark_pixels(images.numpy(), [1, 4, 1], -0.9).equals(table)
     grey = torch.tensor([[0, 12, 13, 255]], dtype=torch.uint8)  # 12.75 is -0.9 on 0 … 255
     assert dark_pixels(grey, [0], 12.75)["dark"].tolist() == [2]

@@ -9,8 +9,8 @@ import contextlib
 import random
 import sys
 import threading
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
 from operator import eq, is_, itemgetter
 
 import torch
@@ -60,6 +60,19 @@ def every_module(model: nn.Module) -> list[nn.Module]:
                 found[id(child)] = child
                 todo.append(child)
     return list(found.values())
+
+
+def call_names(paths: Sequence[str]) -> list[str]:
+    """A name for each of these calls: its module's path, numbered where there are several.
+
+    >>> call_names(["conv", "relu", "pool", "relu"])
+    ['conv', 'relu[0]', 'pool', 'relu[1]']
+    """
+    times, turns, names = Counter(paths), Counter(), []
+    for path in paths:
+        names.append(f"{path}[{turns[path]}]" if times[path] > 1 else path)
+        turns[path] += 1
+    return names
 
 
 class as_found:

@@ -7,7 +7,6 @@ layer that does all of that, by one of `METHODS`; `product` does it for a bare m
 """
 
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from convcost.core.errors import BadInputError
 from convcost.counting import ops
-from convcost.counting.probe import evaluating, watch
+from convcost.counting.probe import call_names, evaluating, watch
 
 METHODS: dict[str, str] = {
     "dense": "skips nothing: the layer as torch runs it",
@@ -177,12 +176,11 @@ def layer_inputs(model: nn.Module, images: Tensor) -> list[tuple[str, str, nn.Mo
 
     with evaluating(model), watch(model, seen, (nn.Conv2d, nn.Linear)):
         model(images)
-    times, turns, found = Counter(path for path, _, _ in calls), Counter(), []
-    for path, module, given in calls:
-        layer = f"{path}[{turns[path]}]" if times[path] > 1 else path
-        turns[path] += 1
-        found.append((layer, "conv" if isinstance(module, nn.Conv2d) else "linear", module, given))
-    return found
+    names = call_names([path for path, _, _ in calls])
+    return [
+        (layer, "conv" if isinstance(module, nn.Conv2d) else "linear", module, given)
+        for layer, (_, module, given) in zip(names, calls, strict=True)
+    ]
 
 
 # ---------------------------------------------------------------- what is given

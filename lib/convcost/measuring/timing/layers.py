@@ -17,7 +17,7 @@ from torch import nn
 from convcost.core.errors import BadInputError
 from convcost.core.units import scaled
 from convcost.counting import probe
-from convcost.counting.probe import every_module, watch
+from convcost.counting.probe import call_names, every_module, watch
 from convcost.measuring.timing.blocks import at_least, interleaved, on_cuda, on_threads, waiting_for
 
 NET = "(net)"  # the row of a whole pass; no module can have this name
@@ -239,13 +239,8 @@ def layer_calls(model: nn.Module, images: torch.Tensor) -> list[tuple[str, int]]
         model(images)
     if not seen:
         raise BadInputError(f"{type(model).__name__} calls no module, so it has no layers to time")
-    several = {path for path, times in Counter(path for path, _ in seen).items() if times > 1}
-    turns, calls = Counter(), []
-    for path, module in seen:
-        name = path or f"<{type(model).__name__}>"
-        calls.append((f"{name}[{turns[path]}]" if path in several else name, module))
-        turns[path] += 1
-    return calls
+    names = call_names([path or f"<{type(model).__name__}>" for path, _ in seen])
+    return list(zip(names, (module for _, module in seen), strict=True))
 
 
 def by_call(
