@@ -1,7 +1,7 @@
 """Time per layer, against Table I and against the multiplications."""
 
-import numpy as np
 import pandas as pd
+from scipy import stats
 
 from convcost.chapters.relu_zero_rates.findings import paper
 from convcost.sources import equations
@@ -145,7 +145,8 @@ def explained_by(layer_times: pd.DataFrame) -> pd.DataFrame:
             time = times[list(layers)]
             for reading in READINGS:
                 count = counts.loc[list(layers), reading].astype(float)
-                slope, base, r2 = _line(count.to_numpy(), time.to_numpy())
+                line = stats.linregress(count, time)
+                rising = line.slope > 0  # else the best line with no negative slope is level
                 rows.append(
                     {
                         "times": name,
@@ -153,30 +154,15 @@ def explained_by(layer_times: pd.DataFrame) -> pd.DataFrame:
                         "threads": threads,
                         "reading": reading,
                         "layers": len(layers),
-                        "spearman": float(time.rank().corr(count.rank())),
-                        "kendall": _kendall(time.to_numpy(), count.to_numpy()),
+                        "spearman": float(stats.spearmanr(time, count).statistic),
+                        "kendall": float(stats.kendalltau(time, count).statistic),
                         "same_order": bool((time.rank() == count.rank()).all()),
-                        "r2": r2,
-                        "base_s": base,
-                        "second_per_multiplication": slope,
+                        "r2": line.rvalue**2 if rising else 0.0,
+                        "base_s": line.intercept if rising else time.mean(),
+                        "second_per_multiplication": line.slope if rising else 0.0,
                     }
                 )
     return pd.DataFrame(rows).astype({"batch": "Int64", "threads": "Int64"})
-
-
-def _kendall(x: np.ndarray, y: np.ndarray) -> float:
-    """Kendall's tau-b."""
-    i, j = np.triu_indices(len(x), 1)
-    dx, dy = np.sign(x[i] - x[j]), np.sign(y[i] - y[j])
-    return float((dx * dy).sum() / np.sqrt((dx**2).sum() * (dy**2).sum()))
-
-
-def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
-    """(slope, base, r2) of least squares of y over x with a slope of at least 0."""
-    slope = max(0.0, float(np.cov(x, y, bias=True)[0, 1] / x.var()))
-    base = float(y.mean() - slope * x.mean())
-    left = ((y - base - slope * x) ** 2).sum()
-    return slope, base, float(1 - left / ((y - y.mean()) ** 2).sum())
 
 
 def cold_start(cold_layer_times: pd.DataFrame, images: int | None = None) -> pd.DataFrame:

@@ -131,42 +131,23 @@ def _row(trained: training.Trained, sets: tuple[Dataset, Dataset]) -> dict:
     }
 
 
-def trained_lenets(
-    recipe: dict, seeds: list[int], train_images: int | None, together: bool, device: str
-) -> list[dict]:
+def trained_lenets(seeds: list[int], train_images: int | None, **told) -> list[dict]:
     """LeNets of one recipe, trained and kept: how each went."""
     sets = both_splits("mnist", train_images)
-    nets = kept_lenets(recipe, seeds, train_images, together, device)
+    nets = kept_lenets(seeds=seeds, train_images=train_images, **told)
     return [{"seed": seed} | _row(trained, sets) for seed, trained in zip(seeds, nets, strict=True)]
 
 
-def trained_net(
-    net: str,
-    recipe: dict,
-    seed: int,
-    train_images: int | None,
-    test_images: int | None,
-    input_px: int | None,
-    device: str,
-) -> list[dict]:
+def trained_net(**told) -> list[dict]:
     """One net on FashionMNIST, trained and kept: how it went."""
-    return [_row(*_fashion(net, recipe, seed, train_images, test_images, input_px, device))]
+    return [_row(*_fashion(**told))]
 
 
-def zeros_of_lenets(
-    recipe: dict,
-    seeds: list[int],
-    train_images: int | None,
-    together: bool,
-    filters: bool,
-    device: str,
-) -> Iterator[dict]:
+def zeros_of_lenets(seeds: list[int], filters: bool, **told) -> Iterator[dict]:
     """Zeros per seed, layer and digit, and with `filters` per filter of the convolutions."""
     chosen = counted_images()
     labels = torch.tensor(chosen.labels)
-    for seed, trained in zip(
-        seeds, kept_lenets(recipe, seeds, train_images, together, device), strict=True
-    ):
+    for seed, trained in zip(seeds, kept_lenets(seeds=seeds, **told), strict=True):
         if trained.status != "trained":
             continue
         table = zeros.zero_rates(trained.net(), (trained.scaling(chosen.images), labels))
@@ -180,11 +161,9 @@ def zeros_of_lenets(
             yield from convolutions[[*keys, "filter", "zeros", "total"]].to_dict("records")
 
 
-def maps_of_lenet(
-    recipe: dict, train_images: int | None, together: bool, device: str
-) -> Iterator[dict]:
+def maps_of_lenet(**told) -> Iterator[dict]:
     """The first image of each digit, and its maps in the net of seed 0."""
-    (trained,) = kept_lenets(recipe, [0], train_images, together, device)
+    (trained,) = kept_lenets(seeds=[0], **told)
     net, chosen = trained.net(), counted_images()
     digits, places = np.unique(chosen.labels, return_index=True)
     inputs = trained.scaling(chosen.images[places])
@@ -215,16 +194,9 @@ def _inputs(trained: training.Trained, images: int) -> torch.Tensor:
     return trained.scaling(test.images[np.resize(np.arange(len(test)), images)])
 
 
-def layers_of_lenet(
-    recipe: dict,
-    train_images: int | None,
-    together: bool,
-    batch: int,
-    repetitions: int,
-    device: str,
-) -> list[dict]:
+def layers_of_lenet(batch: int, repetitions: int, device: str, **told) -> list[dict]:
     """Each layer of the net of seed 0 on the clock."""
-    (trained,) = kept_lenets(recipe, [0], train_images, together, device)
+    (trained,) = kept_lenets(seeds=[0], device=device, **told)
     images = _inputs(trained, -(-TIMED_IMAGES // batch) * batch)
     table = timing.layer_times(
         trained.net().to(device), images, batch=batch, repetitions=repetitions, device=device
@@ -238,11 +210,10 @@ def cold_layers(processes: int, device: str) -> list[dict]:
 
 
 def smaller_lenets(
-    recipe: dict, train_images: int | None, together: bool, batch: int,
-    removals: dict[str, list[int]], repetitions: int, device: str,
-) -> list[dict]:  # fmt: skip
+    batch: int, removals: dict[str, list[int]], repetitions: int, device: str, **told
+) -> list[dict]:
     """The whole net of seed 0 and each smaller one, in turns."""
-    (trained,) = kept_lenets(recipe, [0], train_images, together, device)
+    (trained,) = kept_lenets(seeds=[0], device=device, **told)
     net = trained.net()
     shapes = {(WHOLE, 0): net}
     for layer, counts in removals.items():
@@ -266,14 +237,12 @@ def smaller_lenets(
 # --- in a worker: zeros of all nets, and skipping them ---------------------------------------
 
 
-def _any_net(
-    net: str, recipe: dict, train_images: int | None, test_images: int | None,
-    input_px: int | None, device: str, together: bool = False,
-) -> tuple[training.Trained, Dataset]:  # fmt: skip
+def _any_net(net: str, **told) -> tuple[training.Trained, Dataset]:
     """LeNet on MNIST, or another net on FashionMNIST, of seed 0, and the images to try it on."""
     if net == NET:
-        return kept_lenets(recipe, [0], train_images, together, device)[0], counted_images()
-    trained, sets = _fashion(net, recipe, 0, train_images, test_images, input_px, device)
+        told = {name: of for name, of in told.items() if name not in ("test_images", "input_px")}
+        return kept_lenets(seeds=[0], **told)[0], counted_images()
+    trained, sets = _fashion(net, seed=0, **told)
     return trained, sets[1]
 
 
@@ -306,15 +275,11 @@ def sparse_layers_of(net: str, batch: int, repetitions: int, **told) -> Iterator
     trained, images = _any_net(net, **told)
     if trained.status != "trained":
         return
-    own = zeros.skippable_macs(trained.net(), trained.scaling(images.images), batch_size=50)
-    own = own.set_index("layer")
-    shares = (own["zero_input_macs"] + own["padding_macs"]) / own["macs"]
     chosen = np.arange(batch * NEW_INPUTS) * 7 % len(images)  # of all classes
     layers = sparse.layer_inputs(trained.net(), trained.scaling(images.images[chosen]))
     for position, (path, _, module, given) in enumerate(layers):
         table = _sparse_times(module, given.split(batch), repetitions)
-        table = table.assign(position=position, layer=path, zero_input_share=float(shares[path]))
-        yield from table.to_dict("records")
+        yield from table.assign(position=position, layer=path).to_dict("records")
 
 
 def sparse_products_of(
@@ -408,14 +373,11 @@ COSTS: dict[str, Callable[[dict], float]] = {
 
 def pruned_nets_of_seed(
     seed: int,
-    recipe: dict,
-    train_images: int | None,
-    together: bool,
     tuning_images: int,
     removals: dict[str, list[int]],
     tunings: dict[str, list[int]],
     from_scratch: dict[str, list[int]],
-    device: str,
+    **told,
 ) -> list[dict]:
     """The rows of `pruned_nets` of one seed, as `Study.pruned_nets` plans them.
 
@@ -423,9 +385,9 @@ def pruned_nets_of_seed(
     are counted on; accuracy is that of the whole test split. Fine-tuning is `FINE_TUNING`, with
     the order of the images drawn from the same seed for every net, the whole one included.
     """
-    sets = both_splits("mnist", train_images)
-    (trained,) = kept_lenets(recipe, [seed], train_images, together, device)
-    recipe = Recipe(**recipe)
+    sets = both_splits("mnist", told["train_images"])
+    (trained,) = kept_lenets(seeds=[seed], **told)
+    recipe, device = Recipe(**told["recipe"]), told["device"]
     net, chosen = trained.net(), counted_images()
     images = trained.scaling(chosen.images)
     test = trained.scaling(sets[1].images)
