@@ -90,6 +90,14 @@ def test_every_scale_is_within_the_net():
     assert {s.recipe.normalisation for s in SCALES.values()} == {"-1..1"}
 
 
+def test_only_long_trainings_have_workers(study):
+    """A worker's start costs seconds of a processor, which the trainings of a quick run do not."""
+    for profile, expected in (("quick", [False, True, True]), ("cpu", [False] * 3)):
+        of = Study(profile, SCALES[profile])
+        plans = of._lenets, of._fashion_nets, of._pruned
+        assert [planned.options["here"] for planned in plans] == expected
+
+
 def test_the_lenets_and_their_zeros(study, checked):
     trainings = checked("lenet_trainings", study.lenet_trainings())
     # two seeds of the first recipe, one of each other initialisation and normalisation, one other
@@ -195,6 +203,10 @@ def test_other_nets_and_sparse_execution(study, checked, monkeypatch):
     timed = checked("sparse_layers", study.sparse_layers())
     assert {"dense"} < set(timed["method"])
     assert set(timed["batch"][timed["net"] == relu_scales.NET]) == {1, 64}
+    both = timed.merge(skippable, on=["net", "layer", "position"])
+    assert len(both) == len(timed)
+    needless = both["zero_input_macs"] + both["padding_macs"]
+    assert (both["zero_input_share"] == needless / both["macs"]).all()
     swept = checked("sparse_sweep", study.sparse_sweep())
     # a bare product has no kernel with packed weights
     assert set(swept["case"]) == {"small"}

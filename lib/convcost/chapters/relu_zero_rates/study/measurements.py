@@ -253,21 +253,12 @@ def zeros_of_net(net: str, **told) -> Iterator[dict]:
         return
     inputs = trained.scaling(images.images)
     table = zeros.zero_rates(trained.net(), inputs, by="layer", batch_size=50)
-    for position, row in enumerate(table.itertuples()):
-        yield {
-            "kind": "zeros",
-            "seed": 0,
-            "position": position,
-            "layer": row.layer,
-            "after": table.attrs["after"][row.layer],
-            "images": table.attrs["images"],
-            "zeros": row.zeros,
-            "total": row.total,
-        }
+    after, images = table["layer"].map(table.attrs["after"]), table.attrs["images"]
+    table = table.assign(kind="zeros", seed=0, after=after, images=images)
+    yield from table.rename_axis("position").reset_index().to_dict("records")
     table = zeros.skippable_macs(trained.net(), inputs, batch_size=50)
-    images = table.attrs["images"]
-    table = table[table["layer"] != zeros.NET].rename_axis("position").reset_index()
-    yield from table.assign(kind="skippable", seed=0, images=images).to_dict("records")
+    table = table[table["layer"] != zeros.NET].assign(kind="skippable", seed=0, images=images)
+    yield from table.rename_axis("position").reset_index().to_dict("records")
 
 
 def sparse_layers_of(net: str, batch: int, repetitions: int, **told) -> Iterator[dict]:
@@ -313,7 +304,8 @@ def _sparse_times(
 
 
 @cache
-def _macs_of(net: str, side: int) -> int:
+def _macs_of(net: str, input_px: int | None) -> int:
+    side = input_px or nets.get(net).input_shape[-1]
     return count(nets.build(net, in_channels=1, device="meta"), (1, side, side)).macs
 
 
@@ -327,9 +319,8 @@ def _lenets_s(unit: dict) -> float:
 def _net_s(unit: dict) -> float:
     """Seconds of a training: multiply-adds a second, and what each image costs besides."""
     per_s = 1e10 if unit["device"] == "cpu" else 2e13
-    side = unit["input_px"] or nets.get(unit["net"]).input_shape[-1]
     images = (unit["train_images"] or 60_000) * unit["recipe"]["epochs"]
-    return 1.0 + images * (_macs_of(unit["net"], side) + 1e6) / per_s
+    return 1.0 + images * (_macs_of(unit["net"], unit["input_px"]) + 1e6) / per_s
 
 
 def _pruned_s(unit: dict) -> float:
@@ -343,9 +334,8 @@ def _pruned_s(unit: dict) -> float:
 def _tried_s(unit: dict) -> float:
     """Some images through a trained net, three times, on two cores or on sixteen."""
     per_s = 5e10 if unit["device"] == "cpu" else 2e11
-    side = unit["input_px"] or nets.get(unit["net"]).input_shape[-1]
     images = unit["test_images"] or 10 * IMAGES_PER_DIGIT
-    return 1.0 + 3 * images * _macs_of(unit["net"], side) / per_s
+    return 1.0 + 3 * images * _macs_of(unit["net"], unit["input_px"]) / per_s
 
 
 def _products_s(unit: dict) -> float:
