@@ -50,6 +50,13 @@ def here(function, plan, *_, **__):
     return SimpleNamespace(rows=pd.DataFrame(rows))
 
 
+def lenet(seed):
+    """The net of the first recipe that the study trained from this seed."""
+    told = {"recipe": asdict(TINY.recipe), "train_images": 500, "together": False, "device": "cpu"}
+    (trained,) = relu_measurements.kept_lenets(seeds=[seed], **told)
+    return trained
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """A study on scikit-learn's digits that keeps its nets in a folder of its own."""
@@ -118,7 +125,7 @@ def test_the_lenets_and_their_zeros(study, checked):
         of_filters = filters[filters["layer"] == layer].groupby("seed")["zeros"].sum()
         assert of_layers.to_dict() == of_filters.to_dict()
     # and what a plain count says of one net
-    trained = study.lenet(seed=1)
+    trained = lenet(1)
     with torch.inference_mode():
         maps = trained.net()[:2](trained.scaling(study.chosen.images))
     mine = filters[(filters["seed"] == 1) & (filters["layer"] == "conv1")]
@@ -131,7 +138,7 @@ def test_activation_maps_are_the_nets_own(study, checked):
     row = table[(table["digit"] == 3) & (table["layer"] == "conv1") & (table["filter"] == 4)]
     levels = np.frombuffer(base64.b64decode(row["levels"].item()), np.uint8).reshape(24, 24)
     image = study.chosen.images[np.flatnonzero(study.chosen.labels == 3)[0]][None]
-    trained = study.lenet()
+    trained = lenet(0)
     with torch.inference_mode():
         map_ = trained.net()[:2](trained.scaling(image))[0, 4].numpy()
     assert np.array_equal(levels == 0, map_ == 0) and row["zeros"].item() == (map_ == 0).sum()
@@ -178,7 +185,7 @@ def test_smaller_nets_of_one_seed(study, checked):
     # whole and whole tuned; 3 criteria of conv1, tuned too; 3 of conv2; one from scratch
     assert len(rows) == 2 + 3 * 2 + 3 + 1
     whole = rows[(rows["criterion"] == WHOLE) & ~rows["fine_tuned"]]
-    trained = study.lenet(seed=1)
+    trained = lenet(1)
     test = study.mnist[1]
     assert whole["test_correct"].item() == round(trained.test_accuracy[-1] * len(test))
     # the filters that went are those with the most zeros

@@ -185,13 +185,6 @@ class Study(study.Study):
         self._lenet_rows, self._fashion_rows  # noqa: B018
         return self.done(planned).rows
 
-    def lenet(self, recipe: Recipe | None = None, seed: int = 0) -> training.Trained:
-        """One trained LeNet, of the first recipe where none is given."""
-        (trained,) = relu_measurements.kept_lenets(
-            **self._of_lenet(recipe), seeds=[seed], device=self.scale.device
-        )
-        return trained
-
     def lenet_trainings(self) -> pd.DataFrame:
         """One row a trained LeNet."""
         return study.typed(_by_their_names(_with_recipe(self._lenet_rows)), "lenet_trainings")
