@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import doctest
 import random
 
 import numpy as np
@@ -166,11 +165,6 @@ def close(one, other) -> bool:
 
 def same(one: dict, other: dict) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
-
-
-def test_examples():
-    assert doctest.testmod(compress).attempted >= 7
-    assert doctest.testmod(compress).failed == 0
 
 
 # --- what the smaller net computes -----------------------------------------------------------
