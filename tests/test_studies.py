@@ -105,6 +105,21 @@ def test_only_long_trainings_have_workers(study):
         assert [planned.options["here"] for planned in plans] == expected
 
 
+def test_what_counts_has_one_thread_in_any_process():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        count = relu_measurements._one_thread(
+            lambda **_: ({"n": torch.get_num_threads()} for _ in "ab")
+        )
+        assert count(seed=0) == [{"n": 1}, {"n": 1}]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    counting = relu_measurements.zeros_of_net, relu_measurements.pruned_nets_of_seed
+    assert all(hasattr(function, "__wrapped__") for function in counting)
+
+
 def test_the_lenets_and_their_zeros(study, checked):
     trainings = checked("lenet_trainings", study.lenet_trainings())
     # two seeds of the first recipe, one of each other initialisation and normalisation, one other

@@ -5,10 +5,10 @@
 
 import base64
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from functools import cache
+from functools import cache, wraps
 from itertools import cycle
 
 import numpy as np
@@ -30,12 +30,26 @@ from convcost.core.errors import BadInputError
 from convcost.counting.count import count
 from convcost.datasets import Dataset
 from convcost.measuring import compress, sparse, timing, zeros
+from convcost.measuring.timing.blocks import on_threads
 from convcost.training import Execution, Recipe
 
 VERSION = 1  # of these functions: raise it when what they measure changes
 NEW_INPUTS = 8
 """Inputs that take turns in a timing: of one that comes again and again, the few weights that are
 needed would wait in the cache."""
+
+
+def _one_thread(measure: Callable[..., Iterable[dict]]) -> Callable[..., list[dict]]:
+    """The same with one thread, as a worker has it, in whichever process: on busy cores two wait
+    for each other, and take several times the processor time of one.
+    """
+
+    @wraps(measure)
+    def run(**told) -> list[dict]:
+        with on_threads(1):
+            return list(measure(**told))
+
+    return run
 
 
 def _methods(
@@ -143,6 +157,7 @@ def trained_net(**told) -> list[dict]:
     return [_row(*_fashion(**told))]
 
 
+@_one_thread
 def zeros_of_lenets(seeds: list[int], filters: bool, **told) -> Iterator[dict]:
     """Zeros per seed, layer and digit, and with `filters` per filter of the convolutions."""
     chosen = counted_images()
@@ -161,6 +176,7 @@ def zeros_of_lenets(seeds: list[int], filters: bool, **told) -> Iterator[dict]:
             yield from convolutions[[*keys, "filter", "zeros", "total"]].to_dict("records")
 
 
+@_one_thread
 def maps_of_lenet(**told) -> Iterator[dict]:
     """The first image of each digit, and its maps in the net of seed 0."""
     (trained,) = kept_lenets(seeds=[0], **told)
@@ -246,6 +262,7 @@ def _any_net(net: str, **told) -> tuple[training.Trained, Dataset]:
     return trained, sets[1]
 
 
+@_one_thread
 def zeros_of_net(net: str, **told) -> Iterator[dict]:
     """A row of kind "zeros" a ReLU, and one of kind "skippable" a layer with multiply-adds."""
     trained, images = _any_net(net, **told)
@@ -261,6 +278,7 @@ def zeros_of_net(net: str, **told) -> Iterator[dict]:
     yield from table.rename_axis("position").reset_index().to_dict("records")
 
 
+@_one_thread
 def sparse_layers_of(net: str, batch: int, repetitions: int, **told) -> Iterator[dict]:
     """Each layer of a trained net on the inputs it really gets: dense, and skipping zeros."""
     trained, images = _any_net(net, **told)
@@ -273,6 +291,7 @@ def sparse_layers_of(net: str, batch: int, repetitions: int, **told) -> Iterator
         yield from table.assign(position=position, layer=path).to_dict("records")
 
 
+@_one_thread
 def sparse_products_of(
     case: str, shape: list[int], zero_rates: list[float], repetitions: int, device: str
 ) -> Iterator[dict]:
@@ -332,7 +351,7 @@ def _pruned_s(unit: dict) -> float:
 
 
 def _tried_s(unit: dict) -> float:
-    """Some images through a trained net, three times, on two cores or on sixteen."""
+    """Some images through a trained net: a guess for both profiles, which the notebook's card has."""
     per_s = 5e10 if unit["device"] == "cpu" else 2e11
     images = unit["test_images"] or 10 * IMAGES_PER_DIGIT
     return 1.0 + 3 * images * _macs_of(unit["net"], unit["input_px"]) / per_s
@@ -361,6 +380,7 @@ COSTS: dict[str, Callable[[dict], float]] = {
 # --- in a worker: one seed's smaller nets ----------------------------------------------------
 
 
+@_one_thread
 def pruned_nets_of_seed(
     seed: int,
     tuning_images: int,
