@@ -351,7 +351,7 @@ def _pruned_s(unit: dict) -> float:
 
 
 def _tried_s(unit: dict) -> float:
-    """Some images through a trained net: a guess for both profiles, which the notebook's card has."""
+    """Some images through a trained net; the notebook's card has the minutes that it gives."""
     per_s = 5e10 if unit["device"] == "cpu" else 2e11
     images = unit["test_images"] or 10 * IMAGES_PER_DIGIT
     return 1.0 + 3 * images * _macs_of(unit["net"], unit["input_px"]) / per_s
