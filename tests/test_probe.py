@@ -5,7 +5,14 @@ import torch
 from torch import nn
 
 from convcost.core.errors import BadInputError
-from convcost.counting.probe import ModuleStack, as_found, every_module, module_paths, watch
+from convcost.counting.probe import (
+    ModuleStack,
+    as_found,
+    evaluating,
+    every_module,
+    module_paths,
+    watch,
+)
 
 
 def shared_net():
@@ -116,3 +123,32 @@ def test_a_module_compiled_in_place_is_watched_and_stays_compiled():
         assert net(torch.zeros(1, 2)).shape == (1, 4)
     assert seen == ["1.0"]
     assert net[1]._compiled_call_impl is compiled
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_evaluating_writes_into_copies_of_the_buffers(training):
+    class Counts(nn.Module):
+        def __init__(self, calls):
+            super().__init__()
+            self.register_buffer("calls", calls)
+            self.register_buffer("none", None)
+
+        def train(self, mode=True):
+            raise AssertionError("some models change their weights here")
+
+        def forward(self, x):
+            self.calls += 1
+            return x * self.calls
+
+    calls = torch.zeros(1)
+    net = nn.Sequential(Counts(calls), Counts(calls))
+    net[1].training = False
+    with pytest.raises(KeyError), evaluating(net, training=training):
+        assert {module.training for module in net.modules()} == {training}
+        assert not net(torch.ones(1, requires_grad=True)).requires_grad
+        assert net[1].calls is net[0].calls  # one tensor still
+        assert net[1].calls == 2
+        raise KeyError
+    assert calls == 0
+    assert net[0].calls is calls
+    assert [module.training for module in net.modules()] == [True, True, False]

@@ -1,8 +1,6 @@
 """Layers that skip zeros give what the dense ones give, and really skip: counted, and poisoned."""
 
 import copy
-import doctest
-import random
 import subprocess
 import sys
 
@@ -79,12 +77,6 @@ def counted(monkeypatch):
 
     monkeypatch.setattr(sparse, "_nonzeros", spy)
     return found
-
-
-def test_examples():
-    result = doctest.testmod(sparse)
-    assert result.attempted >= 7
-    assert result.failed == 0
 
 
 def test_dense_methods_are_known_by_their_names():
@@ -423,19 +415,13 @@ class Twice(nn.Module):
         self.unused = nn.Linear(2, 2)
         self.drop = nn.Dropout(0.5)
         self.norm = nn.BatchNorm2d(2)
-        self.calls = 0
-        self.fails = False
 
     def forward(self, x):
-        self.calls += 1
         x = self.norm(x)
         y = self.conv(x)
         x.zero_()
         y = self.drop(y.mean((2, 3)))
         y = self.fc(self.fc(y))
-        if self.fails:
-            raise RuntimeError("as it happens")
-        self.norm.running_mean.fill_(9)
         return y
 
 
@@ -468,33 +454,6 @@ def test_layers_one_by_one_are_the_net():
     for method in PRODUCTS:
         _, _, last, x = found[-1]
         torch.testing.assert_close(prepare(last, method)(x), logits, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("fails", [False, True])
-def test_the_model_is_left_as_found(fails):
-    model = seeded(Twice()).train()
-    model.fc.eval()
-    model.fails = fails
-    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    handle = model.conv.register_forward_hook(lambda *given: None)
-    random.seed(1)
-    np.random.seed(1)
-    torch.manual_seed(1)
-    rng = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
-    if fails:
-        with pytest.raises(RuntimeError, match="as it happens"):
-            layer_inputs(model, torch.randn(3, 2, 4, 4, generator=torch.Generator()))
-    else:
-        layer_inputs(model, torch.randn(3, 2, 4, 4, generator=torch.Generator()))
-    assert model.training and model.conv.training and not model.fc.training
-    assert model.calls == 0
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, state[name]), name
-    assert [len(module._forward_hooks) for module in model.modules()] == [0, 1, 0, 0, 0, 0]
-    assert list(model.conv._forward_hooks) == [handle.id]
-    assert all(p.grad is None and p.requires_grad for p in model.parameters())
-    assert random.getstate() == rng[0] and np.random.get_state()[1].tolist() == rng[1]
-    assert torch.equal(torch.get_rng_state(), rng[2])
 
 
 def test_what_layer_inputs_refuses():

@@ -50,6 +50,13 @@ def here(function, plan, *_, **__):
     return SimpleNamespace(rows=pd.DataFrame(rows))
 
 
+def lenet(seed):
+    """The net of the first recipe that the study trained from this seed."""
+    told = {"recipe": asdict(TINY.recipe), "train_images": 500, "together": False, "device": "cpu"}
+    (trained,) = relu_measurements.kept_lenets(seeds=[seed], **told)
+    return trained
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """A study on scikit-learn's digits that keeps its nets in a folder of its own."""
@@ -90,6 +97,29 @@ def test_every_scale_is_within_the_net():
     assert {s.recipe.normalisation for s in SCALES.values()} == {"-1..1"}
 
 
+def test_only_long_trainings_have_workers(study):
+    """A worker's start costs seconds of a processor, which the trainings of a quick run do not."""
+    for profile, expected in (("quick", [False, True, True]), ("cpu", [False] * 3)):
+        of = Study(profile, SCALES[profile])
+        plans = of._lenets, of._fashion_nets, of._pruned
+        assert [planned.options["here"] for planned in plans] == expected
+
+
+def test_what_counts_has_one_thread_in_any_process():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        count = relu_measurements._one_thread(
+            lambda **_: ({"n": torch.get_num_threads()} for _ in "ab")
+        )
+        assert count(seed=0) == [{"n": 1}, {"n": 1}]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    counting = relu_measurements.zeros_of_net, relu_measurements.pruned_nets_of_seed
+    assert all(hasattr(function, "__wrapped__") for function in counting)
+
+
 def test_the_lenets_and_their_zeros(study, checked):
     trainings = checked("lenet_trainings", study.lenet_trainings())
     # two seeds of the first recipe, one of each other initialisation and normalisation, one other
@@ -110,7 +140,7 @@ def test_the_lenets_and_their_zeros(study, checked):
         of_filters = filters[filters["layer"] == layer].groupby("seed")["zeros"].sum()
         assert of_layers.to_dict() == of_filters.to_dict()
     # and what a plain count says of one net
-    trained = study.lenet(seed=1)
+    trained = lenet(1)
     with torch.inference_mode():
         maps = trained.net()[:2](trained.scaling(study.chosen.images))
     mine = filters[(filters["seed"] == 1) & (filters["layer"] == "conv1")]
@@ -123,7 +153,7 @@ def test_activation_maps_are_the_nets_own(study, checked):
     row = table[(table["digit"] == 3) & (table["layer"] == "conv1") & (table["filter"] == 4)]
     levels = np.frombuffer(base64.b64decode(row["levels"].item()), np.uint8).reshape(24, 24)
     image = study.chosen.images[np.flatnonzero(study.chosen.labels == 3)[0]][None]
-    trained = study.lenet()
+    trained = lenet(0)
     with torch.inference_mode():
         map_ = trained.net()[:2](trained.scaling(image))[0, 4].numpy()
     assert np.array_equal(levels == 0, map_ == 0) and row["zeros"].item() == (map_ == 0).sum()
@@ -170,7 +200,7 @@ def test_smaller_nets_of_one_seed(study, checked):
     # whole and whole tuned; 3 criteria of conv1, tuned too; 3 of conv2; one from scratch
     assert len(rows) == 2 + 3 * 2 + 3 + 1
     whole = rows[(rows["criterion"] == WHOLE) & ~rows["fine_tuned"]]
-    trained = study.lenet(seed=1)
+    trained = lenet(1)
     test = study.mnist[1]
     assert whole["test_correct"].item() == round(trained.test_accuracy[-1] * len(test))
     # the filters that went are those with the most zeros
@@ -195,6 +225,10 @@ def test_other_nets_and_sparse_execution(study, checked, monkeypatch):
     timed = checked("sparse_layers", study.sparse_layers())
     assert {"dense"} < set(timed["method"])
     assert set(timed["batch"][timed["net"] == relu_scales.NET]) == {1, 64}
+    both = timed.merge(skippable, on=["net", "layer", "position"])
+    assert len(both) == len(timed)
+    needless = both["zero_input_macs"] + both["padding_macs"]
+    assert (both["zero_input_share"] == needless / both["macs"]).all()
     swept = checked("sparse_sweep", study.sparse_sweep())
     # a bare product has no kernel with packed weights
     assert set(swept["case"]) == {"small"}

@@ -1,14 +1,16 @@
 """Watch a model's forward pass and leave the model exactly as found.
 
-Three things, each usable alone: `as_found` puts a model and the random generators back,
-`ModuleStack` knows which module is running, `watch` shows chosen modules' inputs and outputs.
+Four things, each usable alone: `as_found` puts a model and the random generators back, `evaluating`
+runs it in evaluation mode besides, `ModuleStack` knows which module is running, `watch` shows
+chosen modules' inputs and outputs.
 """
 
+import contextlib
 import random
 import sys
 import threading
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from operator import eq, is_
 
@@ -51,6 +53,19 @@ def every_module(model: nn.Module) -> list[nn.Module]:
                 found[id(child)] = child
                 todo.append(child)
     return list(found.values())
+
+
+def call_names(paths: Sequence[str]) -> list[str]:
+    """A name for each of these calls: its module's path, numbered where there are several.
+
+    >>> call_names(["conv", "relu", "pool", "relu"])
+    ['conv', 'relu[0]', 'pool', 'relu[1]']
+    """
+    times, turns, names = Counter(paths), Counter(), []
+    for path in paths:
+        names.append(f"{path}[{turns[path]}]" if times[path] > 1 else path)
+        turns[path] += 1
+    return names
 
 
 class as_found:
@@ -131,6 +146,34 @@ def _same_dicts(now: list[dict], before: list[dict], names: bool) -> bool:
         and all(map(is_, joined(map(dict.values, now)), joined(map(dict.values, before))))
         and (not names or all(map(eq, joined(now), joined(before))))
     )
+
+
+@contextlib.contextmanager
+def evaluating(
+    model: nn.Module,
+    modules: list[nn.Module] | None = None,
+    *,
+    rng: bool = True,
+    training: bool = False,
+):
+    """Evaluation mode without gradients for a while; then the model is `as_found`.
+
+    What a forward writes into a buffer is lost: the buffers are copies meanwhile, one for each
+    tensor, so that modules which share one still do. `modules`: those of the model, where the
+    caller has them. `training`: training mode instead.
+    """
+    modules = modules or every_module(model)
+    with as_found(model, modules, rng), torch.no_grad():
+        copies: dict[int, torch.Tensor] = {}
+        for module in modules:
+            # not .eval(): some models override train() to change their weights
+            module.__dict__["training"] = training
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    if id(buffer) not in copies:
+                        copies[id(buffer)] = buffer.clone()
+                    module._buffers[name] = copies[id(buffer)]
+        yield
 
 
 def _same(now, before) -> bool:

@@ -17,7 +17,7 @@ import torch
 from torch import fx, nn
 
 from convcost.core.errors import BadInputError
-from convcost.counting.probe import as_found, every_module
+from convcost.counting.probe import evaluating, every_module
 from convcost.measuring import zeros
 
 CRITERIA = ("highest zero rate", "smallest L1 norm", "random")
@@ -276,10 +276,7 @@ def _plan(model: nn.Module, layer: str) -> tuple[list[_Cut], list[str]]:
     """What to narrow; and what else runs between the layer and its reader, in evaluation mode."""
     plans = []
     for training in (True, False):
-        with as_found(model):
-            for module in every_module(model):
-                # not .train(): some models override it to change their weights
-                module.__dict__["training"] = training
+        with evaluating(model, training=training):
             plans.append(_Walk(model, layer).plan())
     if plans[0][0] != plans[1][0]:
         raise _refusal(layer, "another layer reads it in training than in evaluation mode")

@@ -7,8 +7,8 @@ layer that does all of that, by one of `METHODS`; `product` does it for a bare m
 """
 
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from convcost.core.errors import BadInputError
 from convcost.core.extras import optional
 from convcost.counting import ops
-from convcost.counting.probe import as_found, every_module, watch
+from convcost.counting.probe import call_names, evaluating, watch
 
 METHODS: dict[str, str] = {
     "dense": "skips nothing: the layer as torch runs it",
@@ -90,12 +90,11 @@ def prepare(layer: nn.Conv2d | nn.Linear, method: str) -> Callable[[Tensor], Ten
         compute = layer
     elif method == "dense, packed":
         compute = _packed(layer)
-    elif linear:
-        compute = _linear(layer, method)
-    elif method == "gather":
+    elif method == "gather" and not linear:
         compute = _fewer_channels(layer)
     else:
-        compute = _convolution(layer, method)
+        multiply = _MULTIPLY[method](_as_matrix(layer.weight.detach()))
+        compute = (_linear if linear else _convolution)(layer, multiply)
     shape = ("…", layer.in_features) if linear else ("N", layer.in_channels, "H", "W")
     return _guarded(compute, layer.weight, shape)
 
@@ -175,22 +174,13 @@ def layer_inputs(model: nn.Module, images: Tensor) -> list[tuple[str, str, nn.Mo
             raise BadInputError(f"layer {path!r} is given its input by name, which is not seen")
         calls.append((path, module, inputs[0].clone()))  # what comes later may work in place
 
-    modules = every_module(model)
-    with as_found(model, modules), torch.no_grad():
-        for module in modules:
-            # not .eval(): some models override train() to change their weights
-            module.__dict__["training"] = False
-            for name, buffer in module._buffers.items():
-                if buffer is not None:
-                    module._buffers[name] = buffer.clone()  # a forward may write into it
-        with watch(model, seen, (nn.Conv2d, nn.Linear)):
-            model(images)
-    times, turns, found = Counter(path for path, _, _ in calls), Counter(), []
-    for path, module, given in calls:
-        layer = f"{path}[{turns[path]}]" if times[path] > 1 else path
-        turns[path] += 1
-        found.append((layer, "conv" if isinstance(module, nn.Conv2d) else "linear", module, given))
-    return found
+    with evaluating(model), watch(model, seen, (nn.Conv2d, nn.Linear)):
+        model(images)
+    names = call_names([path for path, _, _ in calls])
+    return [
+        (layer, "conv" if isinstance(module, nn.Conv2d) else "linear", module, given)
+        for layer, (_, module, given) in zip(names, calls, strict=True)
+    ]
 
 
 # ---------------------------------------------------------------- what is given
@@ -290,8 +280,13 @@ def _packed(layer: nn.Conv2d):
     return compute
 
 
-def _linear(layer: nn.Linear, method: str):
-    multiply, bias = _MULTIPLY[method](layer.weight.detach()), _bias(layer)
+def _as_matrix(weight: Tensor) -> Tensor:
+    """(outputs, inputs); of a convolution with the channels last, as `_convolution` has them."""
+    return weight if weight.ndim == 2 else weight.permute(0, 2, 3, 1).flatten(1)
+
+
+def _linear(layer: nn.Linear, multiply: Callable[[Tensor], Tensor]):
+    bias = _bias(layer)
     inputs, outputs = layer.in_features, layer.out_features
 
     def compute(x):
@@ -303,13 +298,12 @@ def _linear(layer: nn.Linear, method: str):
     return compute
 
 
-def _convolution(layer: nn.Conv2d, method: str):
+def _convolution(layer: nn.Conv2d, multiply: Callable[[Tensor], Tensor]):
     """By rows: one for each output position, with the input elements under the kernel.
 
     Channels come last, so that the elements of a kernel's line are neighbours in memory: F.unfold,
     which has them first, takes several times as long.
     """
-    multiply = _MULTIPLY[method](layer.weight.detach().permute(0, 2, 3, 1).flatten(1))
     bias, outputs, kernel = _bias(layer), layer.out_channels, layer.kernel_size
     stride, dilation = layer.stride, layer.dilation
     pad = _padding(layer)
@@ -401,62 +395,50 @@ def _gather(weight: Tensor):
     return multiply
 
 
-def _csr_torch(weight: Tensor):
-    weight = _columns_first(weight)
-    with warnings.catch_warnings():  # torch warns once a process that its sparse rows are young
-        warnings.simplefilter("ignore")
-        torch.zeros(1, 1).to_sparse_csr()
+def _by_nonzeros(weight: Tensor, multiply: Callable, panel: int | None = None):
+    """One of the methods that skip every zero: `multiply` gets the nonzeros and the weights, those
+    of `panel` outputs at a time.
+    """
+    panels = [_columns_first(part) for part in weight.split(panel or len(weight))]
 
-    def multiply(matrix):
-        columns, starts, values = _nonzeros(matrix)
-        rows = torch.sparse_csr_tensor(
-            starts, columns, values, matrix.shape, check_invariants=False
-        )
-        return rows @ weight
+    def compute(matrix):
+        nonzeros = _nonzeros(matrix)
+        parts = [multiply(matrix.shape, *nonzeros, part) for part in panels]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
-    return multiply
+    return compute
 
 
-def _csr_scipy(weight: Tensor):
+def _csr_torch(shape, columns: Tensor, starts: Tensor, values: Tensor, weight: Tensor) -> Tensor:
+    return torch.sparse_csr_tensor(starts, columns, values, shape, check_invariants=False) @ weight
+
+
+def _csr_scipy(shape, columns: Tensor, starts: Tensor, values: Tensor, weight: Tensor) -> Tensor:
     with optional():
         import scipy.sparse
 
-    weight = _columns_first(weight).numpy()
-
-    def multiply(matrix):
-        columns, starts, values = (part.numpy() for part in _nonzeros(matrix))
-        rows = scipy.sparse.csr_array((values, columns, starts), shape=tuple(matrix.shape))
-        return torch.from_numpy(rows @ weight)
-
-    return multiply
+    parts = (values.numpy(), columns.numpy(), starts.numpy())
+    return torch.from_numpy(scipy.sparse.csr_array(parts, shape=tuple(shape)) @ weight.numpy())
 
 
-def _bag(weight: Tensor, columns: Tensor, starts: Tensor, values: Tensor) -> Tensor:
+def _bag(shape, columns: Tensor, starts: Tensor, values: Tensor, weight: Tensor) -> Tensor:
     return F.embedding_bag(
         columns, weight, starts, mode="sum", per_sample_weights=values, include_last_offset=True
     )
 
 
-def _row_sums(weight: Tensor):
-    weight = _columns_first(weight)
-    return lambda matrix: _bag(weight, *_nonzeros(matrix))
-
-
-def _row_sums_blocked(weight: Tensor):
-    panels = [_columns_first(panel) for panel in weight.split(PANEL)]
-
-    def multiply(matrix):
-        nonzeros = _nonzeros(matrix)
-        return torch.cat([_bag(panel, *nonzeros) for panel in panels], 1)
-
-    return multiply
+def _quiet_csr(weight: Tensor):
+    with warnings.catch_warnings():  # torch warns once a process that its sparse rows are young
+        warnings.simplefilter("ignore")
+        torch.zeros(1, 1).to_sparse_csr()
+    return _by_nonzeros(weight, _csr_torch)
 
 
 _MULTIPLY: dict[str, Callable[[Tensor], Callable[[Tensor], Tensor]]] = {
     "dense": _dense,
     "gather": _gather,
-    "csr (torch)": _csr_torch,
-    "csr (scipy)": _csr_scipy,
-    "row sums": _row_sums,
-    "row sums, blocked": _row_sums_blocked,
+    "csr (torch)": _quiet_csr,
+    "csr (scipy)": partial(_by_nonzeros, multiply=_csr_scipy),
+    "row sums": partial(_by_nonzeros, multiply=_bag),
+    "row sums, blocked": partial(_by_nonzeros, multiply=_bag, panel=PANEL),
 }

@@ -3,14 +3,21 @@
 from convcost.records.schema import MACS, NET, Column, Table, count, text
 
 _SEED = count("what initialisation and order of the images were drawn from")
-_TRAINING = text("optimiser, highest rate, schedule, batch size and epochs")
-_INITIALISATION = text("initialisation of the weights, as in `training.Recipe`")
-_NORMALISATION = text("normalisation of the images, as in `training.Recipe`")
+_RECIPE = {
+    "training": text("optimiser, highest rate, schedule, batch size and epochs"),
+    "initialisation": text("initialisation of the weights, as in `training.Recipe`"),
+    "normalisation": text("normalisation of the images, as in `training.Recipe`"),
+}
 _DIGIT = count("class of the images")
-_ZEROS = count("outputs that are exactly zero after ReLU, all images together")
-_TOTAL = count("outputs, all images together")
+_OUTPUTS = {
+    "zeros": count("outputs that are exactly zero after ReLU, all images together"),
+    "total": count("outputs, all images together"),
+}
+_TRIED = {
+    "test_images": count("images of the test split that were tried"),
+    "test_correct": count("test images named rightly"),
+}
 _STATUS = text("trained or diverged")
-_CORRECT = count("test images named rightly")
 _REPETITION = count("number of the repetition, from 0")
 _LAYER = text("dotted path of the layer; (net) for the whole net in one piece")
 _POSITION = count("place in the forward pass, from 0")
@@ -26,20 +33,25 @@ def _share(meaning: str, optional: bool = False) -> Column:
     return Column("float", f"{meaning}, 0 to 1", 0, optional)
 
 
+_WEIGHTED = count("place among the net's convolutions and linear layers, from 0")
+_METHOD = text("dense, or how zeros are skipped, as in `convcost.measuring.sparse`")
+_CALLS = {
+    "repetition": _REPETITION,
+    "calls": count("calls in this repetition"),
+    "seconds": _seconds("of all these calls, conversion to sparse included"),
+}
+
 TABLES: dict[str, Table] = {
     "lenet_trainings": Table(
         "one LeNet trained from one seed; the first rows are those of the first recipe",
         ("training", "initialisation", "normalisation", "seed"),
         {
-            "training": _TRAINING,
-            "initialisation": _INITIALISATION,
-            "normalisation": _NORMALISATION,
+            **_RECIPE,
             "seed": _SEED,
             "status": _STATUS,
             "epochs": count("epochs that were finished"),
             "train_images": count("images of the training split"),
-            "test_images": count("images of the test split"),
-            "test_correct": _CORRECT,
+            **_TRIED,
             "seconds": _seconds("of the training"),
         },
     ),
@@ -47,14 +59,11 @@ TABLES: dict[str, Table] = {
         "one layer of one LeNet, over the images of one digit; the first recipe comes first",
         ("training", "initialisation", "normalisation", "seed", "layer", "digit"),
         {
-            "training": _TRAINING,
-            "initialisation": _INITIALISATION,
-            "normalisation": _NORMALISATION,
+            **_RECIPE,
             "seed": _SEED,
             "layer": text("the paper's name of the layer whose outputs ReLU gets"),
             "digit": _DIGIT,
-            "zeros": _ZEROS,
-            "total": _TOTAL,
+            **_OUTPUTS,
         },
     ),
     "filter_zero_rates": Table(
@@ -65,8 +74,7 @@ TABLES: dict[str, Table] = {
             "layer": text("conv1 or conv2"),
             "filter": count("index of the filter, from 0"),
             "digit": _DIGIT,
-            "zeros": _ZEROS,
-            "total": _TOTAL,
+            **_OUTPUTS,
         },
     ),
     "activation_maps": Table(
@@ -140,8 +148,7 @@ TABLES: dict[str, Table] = {
             "removed_zero_fraction": _share("zero rate of the removed filters before", True),
             "layer_macs": count("multiply-adds left in the layer, one image", optional=True),
             "macs": MACS,
-            "test_images": count("images of the test split"),
-            "test_correct": _CORRECT,
+            **_TRIED,
         },
     ),
     "pruned_times": Table(
@@ -168,8 +175,7 @@ TABLES: dict[str, Table] = {
             "train_images": count("images trained on"),
             "epochs": count("epochs that were finished"),
             "status": _STATUS,
-            "test_images": count("images of the test split that were tried"),
-            "test_correct": _CORRECT,
+            **_TRIED,
             "seconds": _seconds("of the training"),
         },
     ),
@@ -183,8 +189,7 @@ TABLES: dict[str, Table] = {
             "layer": text("dotted path of the ReLU's module, with the number of its call"),
             "after": text("dotted path of the convolution or linear layer before it"),
             "images": count("test images that went through"),
-            "zeros": _ZEROS,
-            "total": _TOTAL,
+            **_OUTPUTS,
         },
     ),
     "skippable_macs": Table(
@@ -193,7 +198,7 @@ TABLES: dict[str, Table] = {
         {
             "net": NET,
             "seed": _SEED,
-            "position": count("place among the net's convolutions and linear layers, from 0"),
+            "position": _WEIGHTED,
             "layer": text("dotted path of the layer"),
             "op": text("conv or linear"),
             "images": count("test images that went through"),
@@ -209,13 +214,11 @@ TABLES: dict[str, Table] = {
             "net": NET,
             "batch": _BATCH,
             "threads": _THREADS,
-            "position": count("place among the net's convolutions and linear layers, from 0"),
+            "position": _WEIGHTED,
             "layer": text("dotted path of the layer"),
-            "method": text("dense, or how zeros are skipped, as in `convcost.measuring.sparse`"),
+            "method": _METHOD,
             "zero_input_share": _share("multiply-adds with a zero input, padding included"),
-            "repetition": _REPETITION,
-            "calls": count("calls in this repetition"),
-            "seconds": _seconds("of all these calls, conversion to sparse included"),
+            **_CALLS,
         },
     ),
     "sparse_sweep": Table(
@@ -227,11 +230,9 @@ TABLES: dict[str, Table] = {
             "inputs": count("columns of the input matrix"),
             "outputs": count("columns of the output"),
             "threads": _THREADS,
-            "method": text("dense, or how zeros are skipped, as in `convcost.measuring.sparse`"),
+            "method": _METHOD,
             "zero_rate": _share("share of the input's elements that are zero"),
-            "repetition": _REPETITION,
-            "calls": count("calls in this repetition"),
-            "seconds": _seconds("of all these calls, conversion to sparse included"),
+            **_CALLS,
         },
     ),
 }

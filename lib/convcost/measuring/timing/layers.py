@@ -16,7 +16,8 @@ from torch import nn
 
 from convcost.core.errors import BadInputError
 from convcost.core.units import scaled
-from convcost.counting.probe import as_found, every_module, watch
+from convcost.counting import probe
+from convcost.counting.probe import call_names, every_module, watch
 from convcost.measuring.timing.blocks import at_least, interleaved, on_cuda, on_threads, waiting_for
 
 NET = "(net)"  # the row of a whole pass; no module can have this name
@@ -156,17 +157,9 @@ def refuse_unseen(model, device: str) -> None:
 @contextlib.contextmanager
 def evaluating(model: nn.Module, device: str):
     """Evaluation and inference mode for a while; then the model is as it was."""
-    modules = every_module(model)
     chosen = torch.cuda.device(device) if on_cuda(device) else contextlib.nullcontext()
-    with as_found(model, modules), chosen:
-        for module in modules:
-            # not .eval(): some models override train() to change their weights
-            module.__dict__["training"] = False
-            for name, buffer in module._buffers.items():
-                if buffer is not None:
-                    module._buffers[name] = buffer.clone()  # a forward may write into it
-        with torch.inference_mode():
-            yield
+    with probe.evaluating(model), chosen, torch.inference_mode():
+        yield
 
 
 class Stamps:
@@ -246,13 +239,8 @@ def layer_calls(model: nn.Module, images: torch.Tensor) -> list[tuple[str, int]]
         model(images)
     if not seen:
         raise BadInputError(f"{type(model).__name__} calls no module, so it has no layers to time")
-    several = {path for path, times in Counter(path for path, _ in seen).items() if times > 1}
-    turns, calls = Counter(), []
-    for path, module in seen:
-        name = path or f"<{type(model).__name__}>"
-        calls.append((f"{name}[{turns[path]}]" if path in several else name, module))
-        turns[path] += 1
-    return calls
+    names = call_names([path or f"<{type(model).__name__}>" for path, _ in seen])
+    return list(zip(names, (module for _, module in seen), strict=True))
 
 
 def by_call(

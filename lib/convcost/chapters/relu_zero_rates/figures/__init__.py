@@ -22,6 +22,18 @@ def pick_a_digit(run: records.Run) -> str:
 
 OFFERED = {"pick_a_digit": pick_a_digit}  # as `convcost.figures.pick_a_digit`, too
 
+
+def _by_filter(layer: str) -> FigureSpec:
+    return FigureSpec(
+        partial(zero_rates.by_filter, layer=layer),
+        ("filter_zero_rates",),
+        _NOTEBOOK,
+        f"Share of zeros of each filter of {layer} against the digit in the image, for one net, "
+        "with their mean and the line of 50 %; beside it the filters of all nets, ranked within "
+        "each net, with median and spread.",
+    )
+
+
 SPECS: dict[str, FigureSpec] = {
     "03-lenet-structure": FigureSpec(
         lenet.structure,
@@ -31,22 +43,8 @@ SPECS: dict[str, FigureSpec] = {
         "after each, three linear layers; under each layer with weights its multiplications, most "
         "of them in conv2 and conv1.",
     ),
-    "03-zero-rate-conv2": FigureSpec(
-        partial(zero_rates.by_filter, layer="conv2"),
-        ("filter_zero_rates",),
-        _NOTEBOOK,
-        "Share of zeros of each filter of conv2 against the digit in the image, for one net, with "
-        "their mean and the line of 50 %; beside it the filters of all nets, ranked within each "
-        "net, with median and spread.",
-    ),
-    "03-zero-rate-conv1": FigureSpec(
-        partial(zero_rates.by_filter, layer="conv1"),
-        ("filter_zero_rates",),
-        _NOTEBOOK,
-        "Share of zeros of each filter of conv1 against the digit in the image, for one net, with "
-        "their mean and the line of 50 %; beside it the filters of all nets, ranked within each "
-        "net, with median and spread.",
-    ),
+    "03-zero-rate-conv2": _by_filter("conv2"),
+    "03-zero-rate-conv1": _by_filter("conv1"),
     "03-zero-rate-map": FigureSpec(
         zero_rates.heat_map,
         ("filter_zero_rates",),

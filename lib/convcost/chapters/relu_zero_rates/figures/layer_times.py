@@ -7,8 +7,9 @@ come from `convcost.chapters.relu_zero_rates.findings`.
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from convcost import sources
 from convcost.chapters.relu_zero_rates import findings
+from convcost.chapters.relu_zero_rates.figures.parts import around
+from convcost.chapters.relu_zero_rates.findings import paper
 from convcost.figures import style
 
 _PAPER = {"color": style.PAPER_COLOUR, "marker": "D", "markersize": 6, "linestyle": "none"}
@@ -33,7 +34,7 @@ def layer_times(layer_times: pd.DataFrame) -> plt.Figure:
         mine = mine.set_index("layer")
         look = {"color": style.PALETTE[number], "marker": style.MARKERS[number], "markersize": 7}
         place = [layers.index(x) + 0.11 * (2 * number - len(conditions)) for x in mine.index]
-        spread = [mine["median_s"] - mine["p25_s"], mine["p75_s"] - mine["median_s"]]
+        spread = around(mine, "median_s", "p25_s", "p75_s")
         left.errorbar(
             mine["median_s"], place, xerr=spread, linestyle="none", elinewidth=2.5,
             label=f"ours, batch {batch}", **look,
@@ -115,7 +116,7 @@ def cold_start(cold_layer_times: pd.DataFrame) -> plt.Figure:
     left.set_ylim(len(layers) - 0.5, -0.6)
     processes = table["processes"].max()
     left.set_xlabel(f"time of a call; fresh processes: {processes}, and their median")
-    images = sources.value("atsumi2020", "timing_images")
+    images = paper.value("timing_images")
     right.set_xlabel(f"time of one image, mean of {images:,} images")
     style.durations(left.xaxis)
     style.durations(right.xaxis)

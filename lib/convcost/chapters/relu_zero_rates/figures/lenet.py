@@ -11,7 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap, ListedColormap, to_hex, t
 from matplotlib.patches import FancyArrowPatch, Patch, Rectangle
 from PIL import Image
 
-from convcost import sources
+from convcost.chapters.relu_zero_rates.findings import paper
 from convcost.core.units import scaled
 from convcost.counting import ops
 from convcost.figures import style
@@ -34,17 +34,13 @@ class _Block:
     product: str = ""  # the multiplications as a product
 
 
-def _published(name: str) -> int:
-    return sources.value("atsumi2020", name)
-
-
 def _blocks() -> list[_Block]:
     """The paper's layers in forward order, their shapes from our formulas."""
-    kernel, window = _published("kernel_px"), _published("pool_kernel_px")
-    maps, side = 1, _published("input_px")
+    kernel, window = paper.value("kernel_px"), paper.value("pool_kernel_px")
+    maps, side = 1, paper.value("input_px")
     blocks = [_Block("image", (maps, side, side))]
     for number in (1, 2):
-        filters = _published(f"conv{number}_filters")
+        filters = paper.value(f"conv{number}_filters")
         (out, _) = ops.conv_output((side,) * 2, (kernel,) * 2, (1, 1), (0, 0), (1, 1))
         macs = ops.conv_macs(1, maps, filters, (kernel,) * 2, (out, out))
         product = f"{out}·{out} · {kernel}·{kernel}" + (f" · {maps}" if maps > 1 else "")
@@ -61,7 +57,7 @@ def _blocks() -> list[_Block]:
         maps = filters
         blocks.append(_Block(f"pool{number}", (maps, side, side), f"max\n{window} × {window}"))
     inputs = maps * side * side
-    for width in (_published(f"fc{n}_connections") for n in (120, 84, 10)):
+    for width in (paper.value(f"fc{n}_connections") for n in (120, 84, 10)):
         macs = ops.linear_macs(1, inputs, width)
         blocks.append(_Block(f"fc{width}", (width,), "linear", macs, f"{inputs} · {width}"))
         inputs = width

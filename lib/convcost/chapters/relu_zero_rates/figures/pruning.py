@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from convcost.chapters.relu_zero_rates import findings
+from convcost.chapters.relu_zero_rates.figures.parts import around, one_legend
 from convcost.chapters.relu_zero_rates.findings import paper
 from convcost.figures import style
 
@@ -46,17 +47,16 @@ def accuracy(pruned_nets: pd.DataFrame) -> plt.Figure:
             )
         small = mine[(mine["criterion"] == "from scratch") & (mine["removed"] > 0)]
         if tuned and len(small):
-            spread = [small["median"] - small["p05"], small["p95"] - small["median"]]
             axis.errorbar(
-                small["removed"] + 0.12, small["median"], yerr=spread, fmt="*", color="black",
-                markersize=11, label="trained small from scratch",
+                small["removed"] + 0.12, small["median"], yerr=around(small), fmt="*",
+                color="black", markersize=11, label="trained small from scratch",
             )  # fmt: skip
         style.percents(axis.yaxis)
     for layer in _LAYERS:
         axes[layer, False].set_ylabel("images named rightly")
     _say_if_empty(axes, curves)
     seeds = pruned_nets["seed"].nunique()
-    _legend(figure, axes, f"median and 5 to 95 % of {seeds} nets")
+    _legend(figure, f"median and 5 to 95 % of {seeds} nets")
     return figure
 
 
@@ -78,11 +78,10 @@ def differences(pruned_nets: pd.DataFrame) -> plt.Figure:
                 & (table["against"] == against)
             ]
             colour, marker, _ = _CRITERIA[against]
-            mean = mine["mean_points"]
             axis.errorbar(
                 mine["removed"] + (number - 0.5) * 0.03 * axis.get_xlim()[1],
-                mean,
-                yerr=[mean - mine["low_points"], mine["high_points"] - mean],
+                mine["mean_points"],
+                yerr=around(mine, "mean_points", "low_points", "high_points"),
                 fmt=marker,
                 color=colour,
                 capsize=3,
@@ -92,7 +91,7 @@ def differences(pruned_nets: pd.DataFrame) -> plt.Figure:
         axes[layer, False].set_ylabel("accuracy,\npercentage points")
     _say_if_empty(axes, table)
     pairs = table["seeds"].max() if len(table) else 0
-    _legend(figure, axes, f"mean and its 95 % interval, {pairs} pairs")
+    _legend(figure, f"mean and its 95 % interval, {pairs} pairs")
     return figure
 
 
@@ -128,16 +127,8 @@ def _count_filters(axis: plt.Axes, layer: str, table: pd.DataFrame) -> None:
     axis.set_xlim(-0.06 * max(ticks), 1.08 * max(ticks))
 
 
-def _legend(figure: plt.Figure, axes: dict, title: str) -> None:
-    """One legend for all panels, over them."""
-    found = {}
-    for axis in axes.values():
-        handles, labels = axis.get_legend_handles_labels()
-        found |= dict(zip(labels, handles, strict=True))
-    figure.legend(
-        found.values(), found.keys(), loc="outside upper center", ncols=min(len(found), 4),
-        title=title, fontsize=10, title_fontsize=10, frameon=False,
-    )  # fmt: skip
+def _legend(figure: plt.Figure, title: str, ncols: int = 4) -> None:
+    one_legend(figure, ncols=ncols, title=title, fontsize=10, title_fontsize=10)
 
 
 def savings(pruned_nets: pd.DataFrame, pruned_times: pd.DataFrame) -> plt.Figure:
@@ -164,7 +155,7 @@ def savings(pruned_nets: pd.DataFrame, pruned_times: pd.DataFrame) -> plt.Figure
             axis.errorbar(
                 mine["removed"] + 0.06 * number,
                 mine["time_saved"],
-                yerr=[mine["time_saved"] - mine["p05"], mine["p95"] - mine["time_saved"]],
+                yerr=around(mine, "time_saved"),
                 color=style.PALETTE[number],
                 marker=style.MARKERS[number],
                 linestyle="--",
@@ -184,5 +175,5 @@ def savings(pruned_nets: pd.DataFrame, pruned_times: pd.DataFrame) -> plt.Figure
             markersize=8, markeredgewidth=2, markerfacecolor=face, label=f"the paper: {what}",
             zorder=5, linestyle="none",
         )  # fmt: skip
-    _legend(figure, dict(enumerate(axes)), "time: median and 5 to 95 % of the repetitions")
+    _legend(figure, "time: median and 5 to 95 % of the repetitions")
     return figure

@@ -18,6 +18,7 @@ from matplotlib.ticker import (
 
 from convcost import sources
 from convcost.chapters.relu_zero_rates import findings
+from convcost.chapters.relu_zero_rates.figures.parts import around, one_legend, rates
 from convcost.figures import style
 
 _NETS = ("alexnet", "vgg16", "resnet18", "googlenet")
@@ -29,7 +30,7 @@ def net_zero_rates(net_zero_rates: pd.DataFrame, skippable_macs: pd.DataFrame) -
     The dashed line is the share over all elements of all ReLUs of the net.
     """
     style.apply()
-    rows = net_zero_rates.assign(rate=net_zero_rates["zeros"] / net_zero_rates["total"])
+    rows = rates(net_zero_rates)
     means = findings.zero_ranges(net_zero_rates, skippable_macs).groupby("net")["mean"].median()
     nets = [net for net in _NETS if net in set(rows["net"])]
     columns = min(2, len(nets))
@@ -55,7 +56,7 @@ def net_zero_rates(net_zero_rates: pd.DataFrame, skippable_macs: pd.DataFrame) -
         axis.errorbar(
             by_relu.index + 1,
             by_relu["median"],
-            yerr=[by_relu["median"] - by_relu["min"], by_relu["max"] - by_relu["median"]],
+            yerr=around(by_relu, "median", "min", "max"),
             color=style.NET_COLOURS[net],
             marker=style.NET_MARKERS[net],
             markersize=5,
@@ -97,13 +98,7 @@ def sparse_speed_up(sparse_sweep: pd.DataFrame, sparse_layers: pd.DataFrame) -> 
         axis.set_title(case, fontsize=10)
         axis.label_outer()
     first.set_ylim(top=max(60, first.get_ylim()[1]))  # room for the words above the ideal
-    handles = {}
-    for axis in figure.axes:
-        handles |= dict(zip(*axis.get_legend_handles_labels()[::-1], strict=True))
-    figure.legend(
-        handles.values(), handles.keys(), loc="outside upper left", ncols=len(handles),
-        frameon=False,
-    )  # fmt: skip
+    one_legend(figure, "outside upper left")
     wide = figure.add_subplot(grid[:, -1])
     _layers(wide, findings.sparse_speed_ups(sparse_layers))
     _factors(

@@ -8,15 +8,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from convcost import sources
 from convcost.chapters.relu_zero_rates import findings
+from convcost.chapters.relu_zero_rates.figures.parts import around, rates
+from convcost.chapters.relu_zero_rates.findings import paper
 from convcost.chapters.relu_zero_rates.findings.seeds import SECOND_FILTER, filter_rates
 from convcost.figures import style
-
-
-def _published(name: str) -> float:
-    """A share that the paper prints in percent, as a fraction."""
-    return sources.value("atsumi2020", name) / 100
 
 
 def by_filter(filter_zero_rates: pd.DataFrame, layer: str) -> plt.Figure:
@@ -26,14 +22,13 @@ def by_filter(filter_zero_rates: pd.DataFrame, layer: str) -> plt.Figure:
     95 % of the nets.
     """
     style.apply()
-    rows = filter_zero_rates[filter_zero_rates["layer"] == layer]
-    rows = rows.assign(rate=rows["zeros"] / rows["total"])
+    rows = rates(filter_zero_rates[filter_zero_rates["layer"] == layer])
     shown = rows["seed"].min()
     one = rows[rows["seed"] == shown].pivot(index="digit", columns="filter", values="rate")
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(11.5, 4.4), sharey=True, width_ratios=[1.35, 1]
     )
-    level = _published("zero_rate_conv1_high_filters")
+    level = paper.share("zero_rate_conv1_high_filters")
     for axis in (left, right):
         axis.axhline(level, color="0.25", linestyle="--", linewidth=1.2, zorder=1)
     for number in one:
@@ -53,16 +48,16 @@ def by_filter(filter_zero_rates: pd.DataFrame, layer: str) -> plt.Figure:
     left.set_xticks(one.index)
     left.grid(axis="x", visible=False)
     left.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
-    rates = filter_rates(rows)
-    rank = rates.groupby("seed")["zero_fraction"].rank(method="first", ascending=False)
-    by_rank = rates["zero_fraction"].groupby(rank.astype(int)).quantile([0.05, 0.5, 0.95])
+    filters = filter_rates(rows)
+    rank = filters.groupby("seed")["zero_fraction"].rank(method="first", ascending=False)
+    by_rank = filters["zero_fraction"].groupby(rank.astype(int)).quantile([0.05, 0.5, 0.95])
     by_rank = by_rank.unstack()
-    nets = rates["seed"].nunique()
+    nets = filters["seed"].nunique()
     right.fill_between(
         by_rank.index, by_rank[0.05], by_rank[0.95], alpha=0.3, label=f"5 to 95 % of {nets} nets"
     )
     right.plot(by_rank[0.5], color=style.PALETTE[0], linewidth=2.5, label="median")
-    mine = rates[rates["seed"] == shown]["zero_fraction"].sort_values(ascending=False)
+    mine = filters[filters["seed"] == shown]["zero_fraction"].sort_values(ascending=False)
     right.plot(by_rank.index, mine, "k.", markersize=9, label=f"seed {shown}")
     right.set_title("the same layer over seeds")
     right.set_xlabel("filters, ranked by their rate within each net")
@@ -77,7 +72,7 @@ def by_filter(filter_zero_rates: pd.DataFrame, layer: str) -> plt.Figure:
 
 def _images(rows: pd.DataFrame) -> int:
     """Images of a digit: outputs of one filter over those of one map, 24² or 8² of them."""
-    side = sources.value("atsumi2020", f"{rows['layer'].iloc[0]}_output_px")
+    side = paper.value(f"{rows['layer'].iloc[0]}_output_px")
     return int(rows["total"].max()) // side**2
 
 
@@ -85,8 +80,7 @@ def heat_map(filter_zero_rates: pd.DataFrame) -> plt.Figure:
     """Zero rate of each filter of conv1 and conv2 for each digit, in seed 0, filters sorted."""
     style.apply()
     shown = filter_zero_rates["seed"].min()
-    rows = filter_zero_rates[filter_zero_rates["seed"] == shown]
-    rows = rows.assign(rate=rows["zeros"] / rows["total"])
+    rows = rates(filter_zero_rates[filter_zero_rates["seed"] == shown])
     tables = {
         layer: rows[rows["layer"] == layer].pivot(index="filter", columns="digit", values="rate")
         for layer in ("conv1", "conv2")
@@ -210,7 +204,7 @@ def by_recipe(layer_zero_rates: pd.DataFrame) -> plt.Figure:
             axis.errorbar(
                 points["median"],
                 [rows.index(row) + beside * (of_row[row] > 1) for row in points["row"]],
-                xerr=[points["median"] - points["p05"], points["p95"] - points["median"]],
+                xerr=around(points),
                 fmt=style.MARKERS[number],
                 color=style.PALETTE[number],
                 markersize=6.5,
@@ -267,9 +261,9 @@ def dark_pixels(filter_zero_rates: pd.DataFrame, dark_pixels: pd.DataFrame) -> p
                 markersize=6.5,
                 label=f"{preparation}, {_chosen(chosen)}",
             )
-    one = sources.value("atsumi2020", "deviating_digit")
+    one = paper.value("deviating_digit")
     for x, name in ((one, "digit1"), (max(digits) + 1.5, "all")):
-        value = _published(f"background_share_{name}_percent")
+        value = paper.share(f"background_share_{name}_percent")
         left.plot(
             [x - 0.45, x + 0.45], [value] * 2, color=style.PAPER_COLOUR, linewidth=2.5,
             label="the paper" if name == "all" else None,
@@ -304,7 +298,7 @@ def _deviations(axis, filter_zero_rates, rows, preparation: str, chosen: str) ->
         axis.errorbar(
             dark[spread.index] + off,
             spread[0.5],
-            yerr=[spread[0.5] - spread[0.05], spread[0.95] - spread[0.5]],
+            yerr=around(spread, 0.5, 0.05, 0.95),
             fmt=marker,
             color=colour,
             markerfacecolor="white",

@@ -8,7 +8,6 @@ interpolated. Published numbers come from `convcost.sources`.
 from convcost.chapters.relu_zero_rates.findings.arithmetic import arithmetic
 from convcost.chapters.relu_zero_rates.findings.digits import (
     alike,
-    dark_explains,
     dark_shares,
     digit_deviation,
     digits_that_stand_out,
@@ -36,7 +35,6 @@ from convcost.chapters.relu_zero_rates.findings.sparsity import (
 from convcost.chapters.relu_zero_rates.findings.times import (
     cold_start,
     explained_by,
-    layer_seconds,
     multiplications,
     table_one,
 )
@@ -49,13 +47,11 @@ __all__ = [
     "break_even",
     "by_recipe",
     "cold_start",
-    "dark_explains",
     "dark_shares",
     "digit_deviation",
     "digits_that_stand_out",
     "explained_by",
     "filters_differ",
-    "layer_seconds",
     "layer_shares",
     "multiplications",
     "of_first_recipe",

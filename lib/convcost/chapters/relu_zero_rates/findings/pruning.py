@@ -1,25 +1,14 @@
 """Nets that lost filters: what it costs in accuracy, what it saves."""
 
-import math
-
 import numpy as np
 import pandas as pd
-from scipy import special
+from scipy import stats
 
 from convcost.chapters.relu_zero_rates.findings.times import multiplications
 
 HIGHEST, SMALLEST, RANDOM = "highest zero rate", "smallest L1 norm", "random"
 FROM_SCRATCH = "from scratch"  # the small net, never trained with all its filters
 WHOLE = "none"
-
-
-def at_least_by_chance(heads: int, tosses: int) -> float:
-    """The probability of at least so many heads in so many tosses of a fair coin.
-
-    >>> at_least_by_chance(3, 3)
-    0.125
-    """
-    return sum(math.comb(tosses, k) for k in range(heads, tosses + 1)) / 2**tosses
 
 
 def _accuracies(pruned_nets: pd.DataFrame) -> pd.DataFrame:
@@ -50,7 +39,7 @@ def paired_differences(pruned_nets: pd.DataFrame) -> pd.DataFrame:
         pairs = 100 * (accuracy[HIGHEST] - accuracy[against]).dropna()
         for names, points in pairs.groupby(level=["layer", "removed", "fine_tuned"]):
             count, mean = len(points), points.mean()
-            half = special.stdtrit(count - 1, 0.975) * points.sem() if count > 1 else np.nan
+            half = stats.t.ppf(0.975, count - 1) * points.sem() if count > 1 else np.nan
             wins, losses = int((points > 0).sum()), int((points < 0).sum())
             rows.append(
                 dict(zip(("layer", "removed", "fine_tuned"), names, strict=True))
@@ -63,7 +52,7 @@ def paired_differences(pruned_nets: pd.DataFrame) -> pd.DataFrame:
                     "wins": wins,
                     "ties": count - wins - losses,
                     "losses": losses,
-                    "sign_p": min(1.0, 2 * at_least_by_chance(max(wins, losses), wins + losses)),
+                    "sign_p": stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0,
                 }
             )
     columns = ["layer", "removed", "fine_tuned", "against", "seeds", "mean_points", "low_points"]
@@ -147,7 +136,7 @@ def savings(pruned_nets: pd.DataFrame, pruned_times: pd.DataFrame) -> pd.DataFra
                 "p05": saved.quantile(0.05),
                 "p95": saved.quantile(0.95),
                 "faster": faster,
-                "sign_p": at_least_by_chance(faster, len(saved)),
+                "sign_p": stats.binomtest(faster, len(saved), alternative="greater").pvalue,
             }
         )
     return pd.DataFrame(rows)

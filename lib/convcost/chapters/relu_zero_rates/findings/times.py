@@ -1,14 +1,12 @@
 """Time per layer, against Table I and against the multiplications."""
 
-import numpy as np
 import pandas as pd
+from scipy import stats
 
 from convcost.chapters.relu_zero_rates.findings import paper
 from convcost.sources import equations
 
-NET = "(net)"
 LENET = "lenet_atsumi"
-CONDITIONS = ["net", "batch", "threads"]
 READINGS = ("equation", "printed", "exact", "sparse-1998")
 
 C3_CONNECTIONS = 6 * 3 + 9 * 4 + 1 * 6
@@ -56,43 +54,6 @@ def multiplications() -> pd.DataFrame:
     )
 
 
-def layer_seconds(layer_times: pd.DataFrame) -> pd.DataFrame:
-    """Seconds of one image in each layer, over the repetitions.
-
-    One row for each net, batch, threads and layer, in forward order, the whole net last. Columns:
-    net, batch, threads, position, layer, repetitions, median, p25, p75 (seconds per image), share
-    (of the sum of the layers' medians), rank (1 the slowest layer), sum_over_net (the layers of
-    one repetition summed, over the whole net in that repetition, median: 1.2 says that timing
-    layer by layer adds a fifth; the same in every row of a net). Share and rank are missing for
-    the whole net, sum_over_net where it was not timed.
-    """
-    keys = [*CONDITIONS, "layer"]
-    table = layer_times.assign(image_s=layer_times["seconds"] / layer_times["images"])
-    groups = table.groupby(keys, sort=False)
-    result = groups.agg(position=("position", "first"), repetitions=("image_s", "size"))
-    for name, q in (("median", 0.5), ("p25", 0.25), ("p75", 0.75)):
-        result[name] = groups["image_s"].quantile(q)
-    result = result.reset_index()
-    whole = result["layer"] == NET
-    of_layers = result["median"].mask(whole)
-    conditions = [result[key] for key in CONDITIONS]
-    result["share"] = of_layers / of_layers.groupby(conditions).transform("sum")
-    result["rank"] = of_layers.groupby(conditions).rank(ascending=False)
-    result = result.merge(_sum_over_net(table), on=CONDITIONS, how="left").assign(whole=whole)
-    result = result.sort_values([*CONDITIONS, "whole", "position"], kind="stable")
-    columns = [*CONDITIONS, "position", "layer", "repetitions", "median", "p25", "p75", "share"]
-    return result[[*columns, "rank", "sum_over_net"]].reset_index(drop=True)
-
-
-def _sum_over_net(table: pd.DataFrame) -> pd.DataFrame:
-    """The layers' sum over the whole net of the same repetition, median, per condition."""
-    by_repetition = [*CONDITIONS, "repetition"]
-    is_net = table["layer"] == NET
-    sums = table[~is_net].groupby(by_repetition)["image_s"].sum()
-    ratio = sums / table[is_net].groupby(by_repetition)["image_s"].sum()
-    return ratio.groupby(level=CONDITIONS).median().rename("sum_over_net").reset_index()
-
-
 def _ranks(seconds: pd.Series) -> pd.Series:
     """1 for the largest."""
     return seconds.rank(ascending=False, method="min").astype(int)
@@ -105,11 +66,14 @@ def table_one(layer_times: pd.DataFrame) -> pd.DataFrame:
     median_s, p25_s, p75_s (seconds per image), ratio (ours over the paper's), published_share,
     share (of the seven layers), published_rank, rank (1 the slowest of the seven).
     """
-    seconds = layer_seconds(layer_times[layer_times["net"] == LENET])
     published = paper.table_i()
-    rows = seconds[seconds["layer"].isin(published.index)].rename(
-        columns={name: f"{name}_s" for name in ("median", "p25", "p75")}
+    ours = layer_times[layer_times["net"] == LENET]
+    ours = ours[ours["layer"].isin(published.index)]
+    image_s = (ours["seconds"] / ours["images"]).groupby(
+        [ours[name] for name in ("batch", "threads", "position", "layer")]
     )
+    rows = image_s.quantile([0.25, 0.5, 0.75]).unstack().reset_index()
+    rows = rows.rename(columns={0.25: "p25_s", 0.5: "median_s", 0.75: "p75_s"})
     groups = rows.groupby(["batch", "threads"])["median_s"]
     rows = rows.assign(
         published_s=rows["layer"].map(published),
@@ -145,7 +109,8 @@ def explained_by(layer_times: pd.DataFrame) -> pd.DataFrame:
             time = times[list(layers)]
             for reading in READINGS:
                 count = counts.loc[list(layers), reading].astype(float)
-                slope, base, r2 = _line(count.to_numpy(), time.to_numpy())
+                line = stats.linregress(count, time)
+                rising = line.slope > 0  # else the best line with no negative slope is level
                 rows.append(
                     {
                         "times": name,
@@ -153,30 +118,15 @@ def explained_by(layer_times: pd.DataFrame) -> pd.DataFrame:
                         "threads": threads,
                         "reading": reading,
                         "layers": len(layers),
-                        "spearman": float(time.rank().corr(count.rank())),
-                        "kendall": _kendall(time.to_numpy(), count.to_numpy()),
+                        "spearman": float(stats.spearmanr(time, count).statistic),
+                        "kendall": float(stats.kendalltau(time, count).statistic),
                         "same_order": bool((time.rank() == count.rank()).all()),
-                        "r2": r2,
-                        "base_s": base,
-                        "second_per_multiplication": slope,
+                        "r2": line.rvalue**2 if rising else 0.0,
+                        "base_s": line.intercept if rising else time.mean(),
+                        "second_per_multiplication": line.slope if rising else 0.0,
                     }
                 )
     return pd.DataFrame(rows).astype({"batch": "Int64", "threads": "Int64"})
-
-
-def _kendall(x: np.ndarray, y: np.ndarray) -> float:
-    """Kendall's tau-b."""
-    i, j = np.triu_indices(len(x), 1)
-    dx, dy = np.sign(x[i] - x[j]), np.sign(y[i] - y[j])
-    return float((dx * dy).sum() / np.sqrt((dx**2).sum() * (dy**2).sum()))
-
-
-def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
-    """(slope, base, r2) of least squares of y over x with a slope of at least 0."""
-    slope = max(0.0, float(np.cov(x, y, bias=True)[0, 1] / x.var()))
-    base = float(y.mean() - slope * x.mean())
-    left = ((y - base - slope * x) ** 2).sum()
-    return slope, base, float(1 - left / ((y - y.mean()) ** 2).sum())
 
 
 def cold_start(cold_layer_times: pd.DataFrame, images: int | None = None) -> pd.DataFrame:

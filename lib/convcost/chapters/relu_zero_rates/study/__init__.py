@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from convcost import datasets, training
+from convcost import datasets
 from convcost.chapters.relu_zero_rates.study import measurements as relu_measurements
 from convcost.chapters.relu_zero_rates.study.scales import (
     BATCHES,
@@ -28,6 +28,8 @@ from convcost.sweep import Planned, study
 from convcost.sweep.study import Part
 from convcost.training import Recipe
 from convcost.training.recipe import INITIALISATIONS, NORMALISATIONS
+
+SHORT_S = 15.0  # of training in all: done before workers would be ready
 
 
 class Study(study.Study):
@@ -110,10 +112,15 @@ class Study(study.Study):
         """Who does short units: on a processor this process, on a GPU one of their own."""
         return {"workers": 1, "here": self.scale.device == "cpu"}
 
-    @property
-    def _workers(self) -> int | None:
-        """Of what trains: a GPU is shared by none."""
-        return 1 if self.scale.device != "cpu" else None
+    def _training(self, function: str, plan: Iterable[dict]) -> Planned:
+        """The same of what trains: a GPU is shared by none, and no worker is started for less time
+        than its start takes.
+        """
+        on_cpu = self.scale.device == "cpu"
+        options = {"timed": False, "workers": None if on_cpu else 1}
+        planned = self._sweep(function, plan, **options)
+        short = on_cpu and sum(map(planned.cost, planned.configurations)) < SHORT_S
+        return replace(planned, options=planned.options | {"here": short})
 
     # --- LeNets ------------------------------------------------------------------------------
 
@@ -156,7 +163,7 @@ class Study(study.Study):
                 [list(range(seeds))] if self.scale.together else [[seed] for seed in range(seeds)]
             )
         ]
-        return self._sweep("trained_lenets", plan, timed=False, workers=self._workers)
+        return self._training("trained_lenets", plan)
 
     @cached_property
     def _lenet_rows(self) -> pd.DataFrame:
@@ -173,20 +180,9 @@ class Study(study.Study):
         self._lenet_rows, self._fashion_rows  # noqa: B018
         return self.done(planned).rows
 
-    def lenet(self, recipe: Recipe | None = None, seed: int = 0) -> training.Trained:
-        """One trained LeNet, of the first recipe where none is given."""
-        (trained,) = relu_measurements.kept_lenets(
-            **self._of_lenet(recipe), seeds=[seed], device=self.scale.device
-        )
-        return trained
-
     def lenet_trainings(self) -> pd.DataFrame:
         """One row a trained LeNet."""
-        rows = self._lenet_rows
-        if len(rows):
-            named = [_named(Recipe(**recipe)) for recipe in rows["recipe"]]
-            rows = _by_their_names(rows.join(pd.DataFrame(named, rows.index)))
-        return study.typed(rows.assign(net=NET), "lenet_trainings")
+        return study.typed(_by_their_names(_with_recipe(self._lenet_rows)), "lenet_trainings")
 
     @property
     def _zeros(self) -> Planned:
@@ -201,9 +197,7 @@ class Study(study.Study):
     @cached_property
     def _counted(self) -> pd.DataFrame:
         """Zeros per recipe, seed, layer, digit, and for the first recipe filter, of all LeNets."""
-        rows = self._after_training(self._zeros).reindex(columns=_ZEROS)
-        named = [_named(Recipe(**recipe)) for recipe in rows["recipe"]]
-        return rows.join(pd.DataFrame(named, rows.index))
+        return _with_recipe(self._after_training(self._zeros).reindex(columns=_ZEROS))
 
     def layer_zero_rates(self) -> pd.DataFrame:
         """One row a recipe, seed, layer and digit."""
@@ -301,7 +295,7 @@ class Study(study.Study):
             }
             for seed in range(scale.pruned_seeds)
         ]
-        return self._sweep("pruned_nets_of_seed", plan, timed=False, workers=self._workers)
+        return self._training("pruned_nets_of_seed", plan)
 
     def pruned_nets(self) -> pd.DataFrame:
         """Nets of the first recipe without some filters: which, how many, what is left."""
@@ -322,62 +316,63 @@ class Study(study.Study):
         }
 
     @property
+    def _lenet_unit(self) -> dict:
+        """The unit of LeNet where it is one of all these nets."""
+        return self._of_lenet() | {"net": NET, "test_images": None, "input_px": None}
+
+    @property
     def _fashion_nets(self) -> Planned:
         plan = [self._of_fashion(net) | {"seed": 0} for net in self.scale.fashion_nets]
-        return self._sweep("trained_net", plan, timed=False, workers=self._workers)
+        return self._training("trained_net", plan)
 
     def net_trainings(self) -> pd.DataFrame:
         """One row a net trained on FashionMNIST."""
-        rows = self._fashion_rows
-        rows = _by_their_names(rows) if len(rows) else rows
-        return study.typed(rows.assign(dataset="fashionmnist"), "net_trainings")
+        return study.typed(_by_their_names(self._fashion_rows), "net_trainings")
 
     @property
     def _net_zeros(self) -> Planned:
-        plan = [self._of_lenet() | {"net": NET, "test_images": None, "input_px": None}]
-        plan += [self._of_fashion(net) for net in self.scale.fashion_nets]
+        plan = [self._lenet_unit, *map(self._of_fashion, self.scale.fashion_nets)]
         return self._sweep("zeros_of_net", plan, timed=False, **self._short)
 
     def net_zero_rates(self) -> pd.DataFrame:
         """One row a ReLU of each net trained on FashionMNIST."""
-        rows = self._after_training(self._net_zeros)
-        mine = rows["kind"].eq("zeros") & rows["net"].ne(NET) if len(rows) else []
-        return study.typed(rows.loc[mine], "net_zero_rates")
+        rows = self._of_kind("zeros")
+        return study.typed(rows[rows["net"] != NET], "net_zero_rates")
 
     def skippable_macs(self) -> pd.DataFrame:
         """One row a convolution or linear layer of each trained net."""
+        return study.typed(self._of_kind("skippable"), "skippable_macs")
+
+    def _of_kind(self, kind: str) -> pd.DataFrame:
         rows = self._after_training(self._net_zeros)
-        mine = rows["kind"].eq("skippable") if len(rows) else []
-        return study.typed(rows.loc[mine], "skippable_macs")
+        rows = rows if len(rows) else rows.reindex(columns=["kind", "net"])
+        return rows[rows["kind"] == kind]
 
     # --- sparse execution ----------------------------------------------------------------------
 
     @property
     def _sparse_layers(self) -> Planned:
+        plan = [self._lenet_unit | {"batch": batch} for batch in BATCHES]
+        plan += [self._of_fashion(net) | {"batch": 1} for net in self.scale.fashion_nets]
         repetitions = {"repetitions": self.scale.sparse_repetitions}
-        plan = [
-            self._of_lenet()
-            | {"net": NET, "test_images": None, "input_px": None, "batch": batch}
-            | repetitions
-            for batch in BATCHES
-        ]
-        plan += [
-            self._of_fashion(net) | {"batch": 1} | repetitions for net in self.scale.fashion_nets
-        ]
-        return self._clocked("sparse_layers_of", plan)
+        return self._clocked("sparse_layers_of", [unit | repetitions for unit in plan])
 
     def sparse_layers(self) -> pd.DataFrame:
         """Layers of the trained nets on the inputs they really get: dense, and skipping zeros."""
-        return study.typed(self._after_training(self._sparse_layers), "sparse_layers")
+        own = self.skippable_macs().set_index(["net", "layer"])
+        share = (own["zero_input_macs"] + own["padding_macs"]) / own["macs"]
+        rows = self._after_training(self._sparse_layers).drop(
+            columns="zero_input_share", errors="ignore"
+        )
+        if len(rows):
+            rows = rows.join(share.rename("zero_input_share"), on=["net", "layer"])
+        return study.typed(rows, "sparse_layers")
 
     @property
     def _sparse_products(self) -> Planned:
-        plan = [
-            {"case": case, "shape": list(SPARSE_CASES[case]), "zero_rates": list(scale_rates),
-             "repetitions": self.scale.sparse_repetitions}
-            for scale_rates in [self.scale.zero_rates]
-            for case in self.scale.sparse_cases
-        ]  # fmt: skip
+        scale = self.scale
+        shared = {"zero_rates": list(scale.zero_rates), "repetitions": scale.sparse_repetitions}
+        plan = [{"case": c, "shape": list(SPARSE_CASES[c])} | shared for c in scale.sparse_cases]
         return self._clocked("sparse_products_of", plan)
 
     def sparse_sweep(self) -> pd.DataFrame:
@@ -394,12 +389,15 @@ def _by_their_names(trainings: pd.DataFrame) -> pd.DataFrame:
     return trainings.drop(columns=list(had.values()), errors="ignore").rename(columns=had)
 
 
-def _named(recipe: Recipe) -> dict[str, str]:
-    """The columns that name a recipe."""
-    epochs = "1 epoch" if recipe.epochs == 1 else f"{recipe.epochs} epochs"
-    return {
-        "training": f"{recipe.optimiser} {recipe.lr:g} {recipe.schedule}, batch "
-        f"{recipe.batch_size}, {epochs}",
-        "initialisation": recipe.initialisation,
-        "normalisation": recipe.normalisation,
-    }
+def _with_recipe(rows: pd.DataFrame) -> pd.DataFrame:
+    """The same with the columns that name the recipe of each."""
+    recipes = [Recipe(**recipe) for recipe in rows.get("recipe", ())]
+    epochs = ["1 epoch" if recipe.epochs == 1 else f"{recipe.epochs} epochs" for recipe in recipes]
+    return rows.assign(
+        training=[
+            f"{r.optimiser} {r.lr:g} {r.schedule}, batch {r.batch_size}, {e}"
+            for r, e in zip(recipes, epochs, strict=True)
+        ],
+        initialisation=[recipe.initialisation for recipe in recipes],
+        normalisation=[recipe.normalisation for recipe in recipes],
+    )

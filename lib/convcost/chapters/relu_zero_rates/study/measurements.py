@@ -5,10 +5,10 @@
 
 import base64
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from functools import cache
+from functools import cache, wraps
 from itertools import cycle
 
 import numpy as np
@@ -30,11 +30,25 @@ from convcost.core.errors import BadInputError
 from convcost.counting.count import count
 from convcost.datasets import Dataset
 from convcost.measuring import compress, sparse, timing, zeros
+from convcost.measuring.timing.blocks import on_threads
 from convcost.training import Execution, Recipe
 
 NEW_INPUTS = 8
 """Inputs that take turns in a timing: of one that comes again and again, the few weights that are
 needed would wait in the cache."""
+
+
+def _one_thread(measure: Callable[..., Iterable[dict]]) -> Callable[..., list[dict]]:
+    """The same with one thread, as a worker has it, in whichever process: on busy cores two wait
+    for each other, and take several times the processor time of one.
+    """
+
+    @wraps(measure)
+    def run(**told) -> list[dict]:
+        with on_threads(1):
+            return list(measure(**told))
+
+    return run
 
 
 def _methods(
@@ -130,42 +144,24 @@ def _row(trained: training.Trained, sets: tuple[Dataset, Dataset]) -> dict:
     }
 
 
-def trained_lenets(
-    recipe: dict, seeds: list[int], train_images: int | None, together: bool, device: str
-) -> list[dict]:
+def trained_lenets(seeds: list[int], train_images: int | None, **told) -> list[dict]:
     """LeNets of one recipe, trained and kept: how each went."""
     sets = both_splits("mnist", train_images)
-    nets = kept_lenets(recipe, seeds, train_images, together, device)
+    nets = kept_lenets(seeds=seeds, train_images=train_images, **told)
     return [{"seed": seed} | _row(trained, sets) for seed, trained in zip(seeds, nets, strict=True)]
 
 
-def trained_net(
-    net: str,
-    recipe: dict,
-    seed: int,
-    train_images: int | None,
-    test_images: int | None,
-    input_px: int | None,
-    device: str,
-) -> list[dict]:
+def trained_net(**told) -> list[dict]:
     """One net on FashionMNIST, trained and kept: how it went."""
-    return [_row(*_fashion(net, recipe, seed, train_images, test_images, input_px, device))]
+    return [_row(*_fashion(**told))]
 
 
-def zeros_of_lenets(
-    recipe: dict,
-    seeds: list[int],
-    train_images: int | None,
-    together: bool,
-    filters: bool,
-    device: str,
-) -> Iterator[dict]:
+@_one_thread
+def zeros_of_lenets(seeds: list[int], filters: bool, **told) -> Iterator[dict]:
     """Zeros per seed, layer and digit, and with `filters` per filter of the convolutions."""
     chosen = counted_images()
     labels = torch.tensor(chosen.labels)
-    for seed, trained in zip(
-        seeds, kept_lenets(recipe, seeds, train_images, together, device), strict=True
-    ):
+    for seed, trained in zip(seeds, kept_lenets(seeds=seeds, **told), strict=True):
         if trained.status != "trained":
             continue
         table = zeros.zero_rates(trained.net(), (trained.scaling(chosen.images), labels))
@@ -179,11 +175,10 @@ def zeros_of_lenets(
             yield from convolutions[[*keys, "filter", "zeros", "total"]].to_dict("records")
 
 
-def maps_of_lenet(
-    recipe: dict, train_images: int | None, together: bool, device: str
-) -> Iterator[dict]:
+@_one_thread
+def maps_of_lenet(**told) -> Iterator[dict]:
     """The first image of each digit, and its maps in the net of seed 0."""
-    (trained,) = kept_lenets(recipe, [0], train_images, together, device)
+    (trained,) = kept_lenets(seeds=[0], **told)
     net, chosen = trained.net(), counted_images()
     digits, places = np.unique(chosen.labels, return_index=True)
     inputs = trained.scaling(chosen.images[places])
@@ -214,16 +209,9 @@ def _inputs(trained: training.Trained, images: int) -> torch.Tensor:
     return trained.scaling(test.images[np.resize(np.arange(len(test)), images)])
 
 
-def layers_of_lenet(
-    recipe: dict,
-    train_images: int | None,
-    together: bool,
-    batch: int,
-    repetitions: int,
-    device: str,
-) -> list[dict]:
+def layers_of_lenet(batch: int, repetitions: int, device: str, **told) -> list[dict]:
     """Each layer of the net of seed 0 on the clock."""
-    (trained,) = kept_lenets(recipe, [0], train_images, together, device)
+    (trained,) = kept_lenets(seeds=[0], device=device, **told)
     images = _inputs(trained, -(-TIMED_IMAGES // batch) * batch)
     table = timing.layer_times(
         trained.net().to(device), images, batch=batch, repetitions=repetitions, device=device
@@ -237,11 +225,10 @@ def cold_layers(processes: int, device: str) -> list[dict]:
 
 
 def smaller_lenets(
-    recipe: dict, train_images: int | None, together: bool, batch: int,
-    removals: dict[str, list[int]], repetitions: int, device: str,
-) -> list[dict]:  # fmt: skip
+    batch: int, removals: dict[str, list[int]], repetitions: int, device: str, **told
+) -> list[dict]:
     """The whole net of seed 0 and each smaller one, in turns."""
-    (trained,) = kept_lenets(recipe, [0], train_images, together, device)
+    (trained,) = kept_lenets(seeds=[0], device=device, **told)
     net = trained.net()
     shapes = {(WHOLE, 0): net}
     for layer, counts in removals.items():
@@ -265,17 +252,16 @@ def smaller_lenets(
 # --- in a worker: zeros of all nets, and skipping them ---------------------------------------
 
 
-def _any_net(
-    net: str, recipe: dict, train_images: int | None, test_images: int | None,
-    input_px: int | None, device: str, together: bool = False,
-) -> tuple[training.Trained, Dataset]:  # fmt: skip
+def _any_net(net: str, **told) -> tuple[training.Trained, Dataset]:
     """LeNet on MNIST, or another net on FashionMNIST, of seed 0, and the images to try it on."""
     if net == NET:
-        return kept_lenets(recipe, [0], train_images, together, device)[0], counted_images()
-    trained, sets = _fashion(net, recipe, 0, train_images, test_images, input_px, device)
+        told = {name: of for name, of in told.items() if name not in ("test_images", "input_px")}
+        return kept_lenets(seeds=[0], **told)[0], counted_images()
+    trained, sets = _fashion(net, seed=0, **told)
     return trained, sets[1]
 
 
+@_one_thread
 def zeros_of_net(net: str, **told) -> Iterator[dict]:
     """A row of kind "zeros" a ReLU, and one of kind "skippable" a layer with multiply-adds."""
     trained, images = _any_net(net, **told)
@@ -283,39 +269,28 @@ def zeros_of_net(net: str, **told) -> Iterator[dict]:
         return
     inputs = trained.scaling(images.images)
     table = zeros.zero_rates(trained.net(), inputs, by="layer", batch_size=50)
-    for position, row in enumerate(table.itertuples()):
-        yield {
-            "kind": "zeros",
-            "seed": 0,
-            "position": position,
-            "layer": row.layer,
-            "after": table.attrs["after"][row.layer],
-            "images": table.attrs["images"],
-            "zeros": row.zeros,
-            "total": row.total,
-        }
+    after, images = table["layer"].map(table.attrs["after"]), table.attrs["images"]
+    table = table.assign(kind="zeros", seed=0, after=after, images=images)
+    yield from table.rename_axis("position").reset_index().to_dict("records")
     table = zeros.skippable_macs(trained.net(), inputs, batch_size=50)
-    images = table.attrs["images"]
-    table = table[table["layer"] != zeros.NET].rename_axis("position").reset_index()
-    yield from table.assign(kind="skippable", seed=0, images=images).to_dict("records")
+    table = table[table["layer"] != zeros.NET].assign(kind="skippable", seed=0, images=images)
+    yield from table.rename_axis("position").reset_index().to_dict("records")
 
 
+@_one_thread
 def sparse_layers_of(net: str, batch: int, repetitions: int, **told) -> Iterator[dict]:
     """Each layer of a trained net on the inputs it really gets: dense, and skipping zeros."""
     trained, images = _any_net(net, **told)
     if trained.status != "trained":
         return
-    own = zeros.skippable_macs(trained.net(), trained.scaling(images.images), batch_size=50)
-    own = own.set_index("layer")
-    shares = (own["zero_input_macs"] + own["padding_macs"]) / own["macs"]
     chosen = np.arange(batch * NEW_INPUTS) * 7 % len(images)  # of all classes
     layers = sparse.layer_inputs(trained.net(), trained.scaling(images.images[chosen]))
     for position, (path, _, module, given) in enumerate(layers):
         table = _sparse_times(module, given.split(batch), repetitions)
-        table = table.assign(position=position, layer=path, zero_input_share=float(shares[path]))
-        yield from table.to_dict("records")
+        yield from table.assign(position=position, layer=path).to_dict("records")
 
 
+@_one_thread
 def sparse_products_of(
     case: str, shape: list[int], zero_rates: list[float], repetitions: int, device: str
 ) -> Iterator[dict]:
@@ -347,7 +322,8 @@ def _sparse_times(
 
 
 @cache
-def _macs_of(net: str, side: int) -> int:
+def _macs_of(net: str, input_px: int | None) -> int:
+    side = input_px or nets.get(net).input_shape[-1]
     return count(nets.build(net, in_channels=1, device="meta"), (1, side, side)).macs
 
 
@@ -361,9 +337,8 @@ def _lenets_s(unit: dict) -> float:
 def _net_s(unit: dict) -> float:
     """Seconds of a training: multiply-adds a second, and what each image costs besides."""
     per_s = 1e10 if unit["device"] == "cpu" else 2e13
-    side = unit["input_px"] or nets.get(unit["net"]).input_shape[-1]
     images = (unit["train_images"] or 60_000) * unit["recipe"]["epochs"]
-    return 1.0 + images * (_macs_of(unit["net"], side) + 1e6) / per_s
+    return 1.0 + images * (_macs_of(unit["net"], unit["input_px"]) + 1e6) / per_s
 
 
 def _pruned_s(unit: dict) -> float:
@@ -375,11 +350,10 @@ def _pruned_s(unit: dict) -> float:
 
 
 def _tried_s(unit: dict) -> float:
-    """Some images through a trained net, three times, on two cores or on sixteen."""
+    """Some images through a trained net; the notebook's card has the minutes that it gives."""
     per_s = 5e10 if unit["device"] == "cpu" else 2e11
-    side = unit["input_px"] or nets.get(unit["net"]).input_shape[-1]
     images = unit["test_images"] or 10 * IMAGES_PER_DIGIT
-    return 1.0 + 3 * images * _macs_of(unit["net"], side) / per_s
+    return 1.0 + 3 * images * _macs_of(unit["net"], unit["input_px"]) / per_s
 
 
 def _products_s(unit: dict) -> float:
@@ -405,16 +379,14 @@ COSTS: dict[str, Callable[[dict], float]] = {
 # --- in a worker: one seed's smaller nets ----------------------------------------------------
 
 
+@_one_thread
 def pruned_nets_of_seed(
     seed: int,
-    recipe: dict,
-    train_images: int | None,
-    together: bool,
     tuning_images: int,
     removals: dict[str, list[int]],
     tunings: dict[str, list[int]],
     from_scratch: dict[str, list[int]],
-    device: str,
+    **told,
 ) -> list[dict]:
     """The rows of `pruned_nets` of one seed, as `Study.pruned_nets` plans them.
 
@@ -422,9 +394,9 @@ def pruned_nets_of_seed(
     are counted on; accuracy is that of the whole test split. Fine-tuning is `FINE_TUNING`, with
     the order of the images drawn from the same seed for every net, the whole one included.
     """
-    sets = both_splits("mnist", train_images)
-    (trained,) = kept_lenets(recipe, [seed], train_images, together, device)
-    recipe = Recipe(**recipe)
+    sets = both_splits("mnist", told["train_images"])
+    (trained,) = kept_lenets(seeds=[seed], **told)
+    recipe, device = Recipe(**told["recipe"]), told["device"]
     net, chosen = trained.net(), counted_images()
     images = trained.scaling(chosen.images)
     test = trained.scaling(sets[1].images)
