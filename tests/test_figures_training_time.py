@@ -231,6 +231,7 @@ def test_figure_1_has_the_papers_bars_and_ours(whole):
     ]
     tables = ("training_steps", "full_epochs", "net_costs", "fashion_accuracies")
     table = findings.table_two(*(whole[name] for name in tables))
+    assert not any("!" in text.get_text() for text in ours.texts)
     macs = [training_time_tables.COSTS[net][0] for net in paper.NETS]
     assert [bar.get_width() for bar in our_flops.patches] == pytest.approx(
         [2 * count / 1_000 for count in macs]
@@ -238,6 +239,17 @@ def test_figure_1_has_the_papers_bars_and_ours(whole):
     assert [bar.get_width() for bar in ours.patches] == pytest.approx(table["epoch_s"] / 3600)
     assert [bool(bar.get_hatch()) for bar in ours.patches] == [False, True, True, True, True]
     assert "hatched: extrapolated" in ours.get_title(loc="left")
+
+
+def test_a_time_of_an_unstable_run_is_marked(whole):
+    runs = whole["loop_runs"]
+    shaky = runs.assign(stable=runs["net"] != "vgg16")
+    figure = figure_of("02-table2-figure1", whole | {"loop_runs": shaky})
+    *_, ours, ratios = _by_title(figure)
+    assert [text.get_text().endswith(" !") for text in ours.texts] == [False, True] + 3 * [False]
+    assert ours.get_xlabel().endswith("! not stable: in no fit")
+    (mark,) = ratios.texts
+    assert mark.get_text() == "!" and round(mark.xy[1]) == 1
 
 
 def _by_title(figure):

@@ -1,7 +1,6 @@
 """Checks of notebook 04: models of cost and precision, and the cheapest net that is good enough."""
 
-from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,31 +9,13 @@ from convcost.chapters.complexity_precision import findings as found
 from convcost.chapters.complexity_precision.findings import costs, faces, optimum, paper
 from convcost.chapters.complexity_precision.findings.held_out import SHOWN
 from convcost.chapters.training_time import findings as training_time
-from convcost.claims.lookup import lacking
-from convcost.claims.verdicts import LOGICAL, Check, Finding, Published, Tolerance
-from convcost.core.errors import BadInputError
+from convcost.claims.lookup import lacking, made
+from convcost.claims.verdicts import LOGICAL, Check, Compute, Finding, Published, Tolerance
 from convcost.fits import complexity, precision, printed
 from convcost.fits.configurations import BASELINE, LETTERS, NAMES
 from convcost.records import MissingTableError, Results
 
-Compute = Callable[[Results, Published, str], Finding]
-
 TRAININGS, TIMES, CHOSEN = "configuration_trainings", "forward_times", "chosen_optima"
-
-
-@lru_cache(maxsize=64)
-def _kept(
-    make: Callable[..., pd.DataFrame], results: Results, tables: tuple[tuple[str, str], ...]
-) -> pd.DataFrame:
-    try:
-        return make(*(results.table(name) for name, _ in tables))
-    except BadInputError as error:  # too thin a run, or the baseline itself diverged
-        raise MissingTableError(f"the stored results are too few: {error}") from None
-
-
-def _made(results: Results, make: Callable[..., pd.DataFrame], *names: str) -> pd.DataFrame:
-    """What a finding makes of tables, once for each content of them: many checks share one."""
-    return _kept(make, results, tuple((name, results.sha256(name)) for name in names))
 
 
 _models = partial(found.models, folds=0, bootstraps=0)
@@ -48,7 +29,7 @@ def _error_limit(published: Published) -> float:
 
 
 def _conv_dominates(results: Results, published: Published, name: str) -> Finding:
-    shares = _made(results, found.conv_shares, "configuration_costs")
+    shares = made(results, found.conv_shares, "configuration_costs")
     least = shares.iloc[0]
     agrees = bool(least["share"] > _MOST)
     reason = (
@@ -56,7 +37,7 @@ def _conv_dominates(results: Results, published: Published, name: str) -> Findin
         "least with "
     ) + ", ".join(f"{LETTERS[name]} = {least[name]:.0f}" for name in NAMES)
     try:
-        layers = _made(results, training_time.by_operator, "layer_costs")
+        layers = made(results, training_time.by_operator, "layer_costs")
     except MissingTableError:
         return Finding(
             _share(least["share"]), agrees=agrees, protocol="counted in multiply-adds",
@@ -74,7 +55,7 @@ def _conv_dominates(results: Results, published: Published, name: str) -> Findin
 
 
 def _cheaper_with_less(results: Results, published: Published, name: str) -> Finding:
-    table = _made(results, found.steps_summary, TIMES)
+    table = made(results, found.steps_summary, TIMES)
     if set(table["parameter"]) != set(NAMES):
         missing = ", ".join(sorted(set(NAMES) - set(table["parameter"])))
         raise lacking(f"step of {missing}")
@@ -93,7 +74,7 @@ def _cheaper_with_less(results: Results, published: Published, name: str) -> Fin
 
 
 def _proportional(results: Results, published: Published, name: str) -> Finding:
-    row = _made(results, found.proportion, TIMES, TRAININGS)
+    row = made(results, found.proportion, TIMES, TRAININGS)
     limit = published("complexity_error_percent")
     return Finding(
         f"{row['mean_percent']:.3g} % off",
@@ -107,7 +88,7 @@ def _proportional(results: Results, published: Published, name: str) -> Finding:
 
 
 def _alphas(results: Results) -> pd.DataFrame:
-    return _made(results, found.alphas, TIMES, TRAININGS).set_index("whose")
+    return made(results, found.alphas, TIMES, TRAININGS).set_index("whose")
 
 
 def _with_interval(row: pd.Series, name: str) -> str:
@@ -169,7 +150,7 @@ def _alpha_1(results: Results, published: Published, name: str) -> Finding:
 
 
 def _complexity_error(results: Results, published: Published, name: str) -> Finding:
-    table = _made(results, found.complexity_models, TIMES, TRAININGS).set_index("model")
+    table = made(results, found.complexity_models, TIMES, TRAININGS).set_index("model")
     ours = table.loc[[complexity.EQ1, complexity.EQ1_RELATIVE]]
     limit, best = published(name), ours["held_out_mean_percent"].idxmin()
     row = ours.loc[best]
@@ -194,7 +175,7 @@ def _equation(number: str) -> Compute:
 
     def compute(results: Results, published: Published, name: str) -> Finding:
         limit = published("precision_error_percent")
-        rows = _made(results, found.equation_fits, TRAININGS)
+        rows = made(results, found.equation_fits, TRAININGS)
         rows = rows[rows["equation"].isin(number.split("; "))]
         tested = rows[rows["testable"]]
         if tested.empty:
@@ -239,7 +220,7 @@ def _listed(models: pd.Series) -> str:
 
 
 def _coefficients(results: Results) -> pd.DataFrame:
-    return _made(results, found.coefficients, TRAININGS)
+    return made(results, found.coefficients, TRAININGS)
 
 
 def _coefficient(names: tuple[str, ...], place: int) -> Compute:
@@ -293,7 +274,7 @@ def _coefficient(names: tuple[str, ...], place: int) -> Compute:
 
 
 def _held_out(results: Results) -> pd.DataFrame:
-    return _made(results, _models, TRAININGS).set_index("model")
+    return made(results, _models, TRAININGS).set_index("model")
 
 
 def _told(table: pd.DataFrame) -> str:
@@ -308,7 +289,7 @@ def _told(table: pd.DataFrame) -> str:
 
 
 def _printed_says(results: Results) -> str:
-    table = _made(results, found.printed_on_held_out, TRAININGS)
+    table = made(results, found.printed_on_held_out, TRAININGS)
     best = table.iloc[0]
     return (
         f"with the printed lambdas the nearest of {len(table)} readings ({best['reading']}) errs "
@@ -368,7 +349,7 @@ def _baseline(factor: int) -> Compute:
     """`factor` 1 for a share, 100 for percent."""
 
     def compute(results: Results, published: Published, name: str) -> Finding:
-        table = _made(results, found.baseline, TRAININGS).set_index("what")
+        table = made(results, found.baseline, TRAININGS).set_index("what")
         seeds = table[table["images"].notna()]
         if seeds.empty:
             raise lacking("baseline that was trained to the end")
@@ -392,7 +373,7 @@ def _baseline(factor: int) -> Compute:
 
 
 def _savings(results: Results) -> pd.DataFrame:
-    return _made(results, found.savings, CHOSEN, TRAININGS, TIMES)
+    return made(results, found.savings, CHOSEN, TRAININGS, TIMES)
 
 
 def _by_models(results: Results) -> pd.DataFrame:
@@ -479,7 +460,7 @@ def _drop(results: Results, published: Published, name: str) -> Finding:
 
 def _minimisation(results: Results, published: Published, name: str) -> Finding:
     """Whether what eq. (7) chooses by eq. (6) meets its own constraint once it is trained."""
-    table = _made(results, found.optima, CHOSEN, TRAININGS, TIMES)
+    table = made(results, found.optima, CHOSEN, TRAININGS, TIMES)
     trained = table[(table["seeds"] > 0) & (table["grid"] == optimum.INTEGERS)]
     own = trained[trained["model"] == precision.EQ6]
     if own.empty:

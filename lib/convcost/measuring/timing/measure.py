@@ -98,19 +98,6 @@ class Measurement:
         return float(self.per_call_s.median())
 
     @property
-    def p25_s(self) -> float:
-        return float(self.per_call_s.quantile(0.25))
-
-    @property
-    def p75_s(self) -> float:
-        return float(self.per_call_s.quantile(0.75))
-
-    @property
-    def iqr_s(self) -> float:
-        """Seconds between the quartiles."""
-        return self.p75_s - self.p25_s
-
-    @property
     def stable(self) -> bool:
         """Whether load and drift stayed below their limits: what is not has no place in a fit."""
         return not self.instability
@@ -133,7 +120,7 @@ def measure(
     model, input_shape, …, seed: as in `Case`. options: those of `measure_many`.
 
     >>> done = measure(nn.Linear(4, 2), (4,), batch=8, repetitions=3, min_s=0.001)
-    >>> len(done.samples), done.batch, done.p25_s <= done.seconds <= done.p75_s
+    >>> len(done.samples), done.batch, min(done.per_call_s) <= done.seconds
     (3, 8, True)
     """
     case = Case(model, tuple(input_shape), batch, what, bf16, channels_last, fused, seed)
