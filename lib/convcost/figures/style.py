@@ -99,6 +99,11 @@ def net_name(key: str) -> str:
     return (NETS | TEXTBOOK_NETS).get(key, key)
 
 
+def of_net(key: str) -> dict:
+    """Colour, marker and label of a net, for `plot` and for a legend."""
+    return {"color": NET_COLOURS[key], "marker": NET_MARKERS[key], "label": net_name(key)}
+
+
 def caption(figure: plt.Figure, text: str) -> None:
     """Put what made the data (machine, profile, data set) under a figure, small."""
     height = 0.16 / figure.get_figheight()
