@@ -249,10 +249,8 @@ def table1(protocol_totals: pd.DataFrame) -> plt.Figure:
             f"{int(near.sum())}", va="center", fontsize=8,
         )  # fmt: skip
     axis.axvline(0, color="0.2", linewidth=1)
-    axis.set_yticks(range(len(labels)), labels)
+    style.places(axis, labels)
     axis.set_xlim(-window, window)
-    axis.set_ylim(len(labels) - 0.5, -0.5)
-    axis.grid(axis="y", visible=False)
     axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:+g} %" if v else "printed"))
     axis.set_xlabel("candidate protocol against the printed value")
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=3, frameon=False)

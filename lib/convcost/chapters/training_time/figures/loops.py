@@ -7,7 +7,7 @@ come from `convcost.chapters.training_time.findings`.
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from convcost.chapters.training_time import findings
 from convcost.chapters.training_time.findings import loops, paper, per_epoch
@@ -110,11 +110,9 @@ def _bars(axis: plt.Axes, lengths: pd.Series, words: list[str], **look) -> None:
             word if is_known else "no time", (end, bar.get_y() + bar.get_height() / 2), (5, 0),
             textcoords="offset points", va="center", fontsize=9,
         )  # fmt: skip
-    axis.set_yticks(place, [style.net_name(net) for net in lengths.index])
-    axis.set_ylim(len(place) - 0.5, -0.5)
+    style.places(axis, [style.net_name(net) for net in lengths.index])
     axis.set_xlim(0, 1.33 * (ends.max() or 1))
     axis.xaxis.set_major_locator(MaxNLocator(5))
-    axis.grid(axis="y", visible=False)
 
 
 def _our_seconds(axis: plt.Axes, ours: pd.DataFrame) -> None:
@@ -163,12 +161,8 @@ def _ratios(axis: plt.Axes, ours: pd.DataFrame, published: pd.DataFrame) -> None
             axis.annotate(UNSTABLE, (row.epoch_ratio, here), (0, -6), textcoords="offset points",
                           ha="center", va="top", fontweight="bold")  # fmt: skip
     axis.set_xscale("log")
-    axis.set_yticks(place, [style.net_name(net) for net in ours.index])
-    axis.set_ylim(len(place) - 0.5, -0.5)
-    axis.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} ×"))
-    axis.xaxis.set_minor_formatter(NullFormatter())
-    axis.grid(axis="y", visible=False)
+    style.places(axis, [style.net_name(net) for net in ours.index])
+    style.decades(axis.xaxis, (1, 2, 5), "{x:g} ×")
     axis.set(title="ratio to AlexNet", xlabel="times AlexNet's")
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, fontsize=9, frameon=False)
 
@@ -208,10 +202,8 @@ def tuned_against_plain(training_steps: pd.DataFrame, loop_runs: pd.DataFrame) -
     figure.suptitle(
         f"one epoch with validation, {px} px, batch {batches}, extrapolated from steps: median, "
         "quartiles; hatched, !: unstable; dark: the tuned loop",
-        fontsize=10,
-        x=0.005,
-        ha="left",
-    )
+        fontsize=10, x=0.005, ha="left",
+    )  # fmt: skip
     return figure
 
 
