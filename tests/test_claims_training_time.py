@@ -229,6 +229,42 @@ def test_equal_rates_overturn_that_depth_is_inefficient_and_the_pipeline_is_left
     assert loading[1].startswith("reproduced under protocol")
 
 
+# --- runs that were not stable ---------------------------------------------------------------
+
+
+def unstable(tables, *nets):
+    """`tables` with a run of the plain loop for each net, as unstable as said."""
+    keys = ["net", "loop", "input_px", "in_channels", "batch_asked", "workers", "threads"]
+    runs = tables["training_steps"][keys].drop_duplicates()
+    return tables | {"loop_runs": runs.assign(stable=~runs["net"].isin(nets))}
+
+
+def test_what_was_timed_in_an_unstable_run_has_no_say():
+    """VGG16 takes its share of FLOPs only because something else was running: it is left out."""
+    fair = proportional() | {"vgg16": 3 * proportional()["vgg16"]}
+    made = unstable(world(training_steps=steps(fair)), "vgg16")
+    ours, verdict, reason = of("time_not_linear_in_flops", made)
+    assert (ours, verdict) == ("1.0-fold spread of seconds per FLOP", "differs")
+    assert "batch 32, vgg16 left out: not stable" in reason
+    assert of("time_not_linear_in_flops", unstable(made))[1] == "reproduced"
+    assert of("figure1", made)[0] == "6 of 6 pairs in order"
+    assert "the three other nets against alexnet" in of("abstract_deeper_costs_more", made)[2]
+    assert "four nets (Spearman)" in of("depth_reduces_efficiency", made)[2]
+
+
+def test_two_stable_runs_are_too_few():
+    for name in ("time_not_linear_in_flops", "depth_reduces_efficiency"):
+        _, verdict, reason = of(name, unstable(world(), "alexnet", "vgg16", "resnet18"))
+        assert verdict == claims.NOT_YET and "2 of the five nets" in reason
+
+
+def test_a_row_of_table_2_names_the_unstable_runs_behind_it():
+    made = world()
+    assert "not stable" not in of("table2_vgg16_seconds", unstable(made))[2]
+    reason = of("table2_vgg16_seconds", unstable(made, "vgg16", "densenet161"))[2]
+    assert "paper's order 1.0; not stable: vgg16, densenet161" in reason
+
+
 # --- protocols -------------------------------------------------------------------------------
 
 

@@ -8,7 +8,6 @@ import pytest
 from matplotlib.colors import to_hex
 
 import complexity_tables
-import figure_checks
 from convcost.chapters.complexity_precision import figures as complexity_precision
 from convcost.chapters.complexity_precision import findings
 from convcost.chapters.complexity_precision.figures import held_out, precision_curves
@@ -23,23 +22,6 @@ from convcost.chapters.complexity_precision.findings import (
 from convcost.chapters.complexity_precision.findings.held_out import SHOWN
 from convcost.figures import style
 from figure_checks import closed  # noqa: F401 - pytest finds it by its name
-
-NAMES = list(complexity_precision.SPECS)
-THIN = {
-    "candidates": complexity_tables.THIN, "held_out": 6, "line_seeds": 1, "optimum_seeds": 0,
-    "drops": (2, 60),
-}  # fmt: skip
-SCALES = {"whole": {"p": complexity_tables.eq6, "noise": 0.004}, "thin": THIN}
-
-
-@pytest.fixture(scope="module", params=SCALES)
-def drawn(request, tmp_path_factory):
-    """Every figure, drawn from tables that went through the schemas; a warning is an error."""
-    tables = complexity_tables.tables(**SCALES[request.param])
-    data = [{"asked": "lfw_gender", "name": "small_faces", "is_stand_in": True}]
-    folder = tmp_path_factory.mktemp("runs")
-    with figure_checks.drawn("04-complexity-precision", NAMES, tables, folder, data) as done:
-        yield done
 
 
 @pytest.fixture(scope="module")
@@ -66,31 +48,7 @@ def points(axis, colour, marker, white=False) -> np.ndarray:
     )
 
 
-# --- every figure --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_nothing_lies_outside_of_the_picture(drawn, name):
-    assert figure_checks.is_inside(drawn[name])
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_legends_caption_and_panels_do_not_overlap(drawn, name):
-    assert figure_checks.colliding_parts(drawn[name]) == []
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_words_do_not_overlap(drawn, name):
-    assert figure_checks.colliding_words(drawn[name]) == []
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_profile_and_stand_in_are_named(drawn, name):
-    words = [text.get_text() for text in drawn[name].texts]
-    if complexity_precision.SPECS[name].tables:
-        assert any("profile quick" in text and "STAND-IN: small_faces" in text for text in words)
-    else:
-        assert any("from formulas" in text for text in words)
+# --- looks ---------------------------------------------------------------------------------------
 
 
 def test_models_differ_in_grey_print():

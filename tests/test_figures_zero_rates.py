@@ -10,10 +10,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-import figure_checks
 import zero_rate_tables
 from convcost import figures, records, sources
-from convcost.chapters.relu_zero_rates import figures as relu_zero_rates
 from convcost.chapters.relu_zero_rates import tables as schemas
 from convcost.chapters.relu_zero_rates.figures import (
     layer_times,
@@ -24,62 +22,10 @@ from convcost.chapters.relu_zero_rates.figures import (
 )
 from figure_checks import closed  # noqa: F401 - pytest finds it by its name
 
-NAMES = list(relu_zero_rates.SPECS)
-SCALES = {"whole": {}, "thin": zero_rate_tables.QUICK}
-
-
-@pytest.fixture(scope="module", params=SCALES)
-def drawn(request, tmp_path_factory):
-    """Every figure, drawn from tables that went through the schemas; a warning is an error."""
-    tables = zero_rate_tables.tables(**SCALES[request.param])
-    folder = tmp_path_factory.mktemp("runs")
-    with figure_checks.drawn("03-relu-zero-rates", NAMES, tables, folder) as done:
-        yield done
-
 
 @pytest.fixture(scope="module")
 def whole():
     return zero_rate_tables.tables()
-
-
-# --- every figure --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_nothing_lies_outside_of_the_picture(drawn, name):
-    assert figure_checks.is_inside(drawn[name])
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_legends_caption_and_panels_do_not_overlap(drawn, name):
-    assert figure_checks.colliding_parts(drawn[name]) == []
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_words_do_not_overlap(drawn, name):
-    in_markers = name == "03-dark-pixels"  # there digits stand in markers, which may touch
-    assert figure_checks.colliding_words(drawn[name], texts=not in_markers) == []
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_axes_say_what_they_show(drawn, name):
-    for axis in drawn[name].axes:
-        if axis.axison and name not in ("03-lenet-structure", "03-digit-maps"):
-            shown = axis.get_shared_x_axes().get_siblings(axis)
-            assert any(a.get_xlabel() for a in shown) or axis.get_label() == "<colorbar>"
-            shown = axis.get_shared_y_axes().get_siblings(axis)
-            assert any(a.get_ylabel() or figure_checks.tick_labels(a.yaxis) for a in shown)
-
-
-def test_the_same_tables_give_the_same_picture(whole):
-    def picture():
-        buffer = io.BytesIO()
-        zero_rates.over_seeds(whole["layer_zero_rates"], whole["filter_zero_rates"]).savefig(
-            buffer, format="svg", metadata={"Date": None}
-        )
-        return buffer.getvalue()
-
-    assert picture() == picture()
 
 
 # --- LeNet ---------------------------------------------------------------------------------------

@@ -1,16 +1,15 @@
-"""Cited peaks and protocols, the roofline of a step, overheads."""
+"""Cited peaks and protocols, the roofline of a step."""
 
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 from torch import nn
 
 from convcost import count, nets, predict
 from convcost.core import paths
 from convcost.core.errors import BadInputError, DamagedFileError
-from convcost.predict import Device, Prediction
+from convcost.predict import Device
 
 HERE = Device("here", fp32_flops_per_s=100.0, tf32_flops_per_s=400.0, memory_bytes_per_s=10.0)
 RTX_4080 = "NVIDIA GeForce RTX 4080"
@@ -142,10 +141,6 @@ def test_arithmetic():
         (lambda c: predict.step(replace(c, batch=None), 1, HERE), "batch=None"),
         (lambda c: predict.step(c, 1, "RTX 4080"), "there are: NVIDIA GeForce RTX 4080"),
         (lambda c: predict.step(c, 1, Device("x", fp32_flops_per_s=1.0)), "memory_bytes_per_s"),
-        (
-            lambda c: predict.with_overheads(Prediction(0, 0, 0, 0.0, 0.0, 0.0), -1.0, 0.0, 0),
-            "launch_s is -1.0",
-        ),
     ],
 )
 def test_refusals(call, text):
@@ -158,39 +153,6 @@ def test_call_seconds():
     assert predict.call_seconds(50, 30, 100, 10) == 3.0
     found = predict.call_seconds(np.array([200, 50]), np.array([10, 30]), 100, 10)
     assert found.tolist() == [2.0, 3.0]
-
-
-def test_overheads_by_hand():
-    lone = Prediction(0, 0, calls=30, busy_s=0.5, compute_s=0.25, memory_s=0.25)
-    for launch_s, pipeline_s, workers, expected in (
-        (0.0, 0.0, 0, 0.5),
-        (0.125, 0.0, 0, 30 * 0.125),
-        (0.0, 2.0, 0, 0.5 + 2.0),
-        (0.125, 2.0, 0, 30 * 0.125 + 2.0),
-        (0.0, 2.0, 1, 2.0),
-        (0.0, 2.0, 8, 0.5),
-        (0.125, 16.0, 4, 4.0),
-    ):
-        assert predict.with_overheads(lone, launch_s, pipeline_s, workers) == expected
-
-
-def test_overheads_of_a_table():
-    steps = pd.DataFrame(
-        {"busy_s": [0.5, 0.5, 5.0], "calls": [30, 30, 30], "workers": [0, 4, 4]},
-        index=["a", "b", "c"],
-    )
-    load = pd.Series([2.0, 16.0, 16.0], index=steps.index)
-    found = predict.seconds(steps, launch_s=0.125, pipeline_s=load, workers=steps["workers"])
-    assert found.to_dict() == {"a": 30 * 0.125 + 2.0, "b": 16.0 / 4, "c": 5.0}
-    for workers in (0, 4):
-        column = predict.seconds(steps, launch_s=0.125, pipeline_s=1.0, workers=workers)
-        rows = steps.itertuples()
-        assert column.to_list() == [
-            predict.with_overheads(
-                Prediction(0, 0, row.calls, row.busy_s, 0.0, row.busy_s), 0.125, 1.0, workers
-            )
-            for row in rows
-        ]
 
 
 def test_devices():

@@ -124,6 +124,10 @@ class Published:
         return sources.printed_text(self.source, name)
 
 
+Compute = Callable[[Results, Published, str], Finding]
+"""A check's function: of the results, the published values and the name of the row."""
+
+
 @dataclass(frozen=True)
 class Check:
     """How one published row is checked.
@@ -133,7 +137,7 @@ class Check:
     {"datasets": "fashionmnist"} means that the table's run must have used that set itself.
     """
 
-    compute: Callable[[Results, Published, str], Finding]
+    compute: Compute
     section: str
     tolerance: Tolerance = EXACT
     datasets: tuple[tuple[str, str], ...] = ()

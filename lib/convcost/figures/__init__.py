@@ -133,9 +133,7 @@ def save(name: str, figure, folder: Path, results: records.Results) -> Path:
     The files hold no date, so the same data give the same bytes with the same libraries. Raises
     ConvcostError where they cannot be written.
     """
-    vectors = io.BytesIO()
-    figure.savefig(vectors, format="svg", metadata={"Date": None})
-    contents = {"svg": vectors.getvalue(), "png": _with_palette(figure)}
+    contents = _drawn(figure)
     spec = specs()[name]
     provenance = {
         "figure": name,
@@ -152,18 +150,26 @@ def save(name: str, figure, folder: Path, results: records.Results) -> Path:
     return folder / f"{name}.svg"
 
 
-def _with_palette(figure: Figure) -> bytes:
-    """The picture in 256 colours: a third of the bytes, in files and in notebooks."""
+def _drawn(figure: Figure) -> dict[str, bytes]:
+    """The figure as "svg", and as "png" in 256 colours: a third of the bytes, in notebooks, too.
+
+    By the canvases themselves: `savefig` draws everything once more, only to lay it out.
+    """
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from PIL import Image
 
-    raw = io.BytesIO()
-    figure.savefig(raw, format="rgba")
+    vectors, pixels = io.BytesIO(), io.BytesIO()
     dpi = matplotlib.rcParams["savefig.dpi"]
-    size = tuple(int(round(inches * dpi, 6)) for inches in figure.get_size_inches())
-    picture = Image.frombuffer("RGBA", size, raw.getvalue(), "raw", "RGBA", 0, 1).convert("RGB")
-    small = io.BytesIO()
-    picture.quantize(256, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
-    return small.getvalue()
+    figure.set_dpi(dpi)  # of what an SVG holds as pixels
+    FigureCanvasSVG(figure).print_svg(vectors, metadata={"Date": None})
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    picture.quantize(256, dither=Image.Dither.NONE).save(pixels, format="png", optimize=True)
+    return {"svg": vectors.getvalue(), "png": pixels.getvalue()}
 
 
 def _provenance(table: str, results: records.Results) -> dict:

@@ -99,6 +99,11 @@ def net_name(key: str) -> str:
     return (NETS | TEXTBOOK_NETS).get(key, key)
 
 
+def of_net(key: str) -> dict:
+    """Colour, marker and label of a net, for `plot` and for a legend."""
+    return {"color": NET_COLOURS[key], "marker": NET_MARKERS[key], "label": net_name(key)}
+
+
 def caption(figure: plt.Figure, text: str) -> None:
     """Put what made the data (machine, profile, data set) under a figure, small."""
     height = 0.16 / figure.get_figheight()
@@ -136,6 +141,30 @@ def in_words(axis: plt.Axes, words: str, width: int = 60) -> None:
     )  # fmt: skip
 
 
+def places(axis: plt.Axes, names: list[str], **look) -> None:
+    """A y axis of names, a row each, the first on top."""
+    axis.set_yticks(range(len(names)), names, **look)
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.grid(axis="y", visible=False)
+
+
+def decades(axis, marks: tuple[int, ...], words) -> None:
+    """A logarithmic x or y axis with `marks` times powers of ten, in `words`, and none between.
+
+    `words` is a format of x, such as "{x:g} ×", or a function of the value.
+    """
+    axis.set_major_locator(LogLocator(10, subs=marks, numticks=15))
+    form = words if isinstance(words, str) else FuncFormatter(lambda value, _: words(value))
+    axis.set_major_formatter(form)
+    axis.set_minor_formatter(NullFormatter())
+
+
+def legend_above(figure: plt.Figure, handles: list, **look) -> None:
+    """One line of a legend over all panels."""
+    look = {"columnspacing": 1.1, "handletextpad": 0.4, "ncols": len(handles)} | look
+    figure.legend(handles=handles, loc="outside upper left", frameon=False, fontsize=9.5, **look)
+
+
 def percents(axis, symbol: str = "%") -> None:
     """Label fractions on an x or y axis in percent, or in percentage points ("pp")."""
     axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.6g} {symbol}"))
@@ -145,7 +174,4 @@ def durations(axis) -> None:
     """A logarithmic x or y axis of seconds, labelled in s, ms, µs or ns; call it after drawing."""
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
     low, high = axis.get_view_interval()
-    marks = (1.0, 3.0) if high < 2000 * low else (1.0,)
-    axis.set_major_locator(LogLocator(10, subs=marks, numticks=15))
-    axis.set_major_formatter(EngFormatter(unit="s"))
-    axis.set_minor_formatter(NullFormatter())
+    decades(axis, (1, 3) if high < 2000 * low else (1,), EngFormatter(unit="s"))

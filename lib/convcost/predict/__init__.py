@@ -1,20 +1,12 @@
-"""What a training step would take on a machine we do not have: peaks, roofs, overheads.
+"""What a training step would take on a machine we do not have: cited peaks, and two roofs.
 
 `device` and `devices` give cited peaks, `step` the roofline of one step of a counted net,
-`with_overheads` and `seconds` add launches and the data pipeline, `teaching_protocols` lists the
-settings that teaching material uses. Nothing here needs torch.
+`teaching_protocols` lists the settings that teaching material uses. What launching and loading add
+is a matter of hypotheses: `chapters.training_time.findings`. Nothing here needs torch.
 """
 
 from convcost.predict.devices import Device, device, devices, teaching_protocols
-from convcost.predict.roofline import (
-    ARITHMETIC,
-    PARTS,
-    Prediction,
-    call_seconds,
-    seconds,
-    step,
-    with_overheads,
-)
+from convcost.predict.roofline import ARITHMETIC, PARTS, Prediction, call_seconds, step
 
 __all__ = [
     "ARITHMETIC",
@@ -24,8 +16,6 @@ __all__ = [
     "call_seconds",
     "device",
     "devices",
-    "seconds",
     "step",
     "teaching_protocols",
-    "with_overheads",
 ]

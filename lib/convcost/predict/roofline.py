@@ -1,4 +1,4 @@
-"""The roofline of a training step: each operator call at the lower of two roofs, then overheads."""
+"""The roofline of a training step: each operator call at the lower of two roofs."""
 
 from dataclasses import dataclass
 
@@ -150,42 +150,3 @@ def _device(wanted: Device | str) -> Device:
 def _check(value: str, valid: tuple[str, ...], what: str) -> None:
     if value not in valid:
         raise BadInputError(f"no {what} is called {value!r}; there are: {', '.join(valid)}")
-
-
-def with_overheads(
-    prediction: Prediction, launch_s: float, pipeline_s: float, workers: int
-) -> float:
-    """Seconds of a step with launches and data pipeline: `seconds`, for one prediction.
-
-    >>> lone = Prediction(0, 0, calls=30, busy_s=0.5, compute_s=0.0, memory_s=0.5)
-    >>> with_overheads(lone, launch_s=0.125, pipeline_s=2.0, workers=0) == 30 * 0.125 + 2.0
-    True
-    """
-    steps = {"busy_s": prediction.busy_s, "calls": prediction.calls}
-    return float(seconds(steps, launch_s=launch_s, pipeline_s=pipeline_s, workers=workers))
-
-
-def seconds(steps, *, launch_s, pipeline_s, workers):
-    """Seconds of each step, from `busy_s` and `calls` (a DataFrame or a dict of numbers).
-
-    The device and the process that launches its calls work at the same time, so that the slower of
-    the two counts: max(busy_s, calls * launch_s). A loop without workers then loads its own batch:
-    + pipeline_s. With workers, loading goes on beside: max(of that, pipeline_s / workers).
-
-    launch_s: seconds to launch one call. pipeline_s: seconds in which one process makes a batch.
-    These and `workers` are numbers, or Series with the index of `steps`. A Series (or a number)
-    comes out. Raises `BadInputError` for a negative one.
-
-    >>> steps = {"busy_s": 0.002, "calls": 30}
-    >>> float(seconds(steps, launch_s=0.0, pipeline_s=0.012, workers=4))
-    0.003
-    """
-    for name, given in (("launch_s", launch_s), ("pipeline_s", pipeline_s), ("workers", workers)):
-        if np.any(np.less(given, 0)):
-            raise BadInputError(f"{name} is {given}: 0 or more is expected")
-    on_device = np.maximum(steps["busy_s"], steps["calls"] * launch_s)
-    alone = on_device + pipeline_s
-    beside = np.maximum(on_device, pipeline_s / np.maximum(workers, 1))
-    # 0 * and 1 * keep the Series' index where np.where would drop it
-    by_itself = np.equal(workers, 0)
-    return by_itself * alone + ~by_itself * beside

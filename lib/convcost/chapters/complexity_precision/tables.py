@@ -2,6 +2,7 @@
 
 from convcost.records.schema import MACS, PARAMS, Column, Table, count, text
 
+TRAININGS, TIMES, CHOSEN = "configuration_trainings", "forward_times", "chosen_optima"
 CONFIGURATION = ("filters", "input_px", "kernel_px", "layers")
 _CONFIGURATION = {
     "filters": count("filters of each convolution: f"),
@@ -78,7 +79,7 @@ TABLES: dict[str, Table] = {
             "params": PARAMS,
         },
     ),
-    "configuration_trainings": Table(
+    TRAININGS: Table(
         "one configuration trained once, and what it said of the held-out people",
         (*CONFIGURATION, "seed"),
         _CONFIGURATION
@@ -88,7 +89,7 @@ TABLES: dict[str, Table] = {
             **_TRAINING,
         },
     ),
-    "forward_times": Table(
+    TIMES: Table(
         "the forward pass of one configuration, timed once: one batch of images",
         ("session", *CONFIGURATION, "repetition"),
         {
@@ -104,7 +105,7 @@ TABLES: dict[str, Table] = {
             "stable": Column("bool", "whether drift and load of others stayed below their limits"),
         },
     ),
-    "chosen_optima": Table(
+    CHOSEN: Table(
         "the cheapest configuration that a model says is precise enough",
         ("drop_points", "model", "grid"),
         {

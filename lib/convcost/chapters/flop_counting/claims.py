@@ -1,11 +1,10 @@
 """Checks of notebook 01: everything that can be counted."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from convcost.chapters.flop_counting import findings as protocols
 from convcost.claims.lookup import one
-from convcost.claims.verdicts import EXACT, LOGICAL, Check, Finding, Published, Tolerance
+from convcost.claims.verdicts import EXACT, LOGICAL, Check, Compute, Finding, Published, Tolerance
 from convcost.core.units import SCALES
 from convcost.records import Results
 
@@ -44,7 +43,7 @@ def _table1(results: Results, published: Published, name: str) -> Finding:
 # --- equations -------------------------------------------------------------------------------
 
 
-def _equation(number: str) -> Callable[[Results, Published, str], Finding]:
+def _equation(number: str) -> Compute:
     def compute(results: Results, published: Published, name: str) -> Finding:
         table = results.table("equation_checks")
         rows = table[table["equation"] == number]
@@ -58,7 +57,7 @@ def _equation(number: str) -> Callable[[Results, Published, str], Finding]:
     return compute
 
 
-def _atsumi_equation(layers: tuple[str, ...]) -> Callable[[Results, Published, str], Finding]:
+def _atsumi_equation(layers: tuple[str, ...]) -> Compute:
     def compute(results: Results, published: Published, name: str) -> Finding:
         table = results.table("lenet_multiplications")
         values = table.pivot(index="layer", columns="reading", values="multiplications")
@@ -77,7 +76,7 @@ def _atsumi_equation(layers: tuple[str, ...]) -> Callable[[Results, Published, s
     return compute
 
 
-def _printed_multiplications(layer: str) -> Callable[[Results, Published, str], Finding]:
+def _printed_multiplications(layer: str) -> Compute:
     def compute(results: Results, published: Published, name: str) -> Finding:
         table = results.table("lenet_multiplications")
         table = table[table["reading"] == "equation"]
@@ -95,7 +94,7 @@ def _printed_multiplications(layer: str) -> Callable[[Results, Published, str], 
     return compute
 
 
-def _lenet_shape(fact: str) -> Callable[[Results, Published, str], Finding]:
+def _lenet_shape(fact: str) -> Compute:
     return lambda results, published, name: Finding(_fact(results, fact))
 
 
@@ -117,7 +116,7 @@ def _traced(results: Results, step: str) -> int:
     return int(one(results.table("separable_example"), step=step)["traced"])
 
 
-def _separable(step: str) -> Callable[[Results, Published, str], Finding]:
+def _separable(step: str) -> Compute:
     def compute(results: Results, published: Published, name: str) -> Finding:
         row = one(results.table("separable_example"), step=step)
         if row["by_formula"] != row["traced"]:
@@ -127,7 +126,7 @@ def _separable(step: str) -> Callable[[Results, Published, str], Finding]:
     return compute
 
 
-def _separable_formula(step: str) -> Callable[[Results, Published, str], Finding]:
+def _separable_formula(step: str) -> Compute:
     def compute(results: Results, published: Published, name: str) -> Finding:
         traced = _traced(results, step)
         value = 1
@@ -173,13 +172,13 @@ def _detail(results: Results, fact: str) -> str:
     return str(one(results.table("net_facts"), fact=fact)["detail"])
 
 
-def _number(fact: str) -> Callable[[Results, Published, str], Finding]:
+def _number(fact: str) -> Compute:
     return lambda results, published, name: Finding(
         _fact(results, fact), reason=_detail(results, fact)
     )
 
 
-def _holds(fact: str) -> Callable[[Results, Published, str], Finding]:
+def _holds(fact: str) -> Compute:
     """For statements: the fact's value is 1 where it holds, 0 where it does not."""
 
     def compute(results: Results, published: Published, name: str) -> Finding:
@@ -191,7 +190,7 @@ def _holds(fact: str) -> Callable[[Results, Published, str], Finding]:
     return compute
 
 
-def _parameters(net: str, unit: str = "") -> Callable[[Results, Published, str], Finding]:
+def _parameters(net: str, unit: str = "") -> Compute:
     def compute(results: Results, published: Published, name: str) -> Finding:
         params = int(one(results.table("parameter_counts"), net=net)["params"])
         return Finding(params / SCALES[unit], reason=f"{params:,} parameters")

@@ -8,14 +8,12 @@ from itertools import pairwise, product
 from typing import ClassVar
 
 from convcost import nets
+from convcost.chapters.flop_counting.findings import FIVE
 from convcost.core.errors import BadInputError
 from convcost.core.extras import optional
 from convcost.counting import conventions, ops
 from convcost.counting.count import Count, count
 from convcost.sources import equations
-
-FIVE = ("alexnet", "vgg16", "googlenet", "resnet18", "densenet121")
-"""The nets of Cheng & Liu, in the order of their tables, DenseNet in its smallest variant."""
 
 DENSENETS = ("densenet121", "densenet161", "densenet169", "densenet201")
 
@@ -30,6 +28,20 @@ TABLE1_CANDIDATES = {
 
 INPUT_SIZES = (28, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 384, 448)
 SEARCHED_SIZES = (224, 227, 229, 256, 96, 64, 32, 28)
+
+
+def _of_own_size(name: str) -> Count:
+    """One net counted on one image of its own size."""
+    return count(nets.build(name, device="meta"), nets.get(name).input_shape)
+
+
+def _weighted(counted: Count) -> list[ops.OperatorCall]:
+    """Its convolutions and linear layers, in the order of their calls."""
+    return [call for call in counted.calls if call.op in ("conv", "linear")]
+
+
+def _of(counted: Count, *names: str) -> dict:
+    return {name: getattr(counted, name) for name in names}
 
 
 def _counted(name: str, *, px: int, **options):
@@ -53,8 +65,7 @@ def _counted_sizes(
 def layer_counts(names: Iterable[str] = (*FIVE, "lenet_atsumi")) -> Iterator[dict]:
     """One row an operator call of each net, for one image of the net's own size."""
     for name in names:
-        counted = count(nets.build(name, device="meta"), nets.get(name).input_shape)
-        for position, row in enumerate(counted.table.to_dict("records")):
+        for position, row in enumerate(_of_own_size(name).table.to_dict("records")):
             yield {
                 "net": name,
                 "position": position,
@@ -88,13 +99,8 @@ def net_counts() -> Iterator[dict]:
                 "num_classes": classes,
                 "input_px": 224,
                 "training": training,
-                "macs": counted.macs,
-                "flops": counted.flops,
-                "params": counted.params,
-                "acts": counted.acts,
-                "bytes": counted.bytes,
-                "backward_flops": counted.backward_flops,
-                "backward_flops_with_input_gradient": counted.backward_flops_with_input_gradient,
+                **_of(counted, "macs", "flops", "params", "acts", "bytes", "backward_flops"),
+                **_of(counted, "backward_flops_with_input_gradient"),
             }
 
 
@@ -155,13 +161,7 @@ def input_sweep(names: Iterable[str] = FIVE) -> Iterator[dict]:
     """The five nets over the side of the input; sizes too small for a net are left out."""
     for name in names:
         for px, counted in _counted_sizes(name, INPUT_SIZES):
-            yield {
-                "net": name,
-                "input_px": px,
-                "macs": counted.macs,
-                "params": counted.params,
-                "acts": counted.acts,
-            }
+            yield {"net": name, "input_px": px, **_of(counted, "macs", "params", "acts")}
 
 
 def equation_checks() -> Iterator[dict]:
@@ -172,7 +172,7 @@ def equation_checks() -> Iterator[dict]:
     each depthwise and pointwise pair.
     """
     for name in (*FIVE, "resnext50_32x4d", "mobilenet_v2"):
-        calls = [c for c in _counted(name, px=224).calls if c.op in ("conv", "linear")]
+        calls = _weighted(_counted(name, px=224))
         for call in calls:
             checked = _by_cheng(call)
             if checked is not None:
@@ -222,9 +222,7 @@ LENET_LAYERS = ("conv1", "conv2", "fc120", "fc84", "fc10")
 
 def lenet_multiplications() -> Iterator[dict]:
     """LeNet of Atsumi et al. per layer: by their equations, exactly, and with sparse C3 of 1998."""
-    counted = count(nets.build("lenet_atsumi", device="meta"), nets.get("lenet_atsumi").input_shape)
-    calls = [c for c in counted.calls if c.op in ("conv", "linear")]
-    for layer, call in zip(LENET_LAYERS, calls, strict=True):
+    for layer, call in zip(LENET_LAYERS, _weighted(_of_own_size("lenet_atsumi")), strict=True):
         output = call.outputs[0]
         if call.op == "conv":
             filters, _, k, _ = call.weights[0]
@@ -237,11 +235,8 @@ def lenet_multiplications() -> Iterator[dict]:
         else:
             by_equation = equations.atsumi_fully_connected(call.weights[0][1], call.weights[0][0])
             sparse = call.macs
-        for reading, value in (
-            ("equation", by_equation),
-            ("exact", call.macs),
-            ("sparse-1998", sparse),
-        ):
+        readings = {"equation": by_equation, "exact": call.macs, "sparse-1998": sparse}
+        for reading, value in readings.items():
             yield {"layer": layer, "reading": reading, "multiplications": value}
 
 
@@ -425,7 +420,7 @@ def _facts_of_layers() -> Iterator[dict]:
         "as it was, without pooling none does",
     )
     for name in ("vgg16", "vgg19"):
-        weighted = [c for c in _counted(name, px=224).calls if c.op in ("conv", "linear")]
+        weighted = _weighted(_counted(name, px=224))
         yield _fact(f"{name}_weighted_layers", len(weighted), "convolutions and linear layers")
     sides = {c.weights[0][-1] for c in convolutions["vgg16"]}
     yield _fact("vgg_kernel_px", max(sides), f"kernel sides of VGG16's convolutions: {sides}")
@@ -484,20 +479,13 @@ _PLUMBING = {"concat", "embedding", "reshape", "reduction"}  # how the sparse la
 
 
 def _facts_of_lenet() -> Iterator[dict]:
-    counted = count(nets.build("lenet5_1998", device="meta"), nets.get("lenet5_1998").input_shape)
-    types = {call.op for call in counted.calls}
+    types = {call.op for call in _of_own_size("lenet5_1998").calls}
     yield _fact(
         "lenet5_layer_types",
         {"conv", "pool", "linear"} <= types,
         f"operator types of LeNet-5 (1998): {', '.join(sorted(types - _PLUMBING))}",
     )
-    spec = nets.get("lenet_atsumi")
-    calls = [
-        c
-        for c in count(nets.build("lenet_atsumi", device="meta"), spec.input_shape).calls
-        if c.op in ("conv", "linear")
-    ]
-    conv1, conv2, fc120 = calls[:3]
+    conv1, conv2, fc120 = _weighted(_of_own_size("lenet_atsumi"))[:3]
     for fact, value in {
         "lenet_input_px": conv1.inputs[0][-1],
         "lenet_kernel_px": conv1.weights[0][-1],

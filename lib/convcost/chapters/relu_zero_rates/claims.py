@@ -1,31 +1,14 @@
 """Checks of notebook 03: zeros after ReLU, time per layer, what removing filters saves."""
 
-from collections.abc import Callable
-from functools import lru_cache
-
 import pandas as pd
 
 from convcost.chapters.relu_zero_rates import findings as found
 from convcost.chapters.relu_zero_rates.findings import paper, pruning, seeds, sparsity
-from convcost.claims.lookup import lacking, one
-from convcost.claims.verdicts import LOGICAL, Check, Finding, Published, Tolerance
+from convcost.claims.lookup import lacking, made, one
+from convcost.claims.verdicts import LOGICAL, Check, Compute, Finding, Published, Tolerance
 from convcost.records import Results
 
-Compute = Callable[[Results, Published, str], Finding]
-
 _MASK = 1 / 32  # a bit for each float32: what it costs to leave the zeros out of memory
-
-
-@lru_cache(maxsize=64)
-def _kept(
-    make: Callable[..., pd.DataFrame], results: Results, tables: tuple[tuple[str, str], ...]
-) -> pd.DataFrame:
-    return make(*(results.table(name) for name, _ in tables))
-
-
-def _made(results: Results, make: Callable[..., pd.DataFrame], *names: str) -> pd.DataFrame:
-    """What a finding makes of tables, once for each content of them: many checks share one."""
-    return _kept(make, results, tuple((name, results.sha256(name)) for name in names))
 
 
 def _percent(share: float) -> float:
@@ -52,7 +35,7 @@ def _zero_rate(layer: str) -> Compute:
     """By the first recipe; where that fails, by the recipe that holds most of the four rates."""
 
     def compute(results: Results, published: Published, name: str) -> Finding:
-        table = _made(results, found.by_recipe, "layer_zero_rates")
+        table = made(results, found.by_recipe, "layer_zero_rates")
         of_four = table.groupby(seeds.RECIPE)["inside"].transform("sum")
         table = table.assign(of_four=of_four)
         rows = table[table["layer"] == layer]
@@ -76,7 +59,7 @@ def _zero_rate(layer: str) -> Compute:
 
 
 def _against_seeds(results: Results, quantity: str) -> pd.Series:
-    table = _made(results, found.against_seeds, "layer_zero_rates", "filter_zero_rates")
+    table = made(results, found.against_seeds, "layer_zero_rates", "filter_zero_rates")
     return one(table, quantity=quantity)
 
 
@@ -197,7 +180,7 @@ def _dark_share(part: str) -> Compute:
     """`part` "digit" (the 1) or "all"."""
 
     def compute(results: Results, published: Published, name: str) -> Finding:
-        table = _made(results, found.dark_shares, "dark_pixels")
+        table = made(results, found.dark_shares, "dark_pixels")
         distance = table["off_digit"].abs() + table["off_all"].abs()
         ordered = table.assign(distance=distance, fails=~table["agrees"])
         row = ordered.sort_values(["fails", "distance"]).iloc[0]
@@ -218,7 +201,7 @@ def _dark_share(part: str) -> Compute:
 
 def _times(results: Results) -> pd.DataFrame:
     """Our times of Table I's layers as the paper took them, one image at a time, by layer."""
-    table = _made(results, found.table_one, "layer_times")
+    table = made(results, found.table_one, "layer_times")
     rows = table[(table["batch"] == 1) & (table["threads"] == 1)]
     if rows.empty:
         raise lacking("layer times at batch 1 and one thread")
@@ -298,7 +281,7 @@ def _conv1_over_second(results: Results, published: Published, name: str) -> Fin
 
 def _without_two_filters(results: Results) -> pd.Series:
     """What the rebuilt net without two filters of conv1 saves, one image at a time."""
-    table = _made(results, found.savings, "pruned_nets", "pruned_times")
+    table = made(results, found.savings, "pruned_nets", "pruned_times")
     return one(table, layer="conv1", removed=paper.high_filters(), batch=1, threads=1)
 
 
@@ -372,7 +355,7 @@ def _zeroed_outputs_matter_little(results: Results, published: Published, name: 
 
 
 def _zero_ranges(results: Results) -> pd.DataFrame:
-    return _made(results, found.zero_ranges, "net_zero_rates", "skippable_macs")
+    return made(results, found.zero_ranges, "net_zero_rates", "skippable_macs")
 
 
 def _alexnet(end: str) -> Compute:

@@ -1,64 +1,18 @@
 """Checks of notebook 02: training time against FLOPs, and the protocol behind Table 2."""
 
-from collections.abc import Callable
-from functools import lru_cache
-
 import numpy as np
 import pandas as pd
 
 from convcost.chapters.training_time import findings as found
 from convcost.chapters.training_time.findings import hypotheses, layers, paper, per_epoch
-from convcost.claims.verdicts import LOGICAL, Check, Finding, Published, Tolerance
-from convcost.records import REFERENCE, TABLES, MissingTableError, Results, machines
-
-Compute = Callable[[Results, Published, str], Finding]
+from convcost.claims.lookup import made
+from convcost.claims.verdicts import LOGICAL, Check, Compute, Finding, Published, Tolerance
+from convcost.records import REFERENCE, MissingTableError, Results, machines
 
 PLAIN = "plain"
-
-
+FEWEST = 3  # nets that a statement about nets needs
 _MAY_LACK = ("full_epochs", "fashion_accuracies", "predicted_steps")
 """Tables that a run may have no row for, and then does not write."""
-
-
-@lru_cache(maxsize=32)
-def _kept(
-    make: Callable[..., pd.DataFrame],
-    results: Results,
-    tables: tuple[tuple[str, str], ...],
-    needed: tuple[str, ...],
-) -> pd.DataFrame:
-    read = {
-        name: results.table(name) if sha256 else pd.DataFrame(columns=list(TABLES[name].columns))
-        for name, sha256 in tables
-    }
-    for name in needed:
-        if read[name].empty:
-            raise MissingTableError(f"nothing of {name} was measured yet: {TABLES[name].row}")
-    return make(*read.values())
-
-
-def _sha256(results: Results, name: str) -> str:
-    """That of a table; "" of one that no run has written, where a run may lack it."""
-    try:
-        return results.sha256(name)
-    except MissingTableError:
-        if name not in _MAY_LACK:
-            raise
-        return ""
-
-
-def _made(
-    results: Results,
-    make: Callable[..., pd.DataFrame],
-    *names: str,
-    needed: tuple[str, ...] = (),
-) -> pd.DataFrame:
-    """What a finding makes of tables, once for each content of them: many checks share one.
-
-    Raises MissingTableError where a table of `needed` has no rows.
-    """
-    content = tuple((name, _sha256(results, name)) for name in names)
-    return _kept(make, results, content, needed)
 
 
 def _refuse_without(table: pd.DataFrame, what: str) -> None:
@@ -68,28 +22,49 @@ def _refuse_without(table: pd.DataFrame, what: str) -> None:
         raise MissingTableError(f"{what} of {', '.join(missing)} was timed yet")
 
 
-_EPOCHS = ("training_steps", "full_epochs", "net_costs", "fashion_accuracies")
+def _of_stable_runs(table: pd.DataFrame, loop_runs: pd.DataFrame, what: str) -> pd.DataFrame:
+    """The rows whose runs were stable, of a table with all five nets under one condition.
+
+    MissingTableError where it lacks one of the five, or where fewer than `FEWEST` are left.
+    """
+    _refuse_without(table, f"no {what}")
+    fair = table[per_epoch.is_stable(table, loop_runs)]
+    if len(fair) < FEWEST:
+        raise MissingTableError(
+            f"{what}s of {len(fair)} of the five nets were timed in a stable run, {FEWEST} are "
+            "needed"
+        )
+    return fair
+
+
+_EPOCHS = ("training_steps", "full_epochs", "net_costs", "fashion_accuracies", "loop_runs")
 
 
 def _largest(*tables: pd.DataFrame) -> pd.DataFrame:
-    return found.table_two(*tables, loop=PLAIN, input_px=None)
+    *timed, loop_runs = tables
+    table = found.table_two(*timed, loop=PLAIN, input_px=None).dropna(subset=["epoch_s"])
+    return _of_stable_runs(table, loop_runs, "epoch")
 
 
-def _five(results: Results) -> pd.DataFrame:
-    """Table 2 beside the plain loop at its largest size, all five nets."""
-    table = _made(results, _largest, *_EPOCHS).dropna(subset=["epoch_s"])
-    _refuse_without(table, "no epoch")
-    return table
+def _epochs(results: Results) -> pd.DataFrame:
+    """Table 2 beside the plain loop at its largest size: the five nets, unstable runs left out."""
+    return made(results, _largest, *_EPOCHS, may_lack=_MAY_LACK)
+
+
+def _many(number: int) -> str:
+    return {3: "three", 4: "four", 5: "five"}.get(number, str(number))
 
 
 def _setting(results: Results, table: pd.DataFrame) -> str:
-    """The conditions of nets that share them, in words."""
+    """The conditions of nets that share them, in words, and which of the five are left out."""
     row = table.iloc[0]
+    left_out = [net for net in paper.NETS if net not in set(table["net"])]
+    unstable = f", {' and '.join(left_out)} left out: not stable" if left_out else ""
     workers = f", {row['workers']} loader workers" if row["workers"] else ""
     whole = "" if table["extrapolated"].astype(bool).any() else ", whole epochs"
     return (
         f"plain loop, {row['input_px']} px, {row['in_channels']} channels, batch "
-        f"{row['batch_asked']}{workers}{whole}{_arithmetic(results)}"
+        f"{row['batch_asked']}{workers}{whole}{_arithmetic(results)}{unstable}"
     )
 
 
@@ -114,7 +89,7 @@ def _percent(share: float) -> str:
 
 def _hypotheses(results: Results) -> pd.DataFrame:
     names = ("training_steps", "pipeline_times", "predicted_steps")
-    table = _made(results, found.forensics, *names, needed=names[:2])
+    table = made(results, found.forensics, *names, may_lack=_MAY_LACK, needed=names[:2])
     if not (table["basis"] != hypotheses.PREDICTED).any():
         _refuse_without(results.table(names[0]), "no step")
         raise MissingTableError("no protocol was timed for all five nets yet")
@@ -128,6 +103,20 @@ def _in_words(row: pd.Series) -> str:
         f"channels, batch {row['batch']}, {workers}, {row['train_images']:,} + "
         f"{row['test_images']:,} images"
     )
+
+
+def _unstable(results: Results, row: pd.Series) -> str:
+    """Which of a hypothesis' five nets were timed in an unstable run, in words; "" for none."""
+    runs = results.table("loop_runs")
+    nets = paper.LINEUPS[row["family"], row["densenet"]]
+    runs = runs[runs["net"].isin(nets) & ~runs["stable"].astype(bool)]
+    # workers that were added on paper were in no run
+    workers = 0 if row["basis"] == hypotheses.COMPOSED else row["workers"]
+    same = {name: row[name] for name in ("loop", "input_px", "in_channels")}
+    for name, value in (same | {"batch_asked": row["batch"], "workers": workers}).items():
+        runs = runs[runs[name] == value]
+    shaky = [net for net in nets if net in set(runs["net"])]
+    return f"; not stable: {', '.join(shaky)}" if shaky else ""
 
 
 def _seconds(row: pd.Series, role: str) -> float:
@@ -153,7 +142,8 @@ def _ratio(role: str) -> Compute:
         explains = bool(best["distance"] < _equal_times())
         agrees = explains and _RATIOS.agrees(published(name), value)
         reason = (
-            f"the nearest of {len(timed)} protocols timed here ({best['basis']}): {_near(best)}"
+            f"the nearest of {len(timed)} protocols timed here ({best['basis']}): "
+            f"{_near(best)}{_unstable(results, best)}"
         )
         guessed = table[table["basis"] == hypotheses.PREDICTED]
         if len(guessed):
@@ -199,7 +189,7 @@ def _theirs() -> pd.Series:
 
 
 def _ours(results: Results) -> tuple[pd.DataFrame, pd.Series]:
-    table = _five(results)
+    table = _epochs(results)
     return table, found.relation(table["epoch_s"], table["flops"])
 
 
@@ -289,7 +279,7 @@ def _spearman(x: pd.Series, y: pd.Series) -> float:
 
 
 def _deeper_costs_more(results: Results, published: Published, name: str) -> Finding:
-    table = _with_calls(results, _five(results))
+    table = _with_calls(results, _epochs(results))
     first, deeper = table.iloc[0], table.iloc[1:]
     more = {
         what: deeper[column] / first[column]
@@ -299,8 +289,9 @@ def _deeper_costs_more(results: Results, published: Published, name: str) -> Fin
         f"{more['FLOPs'].min():.1f} to {more['FLOPs'].max():.1f} times the FLOPs, "
         f"{more['time'].min():.1f} to {more['time'].max():.1f} times the time",
         agrees=all(ratios.min() >= _STEEP for ratios in more.values()),
-        reason=f"the four other nets against {first['net']}, which has the fewest operators; holds "
-        f"where each needs {_STEEP:g} times both; among all five, depth (operator calls) ranks "
+        reason=f"the {_many(len(deeper))} other nets against {first['net']}, which has the fewest "
+        f"operators; holds where each needs {_STEEP:g} times both; among all "
+        f"{_many(len(table))}, depth (operator calls) ranks "
         f"with FLOPs at {_spearman(table['calls'], table['flops']):.1f} and with time at "
         f"{_spearman(table['calls'], table['epoch_s']):.1f} (Spearman); "
         f"{_setting(results, table)}",
@@ -311,7 +302,7 @@ def _depth_inefficient(results: Results, published: Published, name: str) -> Fin
     """FLOP/s of the arithmetic of a training step, the data pipeline left out."""
     steps = found.epochs(results.table("training_steps"), pipeline=False)
     table = found.of_one_condition(steps, PLAIN)
-    _refuse_without(table, "no training step")
+    table = _of_stable_runs(table, results.table("loop_runs"), "training step")
     table = _with_calls(results, table)
     rate = (table["flops"] + table["backward_flops"]) / table["train_image_s"]
     rank, factor = _spearman(table["calls"], rate), float(rate.max() / rate.iloc[-1])
@@ -319,10 +310,11 @@ def _depth_inefficient(results: Results, published: Published, name: str) -> Fin
         f"rank correlation {rank:.1f}",
         agrees=bool(rank < 0 and factor >= _MARKED),
         protocol="of efficiency alone, depth counted in operator calls",
-        reason="training FLOP/s, the data pipeline left out, against operator calls, five nets "
-        f"(Spearman); {table['net'].iloc[-1]} has the most and reaches 1/{factor:.1f} of the best "
-        f"rate; holds where the correlation is below 0 and that factor at least {_MARKED:g}; how "
-        f"hard a net is to train is not tested; {_setting(results, table)}",
+        reason="training FLOP/s, the data pipeline left out, against operator calls, "
+        f"{_many(len(table))} nets (Spearman); {table['net'].iloc[-1]} has the most and reaches "
+        f"1/{factor:.1f} of the best rate; holds where the correlation is below 0 and that factor "
+        f"at least {_MARKED:g}; how hard a net is to train is not tested; "
+        f"{_setting(results, table)}",
     )
 
 
@@ -331,7 +323,7 @@ def _depth_inefficient(results: Results, published: Published, name: str) -> Fin
 
 def _convolutions(results: Results) -> pd.DataFrame:
     """All convolutions of each net's layers together."""
-    table = _made(results, found.by_operator, "layer_costs", needed=("layer_costs",))
+    table = made(results, found.by_operator, "layer_costs", needed=("layer_costs",))
     return table[table["op"] == layers.WITH_FLOPS[0]]
 
 

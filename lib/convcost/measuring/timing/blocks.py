@@ -181,3 +181,16 @@ def on_cuda(device: str) -> bool:
 def waiting_for(device: str) -> Callable[[], None]:
     """What returns once the device has done all it was given."""
     return partial(torch.cuda.synchronize, device) if on_cuda(device) else lambda: None
+
+
+def refuse_elsewhere(model: torch.nn.Module, device: str, name: str = "") -> None:
+    """BadInputError where a part of the model is not on the device; it has its `name`, if any."""
+    wanted, of = torch.empty(0, device=device).device, f"{name}: " if name else ""
+    for path, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if torch.nn.parameter.is_lazy(tensor):
+            raise BadInputError(f"{of}{path} has no shape yet: run the model once before")
+        if tensor.device != wanted:
+            raise BadInputError(
+                f"{of}{path} is on {tensor.device}, asked for is {wanted}: move the model, or name "
+                "its device"
+            )

@@ -18,7 +18,14 @@ from convcost.core.errors import BadInputError
 from convcost.core.units import scaled
 from convcost.counting import probe
 from convcost.counting.probe import call_names, every_module, watch
-from convcost.measuring.timing.blocks import at_least, interleaved, on_cuda, on_threads, waiting_for
+from convcost.measuring.timing.blocks import (
+    at_least,
+    interleaved,
+    on_cuda,
+    on_threads,
+    refuse_elsewhere,
+    waiting_for,
+)
 
 NET = "(net)"  # the row of a whole pass; no module can have this name
 
@@ -143,15 +150,7 @@ def refuse_unseen(model, device: str) -> None:
             raise BadInputError(f"{name} is TorchScript, which hides its calls: give the original")
         if isinstance(module, nn.DataParallel):
             raise BadInputError(f"{name} runs in other threads: give its .module")
-    wanted = torch.empty(0, device=device).device
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if nn.parameter.is_lazy(tensor):
-            raise BadInputError(f"{name} has no shape yet: run the model once before")
-        if tensor.device != wanted:
-            raise BadInputError(
-                f"{name} is on {tensor.device}, asked for is {wanted}: move the model, or name "
-                "its device"
-            )
+    refuse_elsewhere(model, device)
 
 
 @contextlib.contextmanager

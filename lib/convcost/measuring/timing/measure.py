@@ -14,7 +14,14 @@ from torch.nn import functional
 from convcost.core.errors import BadInputError
 from convcost.counting.probe import as_found
 from convcost.measuring import memory, sensors
-from convcost.measuring.timing.blocks import CaseError, at_least, interleaved, on_cuda, on_threads
+from convcost.measuring.timing.blocks import (
+    CaseError,
+    at_least,
+    interleaved,
+    on_cuda,
+    on_threads,
+    refuse_elsewhere,
+)
 from convcost.measuring.timing.layers import evaluating
 
 WHATS = ("inference", "training_step")
@@ -98,19 +105,6 @@ class Measurement:
         return float(self.per_call_s.median())
 
     @property
-    def p25_s(self) -> float:
-        return float(self.per_call_s.quantile(0.25))
-
-    @property
-    def p75_s(self) -> float:
-        return float(self.per_call_s.quantile(0.75))
-
-    @property
-    def iqr_s(self) -> float:
-        """Seconds between the quartiles."""
-        return self.p75_s - self.p25_s
-
-    @property
     def stable(self) -> bool:
         """Whether load and drift stayed below their limits: what is not has no place in a fit."""
         return not self.instability
@@ -133,7 +127,7 @@ def measure(
     model, input_shape, …, seed: as in `Case`. options: those of `measure_many`.
 
     >>> done = measure(nn.Linear(4, 2), (4,), batch=8, repetitions=3, min_s=0.001)
-    >>> len(done.samples), done.batch, done.p25_s <= done.seconds <= done.p75_s
+    >>> len(done.samples), done.batch, min(done.per_call_s) <= done.seconds
     (3, 8, True)
     """
     case = Case(model, tuple(input_shape), batch, what, bf16, channels_last, fused, seed)
@@ -189,7 +183,7 @@ def measure_many(
     gpu = on_cuda(device)
     limit = DRIFT_LIMIT["cuda" if gpu else "cpu"] if drift_limit is None else drift_limit
     for name, case in cases.items():
-        refuse_elsewhere(name, case.model, device)
+        refuse_elsewhere(case.model, device, name)
     options = {"repetitions": repetitions, "warmup": warmup, "min_s": min_s, "calls": calls}
     options |= {"device": device, "threads": threads, "every_s": every_s}
     cases = dict(cases)
@@ -309,19 +303,6 @@ def instability(
 
 
 # ---------------------------------------------------------------- what operator times share
-
-
-def refuse_elsewhere(name: str, model: nn.Module, device: str) -> None:
-    """BadInputError for a model of which a part is not on the device."""
-    wanted = torch.empty(0, device=device).device
-    for path, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if nn.parameter.is_lazy(tensor):
-            raise BadInputError(f"{name}: {path} has no shape yet: run the model once before")
-        if tensor.device != wanted:
-            raise BadInputError(
-                f"{name}: {path} is on {tensor.device}, asked for is {wanted}: move the model, or "
-                "name its device"
-            )
 
 
 def model_of(case: Case) -> nn.Module:

@@ -11,8 +11,14 @@ from torch.profiler import ProfilerActivity
 
 from convcost.core.errors import ConvcostError
 from convcost.counting.probe import as_found
-from convcost.measuring.timing.blocks import at_least, interleaved, on_cuda, on_threads
-from convcost.measuring.timing.measure import Case, model_of, refuse_elsewhere, training_step
+from convcost.measuring.timing.blocks import (
+    at_least,
+    interleaved,
+    on_cuda,
+    on_threads,
+    refuse_elsewhere,
+)
+from convcost.measuring.timing.measure import Case, model_of, training_step
 
 # The profiler's library logs every start to standard error; it reads this when it is first used.
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
@@ -91,7 +97,7 @@ def operator_times(
     at_least(1, repetitions=repetitions)
     gpu = on_cuda(device)
     case = Case(model, tuple(input_shape), batch, "training_step", bf16, channels_last, fused, seed)
-    refuse_elsewhere("model", model, device)
+    refuse_elsewhere(model, device, "model")
     profiles = []
     with on_threads(threads), as_found(model):
         step = training_step(model_of(case), case, device)

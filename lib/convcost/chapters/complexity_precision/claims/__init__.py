@@ -1,9 +1,9 @@
 """Checks of notebook 04: models of cost and precision, and the cheapest net that is good enough."""
 
 from convcost.chapters.complexity_precision.claims import cheapest, cost, precision
-from convcost.chapters.complexity_precision.claims.kept import CHOSEN, TRAININGS
 from convcost.chapters.complexity_precision.findings import printed
 from convcost.chapters.complexity_precision.findings.configurations import LETTERS, NAMES
+from convcost.chapters.complexity_precision.tables import CHOSEN, TRAININGS
 from convcost.claims.verdicts import LOGICAL, Check, Tolerance
 
 _INTERVAL = Tolerance(

@@ -6,17 +6,11 @@ import numpy as np
 import pandas as pd
 
 from convcost.chapters.complexity_precision import findings as found
-from convcost.chapters.complexity_precision.claims.kept import (
-    CHOSEN,
-    TIMES,
-    TRAININGS,
-    Compute,
-    made,
-)
 from convcost.chapters.complexity_precision.findings import cheapest, precision, printed
 from convcost.chapters.complexity_precision.findings.configurations import LETTERS, NAMES
-from convcost.claims.lookup import lacking
-from convcost.claims.verdicts import Finding, Published
+from convcost.chapters.complexity_precision.tables import CHOSEN, TIMES, TRAININGS
+from convcost.claims.lookup import lacking, made
+from convcost.claims.verdicts import Compute, Finding, Published
 from convcost.records import Results
 
 _WHOLE_PERCENT = 0.5

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 
 from convcost.chapters.complexity_precision import findings as found
-from convcost.chapters.complexity_precision.claims.kept import TIMES, TRAININGS, made
 from convcost.chapters.complexity_precision.findings import complexity, costs
 from convcost.chapters.complexity_precision.findings.configurations import BASELINE, LETTERS, NAMES
+from convcost.chapters.complexity_precision.tables import TIMES, TRAININGS
 from convcost.chapters.training_time import findings as training_time
-from convcost.claims.lookup import lacking
+from convcost.claims.lookup import lacking, made
 from convcost.claims.verdicts import Finding, Published
 from convcost.records import MissingTableError, Results
 

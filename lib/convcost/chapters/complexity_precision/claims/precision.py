@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 
 from convcost.chapters.complexity_precision import findings as found
-from convcost.chapters.complexity_precision.claims.kept import TRAININGS, Compute, made
 from convcost.chapters.complexity_precision.findings import faces, paper, precision, printed
 from convcost.chapters.complexity_precision.findings.configurations import LETTERS
 from convcost.chapters.complexity_precision.findings.held_out import SHOWN
-from convcost.claims.lookup import lacking
-from convcost.claims.verdicts import Finding, Published
+from convcost.chapters.complexity_precision.tables import TRAININGS
+from convcost.claims.lookup import lacking, made
+from convcost.claims.verdicts import Compute, Finding, Published
 from convcost.records import MissingTableError, Results
 
 _LAST_DIGIT = 0.05  # half a step of the one decimal that is printed

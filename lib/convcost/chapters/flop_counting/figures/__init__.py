@@ -1,48 +1,9 @@
-"""Figures of notebook 01, with the published values that some of them need beside the results."""
+"""Figures of notebook 01: which tables each takes, and what it shows, in words."""
 
-import pandas as pd
-
-from convcost import sources
-from convcost.chapters.flop_counting import findings as protocols
 from convcost.chapters.flop_counting.figures import counting
 from convcost.figures.spec import FigureSpec
 
 _NOTEBOOK = "01-flop-counting"
-PAPER_EQUATIONS = ("atsumi-eq1", "ke-eq1", "cheng-eqs")
-
-
-def table1(protocol_totals: pd.DataFrame):
-    """`counting.table1` of Cheng & Liu's five values."""
-    totals = protocols.with_printed(protocol_totals)
-    best = protocols.agreement_of_one_protocol(protocol_totals).iloc[0][protocols.PROTOCOL]
-    totals["common"] = (totals[protocols.PROTOCOL] == best).all(axis=1)
-    rows = [
-        {
-            "row": name,
-            "label": label,
-            "gflops": float(sources.value("cheng2025", name)),
-            "text": sources.printed_text("cheng2025", name),
-        }
-        for name, label in protocols.TABLE1_ROWS.items()
-    ]
-    return counting.table1(totals, pd.DataFrame(rows))
-
-
-def lenet_multiplications(counts: pd.DataFrame):
-    """`counting.lenet_multiplications` with the three values that Atsumi et al. print."""
-    printed = pd.DataFrame(
-        [
-            {"layer": layer, "multiplications": sources.value("atsumi2020", name)}
-            for layer, name in protocols.ATSUMI_PRINTED.items()
-        ]
-    )
-    return counting.lenet_multiplications(counts, printed)
-
-
-def tool_conventions(totals: pd.DataFrame):
-    """`counting.conventions` of the tools, without the papers' own equations."""
-    return counting.conventions(totals[~totals["convention"].isin(PAPER_EQUATIONS)])
-
 
 SPECS: dict[str, FigureSpec] = {
     "01-layer-profile": FigureSpec(
@@ -53,14 +14,14 @@ SPECS: dict[str, FigureSpec] = {
         "FLOPs, the fully connected layers of AlexNet and VGG16 the parameters.",
     ),
     "01-table1-protocols": FigureSpec(
-        table1,
+        counting.table1,
         ("protocol_totals",),
         _NOTEBOOK,
         "Candidate counting protocols that come within 6 % of the five values that Cheng & Liu "
         "print: many print one value's digits, one protocol prints all five.",
     ),
     "01-lenet-multiplications": FigureSpec(
-        lenet_multiplications,
+        counting.lenet_multiplications,
         ("lenet_multiplications",),
         _NOTEBOOK,
         "Multiplications per layer of LeNet by the paper's equations, by the connection table of "
@@ -80,7 +41,7 @@ SPECS: dict[str, FigureSpec] = {
         "One forward pass of ResNet18 in every counting convention.",
     ),
     "01-conventions": FigureSpec(
-        tool_conventions,
+        counting.conventions,
         ("convention_totals",),
         _NOTEBOOK,
         "How far the totals of each counting tool lie from plain multiply-adds, for five nets.",

@@ -1,10 +1,10 @@
 """How the sources counted: their protocols, searched for and confronted with an exact count.
 
-`printing` asks which way of printing gives the printed digits (no torch); `confront` counts.
+`printing` asks which way of printing gives the printed digits; the study counts.
 """
 
 from convcost.chapters.flop_counting.findings.printing import (
-    ATSUMI_PRINTED,
+    FIVE,
     PRINTINGS,
     PROTOCOL,
     TABLE1_ROWS,
@@ -16,6 +16,7 @@ from convcost.chapters.flop_counting.findings.printing import (
     in_words,
     ke_baseline,
     plain_against_printed,
+    plain_counts,
     plainest,
     printings,
     separable_sums,
@@ -23,7 +24,7 @@ from convcost.chapters.flop_counting.findings.printing import (
 )
 
 __all__ = [
-    "ATSUMI_PRINTED",
+    "FIVE",
     "PRINTINGS",
     "PROTOCOL",
     "TABLE1_ROWS",
@@ -35,6 +36,7 @@ __all__ = [
     "in_words",
     "ke_baseline",
     "plain_against_printed",
+    "plain_counts",
     "plainest",
     "printings",
     "separable_sums",

@@ -9,6 +9,9 @@ from convcost import sources
 from convcost.core.units import FLOPS_PER_MAC, printed, scaled
 from convcost.counting import conventions
 
+FIVE = ("alexnet", "vgg16", "googlenet", "resnet18", "densenet121")
+"""The nets of Cheng & Liu, in the order of their tables, DenseNet in its smallest variant."""
+
 TABLE1_ROWS = {
     "table1_alexnet_gflops": "AlexNet",
     "table1_vgg16_gflops": "VGG16",
@@ -147,17 +150,19 @@ def in_words(candidate: pd.Series) -> str:
     )
 
 
+def plain_counts(net_counts: pd.DataFrame) -> pd.DataFrame:
+    """The rows of nets for 1000 classes, 3 channels and 224 px, in evaluation mode."""
+    plain = (net_counts[list(_PLAIN)] == list(_PLAIN.values())).all(axis=1)
+    return net_counts[plain & ~net_counts["training"]]
+
+
 def plain_against_printed(net_counts: pd.DataFrame) -> pd.DataFrame:
     """Table 1 beside the plain count of each net its rows may mean.
 
-    The plain count is two operations per multiply-add of convolutions and linear layers, at 224
-    px, 3 channels, 1000 classes, evaluation mode. One row per net: label, net, printed, gflops,
-    ratio (ours over printed).
+    The plain count is two operations per multiply-add of convolutions and linear layers, by
+    `plain_counts`. One row per net: label, net, printed, gflops, ratio (ours over printed).
     """
-    plain = net_counts[
-        (net_counts["num_classes"] == 1000) & (net_counts["in_channels"] == 3)
-        & (net_counts["input_px"] == 224) & ~net_counts["training"]
-    ].set_index("net")["flops"]  # fmt: skip
+    plain = plain_counts(net_counts).set_index("net")["flops"]
     rows = []
     for row, label in TABLE1_ROWS.items():
         for net in [n for n in plain.index if n.startswith(label.lower())]:

@@ -8,12 +8,12 @@ _NOTEBOOK = "02-training-time"
 SPECS: dict[str, FigureSpec] = {
     "02-table2-figure1": FigureSpec(
         loops.table2_figure1,
-        ("training_steps", "full_epochs", "net_costs", "fashion_accuracies"),
+        ("training_steps", "full_epochs", "net_costs", "fashion_accuracies", "loop_runs"),
         _NOTEBOOK,
         "The paper's Figure 1 redrawn: for AlexNet, VGG16, GoogLeNet, ResNet18 and DenseNet bars "
         "of the FLOPs it prints beside bars of its running times; below them our exact FLOPs and "
-        "the time of our epoch, hatched where extrapolated; at the side the ratios to AlexNet of "
-        "FLOPs and of time, the paper's and ours.",
+        "the time of our epoch, hatched where extrapolated, marked where not stable; at the side "
+        "the ratios to AlexNet of FLOPs and of time, the paper's and ours.",
     ),
     "02-time-against-flops": FigureSpec(
         relation.time_against_flops,

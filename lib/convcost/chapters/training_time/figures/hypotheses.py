@@ -7,7 +7,6 @@ come from `convcost.chapters.training_time.findings`.
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from convcost.chapters.training_time import findings
 from convcost.chapters.training_time.findings import hypotheses, paper
@@ -98,9 +97,7 @@ def _ratios(axis: plt.Axes, best: pd.DataFrame) -> None:
     axis.plot(place, published["seconds"] / published["seconds"].iloc[0], marker="D", markersize=8,
               color=style.PAPER_COLOUR, linewidth=2.6, label="the paper")  # fmt: skip
     axis.set_yscale("log")
-    axis.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 3, 5)))
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} ×"))
-    axis.yaxis.set_minor_formatter(NullFormatter())
+    style.decades(axis.yaxis, (1, 2, 3, 5), "{x:g} ×")
     names = [style.net_name(net) for net in paper.NETS[:-1]]
     axis.set_xticks(place, [*names, "DenseNet"], fontsize=9.5)
     axis.set_ylabel("time relative to AlexNet")

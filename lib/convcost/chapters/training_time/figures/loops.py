@@ -7,7 +7,7 @@ come from `convcost.chapters.training_time.findings`.
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from convcost.chapters.training_time import findings
 from convcost.chapters.training_time.findings import loops, paper, per_epoch
@@ -18,6 +18,7 @@ _UNITS = ((1.0, 0.001, "ms"), (200.0, 1.0, "s"), (3 * 3600.0, 60.0, "min"))
 _BAR = {"height": 0.66, "edgecolor": "0.25", "linewidth": 0.6}
 _OURS = {"facecolor": style.PALETTE[0], **_BAR}
 _PAPERS = {"facecolor": style.PAPER_COLOUR, **_BAR}
+UNSTABLE = "!"  # beside what was timed in a run that was not stable
 _ERROR = {"ecolor": "0.1", "elinewidth": 1.5, "capsize": 3}
 
 
@@ -56,11 +57,13 @@ def table2_figure1(
     full_epochs: pd.DataFrame,
     net_costs: pd.DataFrame,
     fashion_accuracies: pd.DataFrame,
+    loop_runs: pd.DataFrame,
 ) -> plt.Figure:
     """The paper's FLOPs and seconds (upper row), ours of an epoch (lower row), and the ratios.
 
     Our seconds are those of the plain loop at the size that went through most loops, with
-    quartiles; hatched where they are extrapolated from steps. A net without a time says so.
+    quartiles; hatched where they are extrapolated from steps. A net without a time says so; a
+    run that was not stable has a mark.
     """
     px = _size(training_steps, full_epochs)
     table = findings.table_two(
@@ -71,7 +74,9 @@ def table2_figure1(
     style.apply()
     nets = list(paper.NETS)
     published = paper.table_two().set_index("net").loc[nets]
+    table = table.assign(stable=per_epoch.is_stable(table, loop_runs))
     ours = table.set_index("net").reindex(nets)
+    ours["stable"] = ours["stable"].astype("boolean").fillna(True).astype(bool)
     figure, axes = plt.subplot_mosaic(
         [["flops", "seconds", "ratios"], ["our flops", "our seconds", "ratios"]],
         figsize=(11.5, 6), width_ratios=[1, 1.2, 1.25],
@@ -105,11 +110,9 @@ def _bars(axis: plt.Axes, lengths: pd.Series, words: list[str], **look) -> None:
             word if is_known else "no time", (end, bar.get_y() + bar.get_height() / 2), (5, 0),
             textcoords="offset points", va="center", fontsize=9,
         )  # fmt: skip
-    axis.set_yticks(place, [style.net_name(net) for net in lengths.index])
-    axis.set_ylim(len(place) - 0.5, -0.5)
+    style.places(axis, [style.net_name(net) for net in lengths.index])
     axis.set_xlim(0, 1.33 * (ends.max() or 1))
     axis.xaxis.set_major_locator(MaxNLocator(5))
-    axis.grid(axis="y", visible=False)
 
 
 def _our_seconds(axis: plt.Axes, ours: pd.DataFrame) -> None:
@@ -118,7 +121,8 @@ def _our_seconds(axis: plt.Axes, ours: pd.DataFrame) -> None:
         (ours["epoch_s"] - ours["epoch_low_s"]) / size,
         (ours["epoch_high_s"] - ours["epoch_s"]) / size,
     ]
-    words = [duration(value) for value in ours["epoch_s"]]
+    marks = np.where(ours["stable"], "", f" {UNSTABLE}")
+    words = [duration(value) + mark for value, mark in zip(ours["epoch_s"], marks, strict=True)]
     look = _OURS | {"xerr": spread, "error_kw": _ERROR}
     _bars(axis, ours["epoch_s"] / size, words, **look)
     from_steps = ours["extrapolated"].astype("boolean").fillna(False).to_numpy(dtype=bool)
@@ -133,7 +137,8 @@ def _our_seconds(axis: plt.Axes, ours: pd.DataFrame) -> None:
         note = ",\nrun in full"
     axis.set_title("ours: one epoch, with validation" + note)
     workers = f",\n{row['workers']:.0f} loader workers" if row["workers"] else ""
-    axis.set_xlabel(f"{name}; plain loop, batch {row['batch']:.0f}{workers}")
+    shaky = "" if ours["stable"].all() else f"\n{UNSTABLE} not stable: in no fit"
+    axis.set_xlabel(f"{name}; plain loop, batch {row['batch']:.0f}{workers}{shaky}")
 
 
 def _ratios(axis: plt.Axes, ours: pd.DataFrame, published: pd.DataFrame) -> None:
@@ -151,13 +156,13 @@ def _ratios(axis: plt.Axes, ours: pd.DataFrame, published: pd.DataFrame) -> None
         axis.plot(flops, here, marker="D", **look | {"markerfacecolor": "white"},
                   label=f"FLOPs, {who}")  # fmt: skip
         axis.plot(time, here, marker="o", **look, label=f"time, {who}")
+    for here, row in zip(place + 0.16, ours.itertuples(), strict=True):
+        if not row.stable:
+            axis.annotate(UNSTABLE, (row.epoch_ratio, here), (0, -6), textcoords="offset points",
+                          ha="center", va="top", fontweight="bold")  # fmt: skip
     axis.set_xscale("log")
-    axis.set_yticks(place, [style.net_name(net) for net in ours.index])
-    axis.set_ylim(len(place) - 0.5, -0.5)
-    axis.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} ×"))
-    axis.xaxis.set_minor_formatter(NullFormatter())
-    axis.grid(axis="y", visible=False)
+    style.places(axis, [style.net_name(net) for net in ours.index])
+    style.decades(axis.xaxis, (1, 2, 5), "{x:g} ×")
     axis.set(title="ratio to AlexNet", xlabel="times AlexNet's")
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, fontsize=9, frameon=False)
 
@@ -197,10 +202,8 @@ def tuned_against_plain(training_steps: pd.DataFrame, loop_runs: pd.DataFrame) -
     figure.suptitle(
         f"one epoch with validation, {px} px, batch {batches}, extrapolated from steps: median, "
         "quartiles; hatched, !: unstable; dark: the tuned loop",
-        fontsize=10,
-        x=0.005,
-        ha="left",
-    )
+        fontsize=10, x=0.005, ha="left",
+    )  # fmt: skip
     return figure
 
 
@@ -227,8 +230,8 @@ def _loops(axis: plt.Axes, rows: pd.DataFrame) -> None:
             words += f" · {row['speed_up']:.2f} ×"
         end = np.nanmax([row["epoch_s"] / size, ends.iloc[1]])
         axis.annotate(
-            words + ("" if stable else " !"), (end, place), (4, 0), textcoords="offset points",
-            va="center", fontsize=9,
+            words + ("" if stable else f" {UNSTABLE}"), (end, place), (4, 0),
+            textcoords="offset points", va="center", fontsize=9,
         )  # fmt: skip
     axis.set_xlim(0, 1.65 * longest)
     axis.xaxis.set_major_locator(MaxNLocator(5))

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from convcost.chapters.training_time import findings
 from convcost.chapters.training_time.findings import loops, many_nets, paper, per_epoch
@@ -61,18 +61,12 @@ def time_against_flops(training_steps: pd.DataFrame, net_costs: pd.DataFrame) ->
     spans = ", ".join(str(size) for size in sorted(set(plain["input_px"])))
     left.set_title(f"ours: the plain loop at {spans} px", pad=18)
     _paper(right)
-    handles = [
-        Line2D([], [], color=style.NET_COLOURS[net], marker=style.NET_MARKERS[net], markersize=7,
-               label=style.net_name(net))
-        for net in _NETS if net in set(plain["net"])
-    ]  # fmt: skip
+    nets = [net for net in _NETS if net in set(plain["net"])]
+    handles = [Line2D([], [], markersize=7, **style.of_net(net)) for net in nets]
     tuned_look = {"marker": "o", "markerfacecolor": "white", "markersize": 7, "color": "0.3"}
     if len(tuned):
         handles.append(Line2D([], [], linestyle="none", label="hollow: tuned loop", **tuned_look))
-    figure.legend(
-        handles=handles, loc="outside upper left", ncols=len(handles), frameon=False, fontsize=9.5,
-        columnspacing=1.1, handletextpad=0.4,
-    )  # fmt: skip
+    style.legend_above(figure, handles)
     return figure
 
 
@@ -111,9 +105,7 @@ def _name_line(axis: plt.Axes, rate: float, words: str, across, up) -> None:
 
 
 def _counts(axis) -> None:
-    axis.set_major_locator(LogLocator(10, subs=(1, 3), numticks=15))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: readable(value, 0)))
-    axis.set_minor_formatter(NullFormatter())
+    style.decades(axis, (1, 3), lambda value: readable(value, 0))
 
 
 def _paper(axis: plt.Axes) -> None:
@@ -142,7 +134,7 @@ def _paper(axis: plt.Axes) -> None:
     axis.set_xlabel("FLOPs of one image, as printed")
     axis.set_ylabel("time of training and validation")
     style.durations(axis.yaxis)
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} s"))
+    axis.yaxis.set_major_formatter("{x:g} s")
     _counts(axis.xaxis)
     axis.set_title("the paper: whole runs", pad=18)
 
@@ -178,9 +170,7 @@ def batch_and_family(batch_times: pd.DataFrame) -> plt.Figure:
         _over_batches(row[2], found, "spread")
         row[1].set_ylim(min(row[1].get_ylim()[0], 0.89), 1.01)
         row[2].set_yscale("log")
-        row[2].yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 3, 5)))
-        row[2].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} ×"))
-        row[2].yaxis.set_minor_formatter(NullFormatter())
+        style.decades(row[2].yaxis, (1, 2, 3, 5), "{x:g} ×")
         row[2].set_ylim(0.95, max(2.1, 1.1 * row[2].get_ylim()[1]))
     axes[0, 1].set_title("Pearson's r of time and FLOPs", fontsize=10)
     axes[0, 2].set_title("time per FLOP: highest ÷ lowest", fontsize=10)
@@ -194,10 +184,7 @@ def batch_and_family(batch_times: pd.DataFrame) -> plt.Figure:
         for family in families
     ]  # fmt: skip
     handles.append(Line2D([], [], color="black", linewidth=2.4, label="all nets"))
-    figure.legend(
-        handles=handles, loc="outside upper left", ncols=len(handles), frameon=False,
-        fontsize=9.5, columnspacing=1.1, handletextpad=0.4,
-    )  # fmt: skip
+    style.legend_above(figure, handles)
     return figure
 
 
@@ -256,4 +243,4 @@ def _over_batches(axis: plt.Axes, found: pd.DataFrame, name: str) -> None:
     axis.set_xlim(batches[0] / 1.3, batches[-1] * 1.3)
     axis.xaxis.set_major_locator(FixedLocator(batches))
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_major_formatter("{x:g}")

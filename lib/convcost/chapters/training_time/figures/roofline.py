@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import EngFormatter
 
 from convcost.chapters.training_time import findings
 from convcost.chapters.training_time.findings import paper
@@ -76,23 +76,18 @@ def where_the_time_goes(
     right.set_xlim(0, edge)
     right.set(title="the same parts per GFLOP",
               xlabel=f"{name} per GFLOP; if linear: bars of one length")  # fmt: skip
-    left.set_yticks(
-        range(len(table)),
-        [
-            f"{style.net_name(row.net)}\n{scaled(row.flops, 'G'):.3g} GFLOPs, "
-            f"{seconds(row.whole_s)}"
-            for row in table.itertuples()
-        ],
-        fontsize=10,
-    )
-    left.set_ylim(len(table) - 0.5, -0.5)
+    names = [
+        f"{style.net_name(row.net)}\n{scaled(row.flops, 'G'):.3g} GFLOPs, {seconds(row.whole_s)}"
+        for row in table.itertuples()
+    ]
+    style.places(left, names, fontsize=10)
     handles = [
         Patch(facecolor=colour, hatch=hatch, edgecolor="0.2", linewidth=0.5,
               label=_REST_ON_GPU if on_gpu and part == "rest" else words)
         for part, (words, colour, hatch) in _PARTS.items()
     ]  # fmt: skip
     handles.append(Line2D([], [], **_PEAK, label="all FLOPs at the peak, nothing else"))
-    figure.legend(handles=handles, loc="outside upper left", ncols=2, frameon=False, fontsize=9.5)
+    style.legend_above(figure, handles, ncols=2, columnspacing=None, handletextpad=None)
     figure.get_layout_engine().set(wspace=0.06)
     return figure
 
@@ -137,20 +132,13 @@ def roofline(layer_costs: pd.DataFrame, machine_peaks: pd.DataFrame) -> plt.Figu
             edgecolor="0.15", linewidth=0.4,
         )  # fmt: skip
     _roofs(left, shown)
-    handles = [
-        Line2D([], [], color=style.NET_COLOURS[net], marker=style.NET_MARKERS[net], markersize=8,
-               linestyle="none", label=style.net_name(net))
-        for net in nets
-    ]  # fmt: skip
+    handles = [Line2D([], [], markersize=8, linestyle="none", **style.of_net(net)) for net in nets]
     handles += [
         left.scatter([], [], s=_area(size), color="0.7", edgecolor="0.15", linewidth=0.4,
                      label=f"{100 * size:g} % of its net's time")
         for size in (0.01, 0.1)
     ]  # fmt: skip
-    figure.legend(
-        handles=handles, loc="outside upper left", ncols=len(handles), frameon=False, fontsize=9.5,
-        columnspacing=1.2, handletextpad=0.3,
-    )  # fmt: skip
+    style.legend_above(figure, handles, columnspacing=1.2, handletextpad=0.3)
     return figure
 
 
@@ -178,12 +166,8 @@ def _roofs(axis: plt.Axes, table: pd.DataFrame) -> None:
         f"copy:\n{scaled(moved, 'G'):,.0f} GB/s", (middle, middle * moved), (-6, 4), ha="right",
         textcoords="offset points", fontsize=9.5, fontweight="bold",
     )  # fmt: skip
-    axis.yaxis.set_major_locator(LogLocator(10))
-    axis.yaxis.set_major_formatter(EngFormatter(unit="FLOP/s"))
-    axis.yaxis.set_minor_formatter(NullFormatter())
-    axis.xaxis.set_major_locator(LogLocator(10, subs=(1, 3)))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    style.decades(axis.yaxis, (1,), EngFormatter(unit="FLOP/s"))
+    style.decades(axis.xaxis, (1, 3), "{x:g}")
     axis.set_xlabel("arithmetic intensity, FLOPs per byte read or written")
     axis.set_ylabel("achieved, float32")
     axis.set_title(f"layers with FLOPs; inference, {row['input_px']} px, batch {row['batch']}")
@@ -201,10 +185,8 @@ def _without_flops(axis: plt.Axes, layer_costs: pd.DataFrame, nets: list[str]) -
             f"{100 * row.share:.0f} %\n{row.layers_without} of {row.layers} layers",
             (row.share, y), (5, 0), textcoords="offset points", va="center", fontsize=9,
         )  # fmt: skip
-    axis.set_yticks(place, [style.net_name(net) for net in nets], fontsize=10)
-    axis.set_ylim(len(nets) - 0.5, -0.5)
+    style.places(axis, [style.net_name(net) for net in nets], fontsize=10)
     axis.set_xlim(0, 1.9 * max(table["share"].max(), 0.01))
     style.percents(axis.xaxis)
     axis.xaxis.get_major_locator().set_params(nbins=4)
-    axis.grid(axis="y", visible=False)
     axis.set(title="layers without FLOPs", xlabel="share of the net's time")

@@ -6,6 +6,8 @@ import math
 import numpy as np
 import pandas as pd
 from scipy import special
+from scipy.spatial import distance
+from scipy.stats import rankdata
 
 from convcost.chapters.training_time.findings import paper, per_epoch
 
@@ -15,29 +17,15 @@ MOST_PERMUTED = 7
 _LEVEL = 0.95
 
 
-def ranks(values: np.ndarray) -> np.ndarray:
-    """1 for the smallest; equal values share the mean of their ranks.
-
-    >>> ranks(np.array([3.0, 1.0, 3.0])).tolist()
-    [2.5, 1.0, 2.5]
-    """
-    return pd.Series(values).rank().to_numpy()
-
-
 def _pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """r of x with each row of y; NaN where one of them is constant."""
-    x, y = x - x.mean(), y - y.mean(axis=-1, keepdims=True)
-    norms = np.sqrt((x**2).sum() * (y**2).sum(axis=-1))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (x * y).sum(axis=-1) / norms
+    return 1 - distance.cdist(x[None], y, "correlation")[0]
 
 
 def _kendall(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """tau-b of x with each row of y; NaN where one of them is constant."""
+    """tau-b of x with each row of y: the cosine of the signs of all pairs. NaN as above."""
     i, j = np.triu_indices(len(x), 1)
-    dx, dy = np.sign(x[i] - x[j]), np.sign(y[..., i] - y[..., j])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (dx * dy).sum(axis=-1) / np.sqrt((dx**2).sum() * (dy**2).sum(axis=-1))
+    return 1 - distance.cdist(np.sign(x[i] - x[j])[None], np.sign(y[:, i] - y[:, j]), "cosine")[0]
 
 
 def _by_chance(statistic, x: np.ndarray, y: np.ndarray) -> float:
@@ -61,16 +49,13 @@ def _fisher(r: float, squared_error: float) -> tuple[float, float]:
 
 def _loglog(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
     """(slope, low, high) of log y over log x by least squares, with Student's 95 % interval."""
-    x, y = np.log(x), np.log(y)
-    x, y = x - x.mean(), y - y.mean()
-    if len(x) < 2 or not (x**2).sum():
+    if len(set(x)) < 2:
         return math.nan, math.nan, math.nan
-    slope = float((x * y).sum() / (x**2).sum())
     if len(x) < 3:
-        return slope, math.nan, math.nan
-    error = math.sqrt(((y - slope * x) ** 2).sum() / (len(x) - 2) / (x**2).sum())
-    half = special.stdtrit(len(x) - 2, (1 + _LEVEL) / 2) * error
-    return slope, slope - half, slope + half
+        return float(np.polyfit(np.log(x), np.log(y), 1)[0]), math.nan, math.nan
+    (slope, _), covariance = np.polyfit(np.log(x), np.log(y), 1, cov=True)
+    half = special.stdtrit(len(x) - 2, (1 + _LEVEL) / 2) * math.sqrt(covariance[0, 0])
+    return float(slope), slope - half, slope + half
 
 
 def relation(seconds, flops) -> pd.Series:
@@ -89,7 +74,7 @@ def relation(seconds, flops) -> pd.Series:
     with more FLOPs takes longer, and all pairs. A constant input has missing correlations.
 
     >>> row = relation([1, 2, 3], [10, 20, 30])
-    >>> float(row["pearson"]), float(row["spread"]), int(row["in_order"])
+    >>> round(float(row["pearson"]), 9), float(row["spread"]), int(row["in_order"])
     (1.0, 1.0, 3)
     """
     y, x = np.asarray(seconds, dtype=float), np.asarray(flops, dtype=float)
@@ -97,7 +82,7 @@ def relation(seconds, flops) -> pd.Series:
     row: dict[str, object] = {"nets": n}
     for name, statistic, a, b, error in (
         ("pearson", _pearson, x, y, lambda r: 1 / (n - 3) if n > 3 else math.inf),
-        ("spearman", _pearson, ranks(x), ranks(y),
+        ("spearman", _pearson, rankdata(x), rankdata(y),
          lambda r: (1 + r * r / 2) / (n - 3) if n > 3 else math.inf),
         ("kendall", _kendall, x, y, lambda r: 0.437 / (n - 4) if n > 4 else math.inf),
     ):  # fmt: skip
@@ -153,9 +138,7 @@ def relations(
         nets = nets.dropna(subset=["epoch_s"])
         timed = len(nets)
         if loop_runs is not None:
-            shaky = loop_runs.loc[~loop_runs["stable"].astype(bool), per_epoch.KEY]
-            known = pd.MultiIndex.from_frame(shaky)
-            nets = nets[~pd.MultiIndex.from_frame(nets[per_epoch.KEY]).isin(known)]
+            nets = nets[per_epoch.is_stable(nets, loop_runs)]
         if len(nets) >= 3:
             found = relation(nets["epoch_s"], nets["flops"]).to_dict()
             case = {"data": OURS, "loop": loop, "input_px": px, "unstable": timed - len(nets)}

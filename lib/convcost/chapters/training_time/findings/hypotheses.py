@@ -44,12 +44,11 @@ def distances(seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     """
     published = paper.table_two()["seconds"].to_numpy(dtype=float)
     off = np.log(np.asarray(seconds, dtype=float)) - np.log(published)
-    common = off.mean(axis=1, keepdims=True)
-    distance = np.sqrt(((off - common) ** 2).mean(axis=1))
+    distance = off.std(axis=1)
     to_first = np.sqrt(((off[:, 1:] - off[:, :1]) ** 2).mean(axis=1))
     i, j = np.triu_indices(len(published), 1)
     order = np.sign(seconds[:, i] - seconds[:, j]) * np.sign(published[i] - published[j])
-    return distance, to_first, order.mean(axis=1), np.exp(-common[:, 0])
+    return distance, to_first, order.mean(axis=1), np.exp(-off.mean(axis=1))
 
 
 def _per_image(training_steps: pd.DataFrame, pipeline: bool, loops: Sequence[str]) -> pd.DataFrame:
@@ -113,11 +112,8 @@ def _predicted(
     fed = arithmetic.merge(loader, on="input_px").merge(ways, "cross")
     loading = fed["loader_s"] * fed["pipeline_factor"]
     for part in _PARTS:
-        in_turn, side_by_side = (
-            fed[part] + loading,
-            np.maximum(fed[part], loading / fed["workers"].clip(lower=1)),
-        )
-        fed[part] = in_turn.where(fed["workers"] == 0, side_by_side)
+        beside = np.maximum(fed[part], loading / fed["workers"].clip(lower=1))
+        fed[part] = beside.where(fed["workers"] > 0, fed[part] + loading)
     frames = [
         fed.drop(columns="loader_s").assign(pipeline=True),
         arithmetic.assign(pipeline=False, workers=0, pipeline_factor=np.nan),

@@ -182,6 +182,17 @@ def of_one_condition(
     return best.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
 
 
+def is_stable(table: pd.DataFrame, loop_runs: pd.DataFrame) -> np.ndarray:
+    """Whether each row's run was stable, by the run in `loop_runs` of the same `KEY`.
+
+    An epoch that was run in full, and of which no steps were timed, has no such run: it counts as
+    stable.
+    """
+    shaky = loop_runs.loc[~loop_runs["stable"].astype(bool), KEY]
+    known = pd.MultiIndex.from_frame(shaky)
+    return ~pd.MultiIndex.from_frame(table[KEY]).isin(known)
+
+
 def costs(net_costs: pd.DataFrame, train_images: int = 1, test_images: int = 0) -> pd.DataFrame:
     """net_costs with flops (one forward pass) and epoch_flops, exact.
 

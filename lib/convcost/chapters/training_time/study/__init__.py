@@ -8,6 +8,7 @@ comes: key of the kept results are the plan, the data, the machine and its versi
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from functools import cache, cached_property
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -271,45 +272,30 @@ class Study(study.Study):
 
     def _protocol_nets(self) -> Iterator[tuple[str, int, int]]:
         """Net, size and channels of all that the notebook compares; the same in all profiles."""
-        for px in (224, 96, 64, 32):
-            for channels in (3, 1):
-                for net in (*PAPER_NETS, "densenet121", *TEXTBOOK_NETS):
-                    if takes(net, px, channels):
-                        yield net, px, channels
+        names = (*PAPER_NETS, "densenet121", *TEXTBOOK_NETS)
+        for px, channels, net in product((224, 96, 64, 32), (3, 1), names):
+            if takes(net, px, channels):
+                yield net, px, channels
 
     def net_costs(self) -> Iterator[dict]:
         """One row a net, size and number of channels: exact counts of one image."""
         for net, px, channels in self._protocol_nets():
-            counted = _counted(net, px, channels)
+            counted = training_seconds.counted(net, px, channels)
+            names = ("macs", "backward_flops", "bytes", "acts", "params")
             yield {
-                "net": net,
-                "input_px": px,
-                "in_channels": channels,
-                "macs": counted.macs,
-                "backward_flops": counted.backward_flops,
-                "bytes": counted.bytes,
-                "acts": counted.acts,
-                "params": counted.params,
-                "calls": len(counted.calls),
-            }
+                "net": net, "input_px": px, "in_channels": channels,
+                **{name: getattr(counted, name) for name in names}, "calls": len(counted.calls),
+            }  # fmt: skip
 
     def predicted_steps(self) -> Iterator[dict]:
         """One row a net, size, batch and part of an epoch on the paper's GPU."""
-        for net, px, channels in self._protocol_nets():
-            for batch in (8, 16, 32, 64, 128, 256):
-                for part in ("training", "validation"):
-                    step = predict.step(
-                        _counted(net, px, channels), batch, predict.device(PAPER_GPU), part=part
-                    )
-                    yield {
-                        "device": PAPER_GPU,
-                        "net": net,
-                        "input_px": px,
-                        "in_channels": channels,
-                        "batch": batch,
-                        "part": part,
-                        **asdict(step),
-                    }
+        gpu, batches = predict.device(PAPER_GPU), (8, 16, 32, 64, 128, 256)
+        for (net, px, channels), batch, part in product(
+            self._protocol_nets(), batches, predict.PARTS
+        ):
+            step = predict.step(training_seconds.counted(net, px, channels), batch, gpu, part)
+            case = {"net": net, "input_px": px, "in_channels": channels, "batch": batch}
+            yield {"device": PAPER_GPU, **case, "part": part, **asdict(step)}
 
 
 def _without(mapping: dict, *names: str) -> dict:
@@ -333,16 +319,10 @@ def _sets() -> tuple[Dataset, Dataset]:
 def takes(net: str, input_px: int, in_channels: int) -> bool:
     """Whether a net can be counted, and so trained, at this size."""
     try:
-        _counted(net, input_px, in_channels)
+        training_seconds.counted(net, input_px, in_channels)
     except BadInputError:
         return False
     return True
-
-
-@cache
-def _counted(net: str, input_px: int, in_channels: int):
-    model = nets.build(net, num_classes=10, in_channels=in_channels, device="meta")
-    return count(model.eval(), (in_channels, input_px, input_px))
 
 
 def _no_run(net: str, case: Case, threads: int) -> dict:
@@ -567,7 +547,7 @@ def batches_of(
     for family, members in families.items():
         for net in members:
             if takes(net, input_px, 3):
-                counted = _counted(net, input_px, 3)
+                counted = training_seconds.counted(net, input_px, 3)
                 cases[net] = timing.Case(_model(net, device), (3, input_px, input_px), batch, what)
                 facts[net] = {"family": family, "macs": counted.macs, "acts": counted.acts}
     # one pass of a large batch is long enough to be timed by itself

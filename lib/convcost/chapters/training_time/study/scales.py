@@ -3,17 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-PAPER_GPU = "NVIDIA GeForce RTX 4080"
-PAPER_NETS = ("alexnet", "vgg16", "googlenet", "resnet18", "densenet161")
-"""The five of the paper; densenet161 is the one whose FLOPs its Table 1 prints (notebook 01)."""
+from convcost.chapters.training_time.findings import paper
 
-TEXTBOOK_NETS = (
-    "alexnet_textbook",
-    "vgg16_textbook",
-    "googlenet_textbook",
-    "resnet18_textbook",
-    "densenet_textbook",
-)
+PAPER_GPU = "NVIDIA GeForce RTX 4080"
+PAPER_NETS = paper.NETS
+TEXTBOOK_NETS = paper.LINEUPS["textbook", "densenet_textbook"]
 FAMILIES = {
     "alexnet": ("alexnet",),
     "vgg": ("vgg11", "vgg13", "vgg16", "vgg19"),
