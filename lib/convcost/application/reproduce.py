@@ -2,7 +2,9 @@
 
 `plan` says what would be done and touches nothing; `run` does it; `main_job` is both, with nobody
 else at work in between. With `reference`, results are written as the committed reference and the
-executed notebooks are published into notebooks/.
+executed notebooks are published into notebooks/. With `redraw`, they are published as well, drawn
+again from the committed tables of a machine: the code of figures or verdicts has changed, and what
+was measured has not.
 """
 
 import sys
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from convcost import records
 from convcost.application import notebooks, profiles, runner
 from convcost.application.progress import Reporter, clock
 from convcost.application.publish import publish
@@ -66,6 +69,7 @@ class Plan:
     folder: Path
     reference: bool
     force: bool
+    redraw: str | None = None  # the machine whose tables the notebooks are drawn again from
 
     def text(self) -> str:
         """The plan as a table: notebook, state, minutes, RAM, data."""
@@ -85,7 +89,7 @@ class Plan:
         lines = [
             f"machine  {self.machine}",
             f"profile  {chosen}: {profiles.PROFILES[self.profile]}",
-            f"results  {'the committed reference' if self.reference else 'your own, git-ignored'}",
+            f"results  {self._results}",
             "",
             tables.text(("notebook", "state", "minutes", "RAM", "data"), rows),
             "",
@@ -95,6 +99,12 @@ class Plan:
         lines += [_named(p.name, p.measured) for p in self.notebooks if p.measured]
         lines += [_named(p.name, p.reason) for p in self.notebooks if p.reason]
         return "\n".join(lines)
+
+    @property
+    def _results(self) -> str:
+        if self.redraw:
+            return f"the committed ones of {self.redraw}, drawn again: nothing is measured"
+        return "the committed reference" if self.reference else "your own, git-ignored"
 
 
 def _named(name: str, text: str) -> str:
@@ -138,6 +148,7 @@ def plan(
     *,
     force: bool = False,
     reference: bool = False,
+    redraw: str | None = None,
     folder: Path | None = None,
     executed: Path | None = None,
 ) -> Plan:
@@ -146,13 +157,22 @@ def plan(
     `profile` "auto" becomes "gpu" where a GPU answers, else "quick". Raises BadInputError for an
     unknown profile or notebook. A notebook that cannot be read is in the plan, as broken.
     """
+    asked, sources = profile or "auto", select(notebook, folder)
+    if redraw:
+        executed, reference, force = paths.BUILD / "redrawn", True, True
+        if asked == "auto":
+            asked = records.record_of(sources[0].stem, redraw)["profile"]
+        for source in sources:
+            if (of := records.record_of(source.stem, redraw)["profile"]) != asked:
+                raise BadInputError(
+                    f"{source.stem}: its run on {redraw} had the profile {of}, not {asked}; "
+                    f"draw it again by itself (--notebook {source.stem})"
+                )
     executed = executed or paths.EXECUTED_NOTEBOOKS
-    asked, profile = profile or "auto", profiles.resolve(profile or "auto")
-    entries = [
-        _planned(source, executed, profile, force, reference) for source in select(notebook, folder)
-    ]
+    profile = asked if redraw else profiles.resolve(asked)
+    entries = [_planned(source, executed, profile, force, reference, redraw) for source in sources]
     entries.sort(key=lambda planned: planned.last)  # stable: otherwise in the order of names
-    return Plan(asked, profile, machine.slug(), tuple(entries), executed, reference, force)
+    return Plan(asked, profile, machine.slug(), tuple(entries), executed, reference, force, redraw)
 
 
 def _key(content: nbformat.NotebookNode, profile: str, reference: bool) -> str:
@@ -161,14 +181,16 @@ def _key(content: nbformat.NotebookNode, profile: str, reference: bool) -> str:
     return notebooks.inputs(content, given, profile, reference=reference)["key"]
 
 
-def _planned(source: Path, folder: Path, profile: str, force: bool, reference: bool) -> Planned:
+def _planned(
+    source: Path, folder: Path, profile: str, force: bool, reference: bool, redraw: str | None
+) -> Planned:
     output = folder / source.name
     try:
         content = notebooks.read(source)
         card = notebooks.card(content, source.stem)
         key = _key(content, profile, reference)
-        host = hosts.measuring(profile, source.stem)
-        measured = "" if host.here else _measured(host, source.stem)
+        host = None if redraw else hosts.measuring(profile, source.stem)
+        measured = "" if redraw or host.here else _measured(host, source.stem)
     except ConvcostError as error:
         return Planned(source.stem, source, output, "broken", str(error), 0, 0, {})
     state, reason = "to run", ""
@@ -191,7 +213,7 @@ def _planned(source: Path, folder: Path, profile: str, force: bool, reference: b
         output,
         state,
         reason,
-        DRAWN_S if measured else card.minutes[profile] * 60,
+        DRAWN_S if measured or redraw else card.minutes[profile] * 60,
         card.ram_gb,
         notebooks.data_origins(card.datasets),
         card.reads_runs,
@@ -241,12 +263,13 @@ def main_job(
     *,
     force: bool = False,
     reference: bool = False,
+    redraw: str | None = None,
     out: TextIO | None = None,
 ) -> list[Outcome]:
     """Plan, print the plan, run it. Refused as `plan` and `run` do, before anything is planned."""
     out = out or sys.stdout
     with _alone(paths.EXECUTED_NOTEBOOKS):
-        made = plan(profile, notebook, force=force, reference=reference)
+        made = plan(profile, notebook, force=force, reference=reference, redraw=redraw)
         print(made.text(), file=out, flush=True)
         return _run(made, out, EVERY_S)
 
@@ -297,6 +320,7 @@ def _executed(planned: Planned, plan: Plan, reporter: Reporter) -> Outcome:
     command = f"python -m convcost reproduce --profile {plan.profile} --notebook {planned.name}"
     env = {"CONVCOST_COMMAND": command + (" --reference" if plan.reference else "")}
     env["CONVCOST_REFERENCE"] = "1" if plan.reference else "0"
+    env[records.REDRAW] = plan.redraw or ""
     result = runner.run_notebook(
         planned.source,
         planned.output,

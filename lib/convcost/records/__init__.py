@@ -48,6 +48,7 @@ __all__ = [
 ]
 
 REFERENCE, LOCAL = "reference", "local"
+REDRAW = "CONVCOST_REDRAW"
 _PROFILE_ORDER = {"gpu": 0, "cpu": 1, "quick": 2}
 
 
@@ -221,6 +222,54 @@ class Run:
         return line
 
 
+class Redrawn(Run):
+    """A run that is over: its notebook is drawn again from the tables that it wrote."""
+
+    def write(self, table: str, rows: object = None) -> pd.DataFrame:
+        """The table as it is stored; `rows` do not matter, and nothing is written."""
+        self.written.append(table)
+        return read(table, machine=self.machine, where=self.where)
+
+    def banner(self) -> str:
+        """One line for the top of a notebook: as of the run, and that it is over."""
+        made = f"measured on {self.record['date'][:10]}, drawn again from the stored tables"
+        return f"{super().banner()}\n{made}: nothing is measured by this run"
+
+
+def redrawn() -> str | None:
+    """The machine from whose committed tables this process draws notebooks again, if it does."""
+    return os.environ.get(REDRAW) or None
+
+
+def record_of(notebook: str, machine: str) -> dict:
+    """The record of the newest reference run of a notebook on a machine.
+
+    Raises BadInputError where there is none.
+    """
+    told = _by_run(_root(REFERENCE) / machine).values()
+    found = [record for record in told if record["notebook"] == notebook]
+    if not found:
+        there = ", ".join(machines()) or "none"
+        raise BadInputError(
+            f"no reference run of {notebook} on {machine!r} is stored (machines with results: "
+            f"{there})"
+        )
+    return max(found, key=lambda record: record["date"])
+
+
+def _again(notebook: str, data: Iterable[Mapping]) -> Redrawn:
+    """The run that is drawn again, by a process that has the same data."""
+    record = record_of(notebook, redrawn())
+    then, now = ({d["asked"]: d["sha256"] for d in used} for used in (record["data"], data))
+    if then != now:
+        other = sorted(asked for asked in {**then, **now} if then.get(asked) != now.get(asked))
+        raise BadInputError(
+            f"{notebook} cannot be drawn again: its run had other data than are here "
+            f"({', '.join(other)}); `python -m convcost doctor` says where data are looked for"
+        )
+    return Redrawn(record["run_id"], record["machine"], REFERENCE, record)
+
+
 def is_reference_run() -> bool:
     """Whether this process writes the committed reference, and not a user's own results."""
     return os.environ.get("CONVCOST_REFERENCE") == "1"
@@ -250,8 +299,11 @@ def start_run(
     `Dataset.describe()` of each set that is used, `seeds` every seed. `where` is "local" unless
     CONVCOST_REFERENCE=1 is set, which `python -m convcost reproduce --reference` does. The machine
     is the one that measured: where that is another one (`hosts.measuring`), the record says so
-    under `measured`, and under `drawn_on` which machine made the tables.
+    under `measured`, and under `drawn_on` which machine made the tables. Where `redrawn` names a
+    machine, it is the reference run of that machine, and writes nothing.
     """
+    if redrawn():
+        return _again(notebook, data)
     where = where or (REFERENCE if is_reference_run() else LOCAL)
     now = datetime.datetime.now(datetime.UTC)
     host = hosts.measuring(profile, notebook, strict=False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ class Study:
     one, nothing is measured here: what it has measured is taken from what was merged, and what it
     has not is missing. `smoke`: what is measured is kept apart, and no run takes it for a result.
 
+    Where notebooks are drawn again (`records.redrawn`), a method that is called like a table
+    gives the stored one, and measures nothing.
+
     A subclass gives `notebook`, `parts`, the `scales` of the profiles and of a smoke run, and,
     where the functions that measure are not in its own module, the name of the one they are in as
     `measurements`.
@@ -46,8 +50,18 @@ class Study:
     def __init__(self, profile: str, scale=None, *, host: Host | None = None, smoke: bool = False):
         self.profile = profile
         self.scale = scale or (on_device(self.smoke_scale) if smoke else self.scales[profile])
-        self.host = host or hosts.measuring(profile, self.notebook)
+        self.host = host or self._whose()
         self._units = paths.RAW / ("smoke" if smoke else "units")
+
+    def _whose(self) -> Host:
+        if not (again := records.redrawn()):
+            return hosts.measuring(self.profile, self.notebook)
+        return Host(again, records.record_of(self.notebook, again)["machine_details"])
+
+    def __init_subclass__(cls) -> None:
+        for name, method in list(vars(cls).items()):
+            if name in records.TABLES and callable(method):
+                setattr(cls, name, _stored_where_redrawn(method))
 
     @property
     def threads(self) -> int:
@@ -86,6 +100,16 @@ class Study:
     def done(self, planned: Planned, **more) -> Sweep:
         """What there is of a sweep, after what is left of it was done, if this is the machine."""
         return planned.run(**{"only_stored": not self.host.here, **more})
+
+
+def _stored_where_redrawn(method: Callable) -> Callable:
+    @wraps(method)
+    def table(self, *args, **options):
+        if again := records.redrawn():
+            return records.read(method.__name__, machine=again).drop(columns="run_id")
+        return method(self, *args, **options)
+
+    return table
 
 
 def on_device(scale):

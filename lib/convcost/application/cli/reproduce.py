@@ -23,6 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="for maintainers: write the committed results and notebooks",
     )
+    parser.add_argument(
+        "--redraw",
+        metavar="MACHINE",
+        help="for maintainers: write the committed notebooks again from the committed tables of a "
+        "machine; nothing is measured (after the code of figures or verdicts has changed)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,7 +48,11 @@ def run(args: argparse.Namespace) -> int:
         os.environ[hosts.VARIABLE] = args.host  # the kernels are to know it, too
     if missing := datasets.missing_folder():
         print(f"{missing}; what a notebook needs is downloaded", file=sys.stderr, flush=True)
-    options = {"force": args.force, "reference": args.reference}
+    if args.redraw and (args.host or args.reference):
+        raise BadInputError(
+            "--redraw goes with neither --host nor --reference: it takes nothing in"
+        )
+    options = {"force": args.force, "reference": args.reference, "redraw": args.redraw}
     if args.plan:
         print(reproduce.plan(args.profile, args.notebook, **options).text(), flush=True)
         return 0

@@ -1,0 +1,80 @@
+"""Notebooks drawn again from the committed tables of a run that is over: nothing is measured."""
+
+from types import MappingProxyType, SimpleNamespace
+
+import pytest
+
+from convcost import records
+from convcost.application import reproduce
+from convcost.application.cli import main
+from convcost.core import paths
+from convcost.core.errors import BadInputError
+from convcost.sweep.study import Study
+
+NOTEBOOK = "01-flop-counting"
+ROWS = [{"net": "alexnet", "params": 61_100_840, "how": "traced"}]
+DIGITS = {"asked": "digits", "sha256": "11" * 32}
+
+
+class Measures(Study):
+    notebook = NOTEBOOK
+    scales = MappingProxyType({"quick": SimpleNamespace(device="cpu")})
+
+    def parameter_counts(self):
+        raise AssertionError("this measures")
+
+
+@pytest.fixture
+def stored(tmp_path, monkeypatch):
+    """A reference run with one table, and this process draws it again."""
+    monkeypatch.setattr(paths, "LOCAL_RESULTS", tmp_path / "runs")
+    monkeypatch.setattr(paths, "REFERENCE_RESULTS", tmp_path / "results")
+    run = records.start_run(NOTEBOOK, "quick", data=[DIGITS], where=records.REFERENCE)
+    run.write("parameter_counts", ROWS)
+    monkeypatch.setenv(records.REDRAW, run.machine)
+    return run
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_stored_rows_come_instead_of_measured_ones_and_nothing_is_written(stored, tmp_path):
+    before = files(tmp_path)
+    run = records.start_run(NOTEBOOK, "quick", data=[DIGITS])
+    table = run.write("parameter_counts", Measures("quick").parameter_counts())
+    assert table["params"].tolist() == [61_100_840]
+    assert set(table["run_id"]) == {stored.run_id} == {run.run_id}
+    assert "nothing is measured by this run" in run.banner()
+    assert records.Results(run.where, run.machine).record("parameter_counts") == stored.record
+    assert files(tmp_path) == before
+
+
+def test_other_data_than_those_of_the_run_are_refused(stored):
+    with pytest.raises(BadInputError, match=r"other data than are here \(digits\)"):
+        records.start_run(NOTEBOOK, "quick", data=[DIGITS | {"sha256": "22" * 32}])
+    with pytest.raises(BadInputError, match=r"\(digits\)"):
+        records.start_run(NOTEBOOK, "quick")
+
+
+def test_a_study_measures_where_nothing_is_drawn_again(stored, monkeypatch):
+    monkeypatch.delenv(records.REDRAW)
+    with pytest.raises(AssertionError, match="this measures"):
+        Measures("quick").parameter_counts()
+
+
+def test_the_plan_takes_the_profile_of_the_run_and_refuses_what_never_ran(stored):
+    plan = reproduce.plan("auto", "01", redraw=stored.machine)
+    assert (plan.profile, plan.reference, plan.folder) == ("quick", True, paths.BUILD / "redrawn")
+    assert "nothing is measured" in plan.text()
+    with pytest.raises(BadInputError, match="had the profile quick, not cpu"):
+        reproduce.plan("cpu", "01", redraw=stored.machine)
+    with pytest.raises(BadInputError, match="no reference run of 02-training-time"):
+        reproduce.plan("auto", "02", redraw=stored.machine)
+    with pytest.raises(BadInputError, match=f"machines with results: {stored.machine}"):
+        reproduce.plan("auto", "01", redraw="elsewhere")
+
+
+def test_redraw_goes_with_no_option_that_takes_results_in(stored, capsys):
+    assert main(["reproduce", "--redraw", stored.machine, "--reference", "--plan"]) == 2
+    assert "neither --host nor --reference" in capsys.readouterr().err
