@@ -20,6 +20,7 @@ def drawn(
     """Figures by name, drawn from tables that went through the schemas; a warning is an error."""
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("error")
+        patch.setitem(plt.rcParams, "figure.max_open_warning", 0)  # they are drawn to be compared
         patch.setattr(records.paths, "LOCAL_RESULTS", folder)
         run = records.start_run(notebook, profile, data=list(data), where="local")
         for name, table in tables.items():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from convcost import count, figures, nets, optimize, records, sweep
+from convcost import count, figures, nets, records, sweep
 from convcost.application import cli
 from convcost.application.cli import lab
 from convcost.core import errors
@@ -155,9 +155,9 @@ def test_training_is_true_or_false(training):
 
 @pytest.mark.parametrize("name", ["bootstraps", "seed"])
 @pytest.mark.parametrize("number", [1.5, -1, "3", True, None])
-def test_optimize_takes_whole_numbers(name, number):
+def test_the_cheapest_net_takes_whole_numbers(name, number):
     with pytest.raises(BadInputError, match=rf"{name} is .*: a whole number from 0 on"):
-        optimize(0.9, **{name: number})
+        cheapest_face_net(0.9, **{name: number})
 
 
 @pytest.mark.parametrize("plan", [None, 7, {"n": 1}, "n=1"])

@@ -152,6 +152,7 @@ STUDIES = {
 
 CLOCKED = {"timed", "peaks_of"}
 STUDY = "chapters/complexity_precision/study/__init__.py"
+UNITS = "chapters/complexity_precision/study/units.py"
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +198,7 @@ def test_the_code_of_five_functions_is_had_without_torch_in_a_moment(copy):
         ("records/__init__.py", None, "\nOTHER = 1\n", set()),
         ("sweep/driver.py", None, "\nOTHER = 1\n", set()),
         (STUDY, "DRAWN_FROM = 2025", "DRAWN_FROM = 1", set()),
-        (STUDY, "tests=False", "tests=True", {"trained"}),
+        (UNITS, "tests=False", "tests=True", {"trained"}),
     ],
 )  # fmt: skip
 def test_what_counts_of_the_library(copy, file, old, new, redone):

@@ -30,7 +30,7 @@ FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.spl
 DOORS = {"findings", "protocols", "studies", "tables"}  # for notebooks: they lead anywhere
 
 # Inside a chapter: a part may import those of lower steps, none of its own. `optimize` is chapter
-# 04's own: `convcost.optimize`.
+# 04's own: `convcost.cheapest_face_net`.
 STEPS = {0: "tables", 1: "findings", 2: "study claims figures optimize"}
 STEP_OF = {name: step for step, names in STEPS.items() for name in names.split()}
 

@@ -1,4 +1,4 @@
-"""`convcost.optimize` on results that a known model made."""
+"""`convcost.cheapest_face_net` on results that a known model made."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 import convcost
 import fit_tables
 from convcost import records
-from convcost.chapters.complexity_precision import optimize as optimum
+from convcost.chapters.complexity_precision import cheapest_net as optimum
 from convcost.chapters.complexity_precision.findings import complexity, configurations, precision
 from convcost.chapters.complexity_precision.findings.cheapest import UnattainableError
 from convcost.chapters.complexity_precision.findings.configurations import BASELINE
@@ -31,7 +31,9 @@ LOGIT = precision.SaturatingLogit.name
 
 
 def optimize(target=0.93, **options):
-    return convcost.optimize(target, results="local", **{"bootstraps": 0, "model": LOGIT} | options)
+    return convcost.cheapest_face_net(
+        target, results="local", **{"bootstraps": 0, "model": LOGIT} | options
+    )
 
 
 def test_the_default_models_are_those_of_the_fits(results):
@@ -165,7 +167,10 @@ def test_trainings_may_be_of_another_machine(results, tmp_path):
 
 def test_importing_it_is_light():
     heavy = "{'pandas', 'lmfit', 'torch', 'sklearn', 'scipy', 'numpy'}"
-    code = f"import sys, convcost; convcost.optimize; print(sorted({heavy} & set(sys.modules)))"
+    code = (
+        "import sys, convcost; convcost.cheapest_face_net; "
+        f"print(sorted({heavy} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

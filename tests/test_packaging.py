@@ -109,11 +109,10 @@ def required(*extras: str) -> list[Requirement]:
 
 
 def test_whatever_is_locked_on_purpose_is_in_the_extra_all():
-    """`make lock` compiles that extra, and not `pruning`."""
+    """`make lock` compiles that extra."""
     assert "--extra all pyproject.toml requirements.in" in MAKEFILE
-    others = set(PROJECT["optional-dependencies"]) - {"all", "pruning"}
+    others = set(PROJECT["optional-dependencies"]) - {"all"}
     assert {w.name for w in required(*others)} <= {w.name for w in required("all")}
-    assert not {w.name for w in required("pruning")} & {r.name for r, _ in locked()}
 
 
 DISTRIBUTIONS = {"PIL": "pillow", "pynvml": "nvidia-ml-py", "sklearn": "scikit-learn"}

@@ -127,7 +127,7 @@ print(json.dumps({
     "timed_s": timing.measure(net, (1, 6, 6), 2, repetitions=3, min_s=0.001).seconds,
     "published": refusal(lambda: importlib.import_module("convcost.sources").value("ke", "x")),
     "cited": refusal(lambda: predict.device("NVIDIA GeForce RTX 4080")),
-    "optimize": refusal(lambda: convcost.optimize(target_precision=0.9)),
+    "cheapest": refusal(lambda: convcost.cheapest_face_net(target_precision=0.9)),
     "digits": refusal(lambda: importlib.import_module("convcost.datasets").load("digits", "test")),
     "figures": refusal(lambda: importlib.import_module("convcost.figures")),
     "notebooks": refusal(lambda: importlib.import_module("convcost.application.notebooks")),
@@ -153,7 +153,7 @@ def test_the_library_counts_predicts_times_and_finds_zeros(environment):
     assert 'convcost cluster: distributed is not installed: pip install "convcost[c' in done.stderr
     for name in ("published", "cited"):
         assert "needs the compendium's data" in found[name], name
-    for name, extra in {"digits": "data", "optimize": "fits", "figures": "figures"}.items():
+    for name, extra in {"digits": "data", "cheapest": "fits", "figures": "figures"}.items():
         assert f'pip install "convcost[{extra}]"' in found[name], name
     assert found["notebooks"] == 'nbformat is not installed: pip install "convcost[notebooks]"'
 

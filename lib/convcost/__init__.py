@@ -11,21 +11,21 @@ itself comes in by no door.
 """
 
 from convcost.chapters import CHAPTERS
-from convcost.chapters.complexity_precision.optimize import optimize
+from convcost.chapters.complexity_precision.cheapest_net import cheapest_face_net
 from convcost.core import registry
 from convcost.core.doors import door, release
 from convcost.counting.count import Count, count
 
 registry.register(*CHAPTERS)
 
-__all__ = ["Count", "__version__", "count", "optimize"]
+__all__ = ["Count", "__version__", "cheapest_face_net", "count"]
 
 _enter = door(
     __name__,
     {
         "equations": "convcost.sources.equations",
         "guide": "convcost.application.guide",
-        "optimum": "convcost.chapters.complexity_precision.optimize",
+        "optimum": "convcost.chapters.complexity_precision.cheapest_net",
         "profiles": "convcost.application.profiles",
         "units": "convcost.core.units",
     },

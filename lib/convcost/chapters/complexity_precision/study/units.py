@@ -106,6 +106,7 @@ def timed(
 def letters(configuration: Configuration) -> dict[str, int]:
     """The arguments of `ke_cnn`: the paper's letters.
 
+    >>> from convcost.chapters.complexity_precision.findings.configurations import BASELINE
     >>> letters(BASELINE)
     {'f': 64, 's': 64, 'k': 5, 'l': 3}
     """

@@ -1,7 +1,7 @@
 """The paper's question as a tool: which is the cheapest network that is precise enough?
 
 Fits models of cost and precision to the tables of notebook 04 and solves eq. (7) of Ke, Cao & Lv.
-pandas and lmfit are loaded when `optimize` is called.
+pandas and lmfit are loaded when `cheapest_face_net` is called.
 """
 
 import math
@@ -11,6 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from convcost.core.errors import BadInputError
+from convcost.core.extras import optional
 from convcost.core.units import readable, seconds
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Measured:
 
 @dataclass(frozen=True, repr=False)
 class Optimum:
-    """What `optimize` found. Precision is a share of `measure`; complexity 1 is the baseline.
+    """What the search found. Precision is a share of `measure`; complexity 1 is the baseline.
 
     `forward_s` is seconds per image in a batch on `machine`. `extrapolated` says whether a
     parameter lies outside of what was trained and timed. `same` is the measurement of the very
@@ -143,7 +144,7 @@ class Optimum:
         return asdict(self)
 
 
-def optimize(
+def cheapest_face_net(
     target_precision: float = 0.93,
     *,
     machine: str | None = None,
@@ -176,12 +177,14 @@ def optimize(
     `records.MissingTableError` where nothing was measured.
     """
     from convcost import records
-    from convcost.chapters.complexity_precision.findings import (
-        cheapest,
-        complexity,
-        precision,
-        rows,
-    )
+
+    with optional():
+        from convcost.chapters.complexity_precision.findings import (
+            cheapest,
+            complexity,
+            precision,
+            rows,
+        )
 
     target = cheapest.checked_target(target_precision)
     _one_of("measure", measure, MEASURES)
@@ -218,12 +221,12 @@ def optimize(
 
 
 def answers(targets: "Iterable[float]", **options) -> "pd.DataFrame":
-    """`optimize` for several targets, one row each, for a reader who moves the target.
+    """`cheapest_face_net` for several targets, one row each, for a reader who moves the target.
 
     Columns: target_precision, the four parameters, predicted_precision, predicted_complexity,
     times_cheaper, times_fewer_macs, measured_precision (of the very configuration; missing where
     it was not trained), best_attainable (missing where the target is attained; then the rest is
-    missing). `options` are those of `optimize`; without intervals unless `bootstraps` asks.
+    missing). `options` are those of it; without intervals unless `bootstraps` asks.
     """
     import pandas as pd
 
@@ -233,7 +236,7 @@ def answers(targets: "Iterable[float]", **options) -> "pd.DataFrame":
     for target in targets:
         row = {"target_precision": target, **dict.fromkeys(_ANSWER)}
         try:
-            found = optimize(target, **{"bootstraps": 0} | options)
+            found = cheapest_face_net(target, **{"bootstraps": 0} | options)
         except UnattainableError as error:
             table.append(row | {"best_attainable": error.best})
             continue
