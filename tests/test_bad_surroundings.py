@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from convcost import count, figures, nets, records, sweep
+from convcost import cheapest_face_net, count, figures, nets, records, sweep
 from convcost.application import cli
 from convcost.application.cli import lab
 from convcost.core import errors
