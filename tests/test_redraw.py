@@ -13,7 +13,7 @@ from convcost.sweep.study import Study
 
 NOTEBOOK = "01-flop-counting"
 ROWS = [{"net": "alexnet", "params": 61_100_840, "how": "traced"}]
-DIGITS = {"asked": "digits", "sha256": "11" * 32}
+DIGITS = {"asked": "digits", "split": "test", "content_sha256": "11" * 32}
 
 
 class Measures(Study):
@@ -51,9 +51,9 @@ def test_the_stored_rows_come_instead_of_measured_ones_and_nothing_is_written(st
 
 
 def test_other_data_than_those_of_the_run_are_refused(stored):
-    with pytest.raises(BadInputError, match=r"other data than are here \(digits\)"):
-        records.start_run(NOTEBOOK, "quick", data=[DIGITS | {"sha256": "22" * 32}])
-    with pytest.raises(BadInputError, match=r"\(digits\)"):
+    with pytest.raises(BadInputError, match=r"other data than are here \(digits, test\)"):
+        records.start_run(NOTEBOOK, "quick", data=[DIGITS | {"content_sha256": "22" * 32}])
+    with pytest.raises(BadInputError, match=r"\(digits, test\)"):
         records.start_run(NOTEBOOK, "quick")
 
 

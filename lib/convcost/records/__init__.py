@@ -260,12 +260,15 @@ def record_of(notebook: str, machine: str) -> dict:
 def _again(notebook: str, data: Iterable[Mapping]) -> Redrawn:
     """The run that is drawn again, by a process that has the same data."""
     record = record_of(notebook, redrawn())
-    then, now = ({d["asked"]: d["sha256"] for d in used} for used in (record["data"], data))
+    then, now = (
+        {f"{d['asked']}, {d['split']}": d["content_sha256"] for d in used}
+        for used in (record["data"], data)
+    )
     if then != now:
-        other = sorted(asked for asked in {**then, **now} if then.get(asked) != now.get(asked))
+        other = sorted(part for part in {**then, **now} if then.get(part) != now.get(part))
         raise BadInputError(
             f"{notebook} cannot be drawn again: its run had other data than are here "
-            f"({', '.join(other)}); `python -m convcost doctor` says where data are looked for"
+            f"({'; '.join(other)}); `python -m convcost doctor` says where data are looked for"
         )
     return Redrawn(record["run_id"], record["machine"], REFERENCE, record)
 
