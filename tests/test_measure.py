@@ -75,11 +75,11 @@ def small():
 def test_samples_are_the_blocks_and_the_median_is_per_call(clock, quiet):
     ms = 1_000_000
     # the first call of all, none to warm up, then three blocks of two, then the first case again
-    model = clock.taking(9 * ms, 1 * ms, 1 * ms, 3 * ms, 3 * ms, 2 * ms, 2 * ms, 2 * ms)
+    model = clock.taking(9 * ms, 1 * ms, 1 * ms, 9 * ms, 9 * ms, 2 * ms, 2 * ms, 2 * ms)
     done = measure(model, (1, 2, 2), 5, repetitions=3, warmup=0, calls=2, threads=1)
     assert list(done.samples.columns) == ["repetition", "calls", "seconds"]
-    assert done.samples.values.tolist() == [[0, 2, 2e-3], [1, 2, 6e-3], [2, 2, 4e-3]]
-    assert done.seconds == 2e-3
+    assert done.samples.values.tolist() == [[0, 2, 2e-3], [1, 2, 18e-3], [2, 2, 4e-3]]
+    assert done.seconds == 2e-3  # the median of 1, 9 and 2 ms; their mean is 4
     assert done.wall_s == done.seconds
     assert (done.what, done.batch, done.device, done.threads) == ("inference", 5, "cpu", 1)
     assert (done.drift, done.stable, done.instability) == (1.0, True, "")
