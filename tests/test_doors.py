@@ -52,7 +52,7 @@ def test_a_door_leads_to_the_room_itself():
     assert all(getattr(protocols, name) is getattr(counted, name) for name in counted.__all__)
     assert tables.show.__module__ == "convcost.core.tables"
     assert {getattr(convcost, name).__name__.rpartition(".")[2] for name in DOORS} == {
-        "optimize", *(DOORS - {"optimum"})
+        "cheapest_net", *(DOORS - {"optimum"})
     }  # fmt: skip
 
 

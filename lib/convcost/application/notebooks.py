@@ -88,7 +88,8 @@ class Card:
     datasets: tuple[str, ...]
     parts: str = "argument"  # Question, Verdict, Exercises; or "guide": free form
     reads_runs: bool = False  # shows what other notebooks of the same run wrote, writes nothing
-    # what `measure` takes for each of its parts on a GPU, in minutes: a guess until one has done it
+    # what `measure` takes for each part on a GPU, in minutes: a guess until one has done it;
+    # the most valuable first (pairs in the metadata: the objects there are sorted when written)
     gpu_parts: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -128,9 +129,12 @@ def card(notebook: Mapping, name: str = "the notebook") -> Card:
     parts = given.get("parts", "argument")
     if parts not in ("argument", "guide"):
         faults.append('parts is neither "argument" nor "guide"')
-    gpu_parts = given.get("gpu_parts", {})
-    if not isinstance(gpu_parts, Mapping) or not all(map(positive, gpu_parts.values())):
-        faults.append("gpu_parts is not one positive number of minutes for each name of a part")
+    gpu_parts = given.get("gpu_parts", [])
+    if not isinstance(gpu_parts, list) or not all(
+        isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) and positive(pair[1])
+        for pair in gpu_parts
+    ):
+        faults.append("gpu_parts is not a list of [name of a part, minutes above 0]")
     reads_runs = given.get("reads_runs", False)
     if not isinstance(reads_runs, bool):
         faults.append("reads_runs is neither true nor false")
