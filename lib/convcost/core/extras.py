@@ -17,6 +17,7 @@ EXTRA_OF = {
     **dict.fromkeys(("IPython", "jupyterlab", "jupyter_client", "jupyter_core"), "notebooks"),
     **dict.fromkeys(("nbclient", "nbformat", "pandera", "papermill", "thop"), "notebooks"),
     **dict.fromkeys(("dask", "distributed"), "cluster"),
+    "timm": "timm",
 }
 
 

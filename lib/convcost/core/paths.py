@@ -20,6 +20,7 @@ NOTEBOOKS = ROOT / "notebooks"  # committed, with the outputs of the reference r
 FIGURES = ROOT / "figures"  # generated only, committed
 PUBLISHED = ROOT / "data" / "published"  # one CSV per source: what it prints
 CITED = ROOT / "data" / "cited"  # facts from elsewhere, with their sources
+COUNTED = ROOT / "data" / "counted"  # work of nets that others have timed
 REFERENCE_RESULTS = ROOT / "data" / "results"  # <machine>/<table>.csv, committed
 RAW = ROOT / "data" / "raw"  # downloads and local runs, git-ignored
 LOCAL_RESULTS = Path(

@@ -1,12 +1,16 @@
-"""What a training step would take on a machine we do not have: cited peaks, and two roofs.
+"""What a net would take on a machine we do not have: from cited peaks, and from others' tables.
 
 `device` and `devices` give cited peaks, `step` the roofline of one step of a counted net,
 `teaching_protocols` lists the settings that teaching material uses. What launching and loading add
-is a matter of hypotheses: `chapters.training_time.findings`. Nothing here needs torch.
+is a matter of hypotheses: `chapters.training_time.findings`.
+
+`report` fits prices of every kind of work (`operators`, `pricing`) to a table of nets and times,
+and says how far off they are for designs that were not fitted to, beside simpler models.
 """
 
 from convcost.predict.devices import Device, device, devices, teaching_protocols
 from convcost.predict.roofline import ARITHMETIC, PARTS, Prediction, call_seconds, step
+from convcost.predict.validation import report
 
 __all__ = [
     "ARITHMETIC",
@@ -16,6 +20,7 @@ __all__ = [
     "call_seconds",
     "device",
     "devices",
+    "report",
     "step",
     "teaching_protocols",
 ]

@@ -1,0 +1,312 @@
+"""Prices of work, fitted to tables of nets and times, judged on designs that no fit has seen."""
+
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from torch import nn
+
+from convcost.application.cli import main
+from convcost.core.errors import BadInputError
+from convcost.core.extras import MissingPackageError
+from convcost.counting.count import count
+from convcost.predict import pricing, tables, timm_nets, validation
+from convcost.predict.operators import FEATURES, of_call, of_net
+
+PRICES = {"spatial": 3e-3, "pointwise": 2e-3, "depthwise": 9e-2, "moved": 1e-3, "calls/batch": 2e-5}
+
+
+def amounts(module, *shape, training=False):
+    counted = count(module, shape, training=training)
+    return of_call(counted.calls[-1], training=training)
+
+
+# --- the work of a call --------------------------------------------------------------------------
+
+
+def test_a_convolution_is_counted_under_its_kind_and_its_channels():
+    found = amounts(nn.Conv2d(32, 96, 3, stride=2, padding=1), 32, 8, 8)
+    macs = 32 * 96 * 3 * 3 * 4 * 4 / 1e9
+    assert found["spatial"] == found["dense"] == found["spatial, strided"] == macs
+    assert found["dense, 32 to 63 channels"] == macs  # 32 in, 96 out: the fewer count
+    assert found["dense over channels in"] == pytest.approx(macs * 64 / 32)
+    assert found["spatial written"] == 96 * 4 * 4 / 1e6
+    assert found["moved"] == (32 * 8 * 8 + 96 * 4 * 4) / 1e6
+    assert found["weights/batch"] == (32 * 96 * 3 * 3 + 96) / 1e6
+    assert "spatial, odd shape" not in found and "unaligned" not in found
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "kind", "macs"),
+    [
+        (nn.Conv2d(3, 8, 7), (3, 9, 9), "stem", 3 * 8 * 7 * 7 * 3 * 3),
+        (nn.Conv2d(16, 8, 1), (16, 5, 5), "pointwise", 16 * 8 * 5 * 5),
+        (nn.Conv2d(16, 16, 3, groups=16), (16, 5, 5), "depthwise", 16 * 3 * 3 * 3 * 3),
+        (nn.Conv2d(16, 16, 3, groups=4), (16, 5, 5), "grouped", 16 * 4 * 3 * 3 * 3 * 3),
+        (nn.Conv2d(16, 16, (1, 3)), (16, 5, 5), "spatial, odd shape", 16 * 16 * 3 * 5 * 3),
+        (nn.Conv2d(16, 16, 3, dilation=2), (16, 7, 7), "spatial, dilated", 16 * 16 * 9 * 3 * 3),
+        (nn.Linear(16, 10), (16,), "vector products", 16 * 10),
+        (nn.Linear(16, 10), (7, 16), "linear", 7 * 16 * 10),
+    ],
+)
+def test_kinds_of_products(module, shape, kind, macs):
+    assert amounts(module, *shape)[kind] == macs / 1e9
+
+
+def test_training_counts_the_gradients_of_products():
+    net = nn.Sequential(nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3))
+    macs = 8 * 8 * 9 * 6 * 6
+    assert amounts(net, 8, 10, 10)["spatial"] == macs / 1e9
+    assert amounts(net, 8, 10, 10, training=True)["spatial"] == 3 * macs / 1e9
+
+
+@pytest.mark.parametrize(
+    ("module", "kind", "moved"),
+    [
+        (nn.BatchNorm2d(8), "batch norm", 2 * 8 * 6 * 6),
+        (nn.ReLU(), "relu", 2 * 8 * 6 * 6),
+        (nn.GELU(), "gelu", 2 * 8 * 6 * 6),
+        (nn.MaxPool2d(2), "pool", 8 * 6 * 6 + 8 * 3 * 3),
+        (nn.MaxPool2d(2), "pool windows", 8 * 3 * 3 * 2 * 2),
+        (nn.AdaptiveAvgPool2d(1), "reduction", 8 * 6 * 6 + 8),
+        (nn.GroupNorm(2, 8), "other norm", 2 * 8 * 6 * 6),
+    ],
+)
+def test_kinds_of_what_multiplies_nothing(module, kind, moved):
+    assert amounts(module, 8, 6, 6)[kind] == moved / 1e6
+
+
+def test_views_and_dropout_in_evaluation_are_no_work():
+    assert amounts(nn.Flatten(), 8, 6, 6) == {}
+    assert amounts(nn.Dropout(0.5), 8, 6, 6) == {}
+
+
+def test_a_net_is_the_sum_of_its_calls_and_every_amount_has_a_meaning():
+    net = nn.Sequential(nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
+    counted = count(net, (8, 10, 10))
+    found = of_net(counted, training=True, tensors=4)
+    assert found["spatial"] == pytest.approx(
+        (8 * 8 * 9 * 8 * 8 * 2 + 8 * 8 * 9 * 6 * 6 * 3) / 1e9  # the first: no gradient of images
+    )
+    assert (found["image"], found["calls/batch"], found["tensors/batch"]) == (1, 3, 4 / 100)
+    assert found["parameters/batch"] == 2 * (8 * 8 * 9 + 8) / 1e6
+    assert set(found) <= set(FEATURES)
+
+
+# --- prices --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def made():
+    """Nets of timm whose times are made of known prices, and nothing else."""
+    nets = timm_nets.stored().query("what == 'inference' and input_px == 224")
+    nets = nets[pricing.is_plain(nets[list(FEATURES)])].groupby("design").head(4)
+    rows = nets.assign(batch=8, params_millions=np.nan).reset_index(drop=True)
+    work = pricing.per_image(rows[list(PRICES)], rows["batch"])
+    return rows.assign(seconds=work @ np.array(list(PRICES.values())))
+
+
+def test_times_made_of_prices_are_found_again_for_unseen_designs(made):
+    predicted = validation.leave_one_design_out(made)
+    ours = validation.scores(made, predicted["ours"])
+    flops = validation.scores(made, predicted["flops"])
+    assert made["design"].nunique() > 20
+    assert ours["mape"] < 5 and ours["within_10"] > 0.9 and ours["spearman"] > 0.995
+    assert flops["mape"] > 20
+    assert 0.85 <= ours["coverage_90"] <= 1
+
+
+def test_a_designs_own_times_have_no_say_in_its_prediction(made):
+    strange = made["design"] == "resnet"
+    assert 0 < strange.sum() < len(made)
+    before = validation.leave_one_design_out(made)
+    after = validation.leave_one_design_out(
+        made.assign(seconds=made["seconds"].where(~strange, 100 * made["seconds"]))
+    )
+    pd.testing.assert_frame_equal(after[strange], before[strange])
+    assert (after["ours"][~strange] != before["ours"][~strange]).any()
+
+
+def test_work_of_few_designs_gets_no_price(made):
+    rare = made.assign(roll=made["design"].isin(["resnet", "vgg", "dla"]).astype(float))
+    fitted = pricing.fit(rare[list(FEATURES)], rare["seconds"], rare["batch"], rare["design"])
+    assert "roll" not in fitted.everything.seconds
+    assert (fitted.everything.seconds >= 0).all()
+
+
+def test_what_is_done_once_a_batch_is_shared_by_its_images():
+    work = pd.DataFrame({"moved": [6.0, 6.0], "calls/batch": [12.0, 12.0]})
+    assert pricing.per_image(work, [1, 4]).tolist() == [[6, 12], [6, 12 / 4]]
+    with pytest.raises(BadInputError, match="a batch of 0"):
+        pricing.per_image(work, [0, 1])
+
+
+def test_nets_with_products_of_results_are_priced_by_one_list_others_by_two(made):
+    mixed = pd.concat([made, made.assign(attention=1.0)], ignore_index=True)
+    fitted = pricing.fit(mixed[list(FEATURES)], mixed["seconds"], mixed["batch"], mixed["design"])
+    attending = mixed[len(made) :]
+    one = fitted.everything.of(mixed[list(FEATURES)], mixed["batch"])
+    both = fitted.of(mixed[list(FEATURES)], mixed["batch"])
+    two = fitted.plain.of(made[list(FEATURES)], made["batch"])
+    assert fitted.plain.rows == len(made) and fitted.everything.rows == 2 * len(made)
+    assert both[len(made) :] == pytest.approx(one[len(made) :])
+    assert both[: len(made)] == pytest.approx(np.sqrt(one[: len(made)] * two))
+    assert not pricing.is_plain(attending[list(FEATURES)]).any()
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, np.nan, np.inf])
+def test_times_that_are_none_are_refused(made, bad):
+    with pytest.raises(BadInputError, match="not above 0"):
+        pricing.fit(
+            made[list(FEATURES)], [bad, *made["seconds"][1:]], made["batch"], made["design"]
+        )
+
+
+def test_too_few_designs_are_refused(made):
+    three = made[made["design"].isin(["resnet", "vgg", "dla"])]
+    with pytest.raises(BadInputError, match=r"3 design\(s\) are too few"):
+        pricing.fit(three[list(FEATURES)], three["seconds"], three["batch"], three["design"])
+
+
+def test_the_interval_counts_designs_and_not_nets():
+    ratios = np.array([1.0] * 98 + [2.0, 0.5])  # one family of 98, and two others
+    low, high = pricing.interval(ratios, ["a"] * 98 + ["b", "c"])
+    assert low < 0.6 and high > 1.8  # a third of the designs is at either end
+    assert pricing.interval(ratios, range(100)) == pytest.approx((1, 1))
+    # "b" and "c" lie outside of what the others say
+    assert pricing.covered(ratios, ["a"] * 98 + ["b", "c"]).tolist() == [True] * 98 + [False] * 2
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def csv(tmp_path, text):
+    path = tmp_path / "times.csv"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("head", "cells"),
+    [
+        ("net,batch,seconds", "resnet18,4,0.02"),
+        ("model,batch_size,ms", "resnet18,4,20"),
+        ("name,seconds_per_image,batch", "resnet18,0.005,4"),
+        ("net,ms_per_image,batch", "resnet18,5,4"),
+        ("net,images_per_s,batch", "resnet18,200,4"),
+        ("model,infer_samples_per_sec,infer_batch_size,infer_img_size", "resnet18.a1,200,4,224"),
+        ("model,train_samples_per_sec,train_batch_size,train_img_size", "resnet18.a1,200,4,224"),
+    ],
+)
+def test_units_of_times(tmp_path, head, cells):
+    (row,) = tables.read(csv(tmp_path, f"{head}\n{cells}\n")).to_dict("records")
+    assert row["seconds"] == pytest.approx(0.02 / 4)
+    assert (row["net"], row["input_px"], row["batch"]) == ("resnet18", 224, 4)
+    assert row["what"] == ("training" if "train" in head else "inference")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("net,top1\nresnet18,69.8\n", r"no column of times \(it has net, top1\): name one of"),
+        ("speed,seconds\n1,2\n", "no column of names of nets"),
+        ("net,seconds\nvgg11,1\nresnet18,0\n", r"line 3: seconds is 0.* a number above 0"),
+        ("net,seconds\nvgg11,fast\n", r"line 2: seconds is fast"),
+        ("net,seconds,batch\nvgg11,1,-4\n", "line 2: batch is -4"),
+        ("net,seconds,what\nvgg11,1,guessing\n", "what is 'guessing': choose from"),
+        ("", "cannot be read as a CSV"),
+    ],
+)
+def test_what_is_no_table_of_times_is_refused(tmp_path, text, message):
+    with pytest.raises(BadInputError, match=message):
+        tables.read(csv(tmp_path, text))
+
+
+def test_rows_that_cannot_be_used_are_named_with_the_reason(tmp_path):
+    path = csv(
+        tmp_path,
+        "net,seconds,param_count\nresnet18,0.01,11.69\nresnet50,0.02,99\nnobody_net,0.1,1\n",
+    )
+    rows, dropped = tables.joined(tables.read(path))
+    assert rows["net"].tolist() == ["resnet18"]
+    assert rows["macs"].tolist() == [1_814_073_344] and rows["design"].tolist() == ["resnet"]
+    assert dropped["net"].tolist() == ["resnet50", "nobody_net"]
+    assert "25.56 million parameters today, in the table 99.00" in dropped["reason"][0]
+    assert "no stored net of timm" in dropped["reason"][1]
+
+
+def test_a_net_of_torchvision_is_counted(tmp_path):
+    rows, _ = tables.joined(tables.read(csv(tmp_path, "net,seconds\nalexnet,0.01\n")))
+    assert rows["macs"].tolist() == [714_188_480]
+    assert rows["design"].tolist() == ["alexnet"]
+    assert rows["pool windows"][0] == pytest.approx(
+        (64 * 27 * 27 + 192 * 13 * 13 + 256 * 6 * 6) * 3 * 3 / 1e6
+    )
+
+
+def test_times_in_another_unit_are_noticed(tmp_path):
+    with pytest.raises(BadInputError, match=r"resnet18 would do .* is the column .* another unit"):
+        tables.joined(tables.read(csv(tmp_path, "net,seconds\nresnet18,1e-9\n")))
+
+
+def test_every_stored_net_stands_once_and_its_work_adds_up():
+    table = timm_nets.stored()
+    assert not table.duplicated(list(timm_nets.KEY)).any()
+    assert (table[list(FEATURES)] >= 0).all(axis=None)
+    inference = table[table["what"] == "inference"]
+    products = ["vector products", "stem", "dense", "grouped", "depthwise", "attention", "matmul",
+                "recurrent"]  # fmt: skip
+    parts = inference[products].sum(axis=1) * 1e9 / inference["macs"]
+    # relative positions are multiplied once a batch, from weights alone: they are in no image
+    positions = inference["design"].str.contains("maxxvit|swin_transformer_v2|vision_transformer")
+    assert parts[~positions].between(1 - 1e-4, 1 + 1e-4).all()
+    assert parts[positions].between(0.9, 1 + 1e-4).all()
+
+
+def test_counting_nets_of_timm_anew_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(MissingPackageError, match=r'pip install "convcost\[timm\]"'):
+        next(timm_nets.collect([("resnet18", 224, "inference")]))
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def test_the_command_says_the_errors_beside_those_of_simpler_models(made, tmp_path, capsys):
+    path = tmp_path / "made.csv"
+    made[["net", "input_px", "batch"]].assign(
+        ms=made["seconds"] * made["batch"] * 1e3
+    ).to_csv(path, index=False)  # fmt: skip
+    with path.open("a") as file:
+        file.write("nobody_net,224,8,5\n")
+    assert main(["predict", "--fit", str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["rows"], found["designs"]) == (len(made), made["design"].nunique())
+    assert [one["net"] for one in found["dropped"]] == ["nobody_net"]
+    assert list(found["models"]) == ["flops", "activations", "linear", "ours"]
+    assert set(found["models"]["ours"]) == {
+        "mape", "median", "p90", "within_10", "spearman", "coverage_90"
+    }  # fmt: skip
+    assert found["models"]["ours"]["mape"] < 5 < found["models"]["linear"]["mape"]
+
+    other = tmp_path / "other.csv"
+    made.head(9)[["net"]].assign(batch=8, seconds=made["seconds"] * 8 * 2).to_csv(other)
+    assert main(["predict", "--fit", str(path), "--test", str(other)]) == 0
+    shown = capsys.readouterr().out
+    assert "convolutional networks: 9 rows" in shown and "1 rows were left out" in shown
+    assert main(["predict", "--fit", str(path), "--test", str(other), "--json"]) == 0
+    ours = json.loads(capsys.readouterr().out)["models"]["ours"]
+    assert ours["median"] == pytest.approx(50, abs=5)  # that machine takes twice as long
+    assert ours["coverage_90"] == 0
+
+
+def test_the_command_refuses_what_it_cannot_fit(tmp_path, capsys):
+    assert main(["predict"]) == 2
+    assert "--fit TABLE.csv" in capsys.readouterr().err
+    path = csv(tmp_path, "net,seconds\nresnet18,0.01\nnobody_net,1\n")
+    assert main(["predict", "--fit", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert "1 rows of 1 designs can be used; more than 4 designs are needed" in said
+    assert "nobody_net: no stored net of timm" in said
