@@ -203,7 +203,7 @@ def _percent_residuals(axes) -> None:
     """Percent, linear up to 10 and logarithmic beyond."""
     axes[0].set_yscale("symlog", linthresh=10, linscale=1)
     low, high = axes[0].get_ylim()
-    marks = [s * m for s in (-1, 1) for m in (5, 10, 100, 1000) if low <= s * m <= high]
+    marks = [s * m for s in (-1, 1) for m in (10, 100, 1000) if low <= s * m <= high]
     axes[0].yaxis.set_major_locator(FixedLocator(sorted([0, *marks])))
     axes[0].yaxis.set_minor_locator(NullLocator())
     axes[0].yaxis.set_major_formatter(FuncFormatter(_signed))
