@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from convcost import records
+from convcost.core import files
 from convcost.core.errors import BadInputError, DamagedFileError
 from convcost.training import checkpoints
 
@@ -120,8 +121,8 @@ def test_a_save_that_is_cut_short_is_never_taken_for_whole(saved, monkeypatch, c
         calls.append(path)
         real(path, content)
 
-    real = records.write_atomically
-    monkeypatch.setattr(records, "write_atomically", write)
+    real = files.write_atomically
+    monkeypatch.setattr(files, "write_atomically", write)
     with pytest.raises(OSError, match="No space"):
         checkpoints.save(saved, {"other": torch.ones(3)}, {"net": "other"})
     if completed == 0:

@@ -1,18 +1,22 @@
 """Prices of work, fitted to tables of nets and times, judged on designs that no fit has seen."""
 
 import json
+import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from torch import nn
 
+from convcost import nets, predict
 from convcost.application.cli import main
-from convcost.core.errors import BadInputError
+from convcost.core.errors import BadInputError, DamagedFileError
 from convcost.core.extras import MissingPackageError
 from convcost.counting.count import count
-from convcost.predict import pricing, tables, timm_nets, validation
+from convcost.predict import estimate, pricing, tables, timm_nets, validation
 from convcost.predict.operators import FEATURES, of_call, of_net
 
 PRICES = {"spatial": 3e-3, "pointwise": 2e-3, "depthwise": 9e-2, "moved": 1e-3, "calls/batch": 2e-5}
@@ -101,9 +105,10 @@ def test_a_net_is_the_sum_of_its_calls_and_every_amount_has_a_meaning():
 @pytest.fixture(scope="module")
 def made():
     """Nets of timm whose times are made of known prices, and nothing else."""
-    nets = timm_nets.stored().query("what == 'inference' and input_px == 224")
-    nets = nets[pricing.is_plain(nets[list(FEATURES)])].groupby("design").head(4)
-    rows = nets.assign(batch=8, params_millions=np.nan).reset_index(drop=True)
+    there = timm_nets.stored().query("what == 'inference' and input_px == 224")
+    there = there[pricing.is_plain(there[list(FEATURES)])]
+    some = [there.groupby("design").head(4), there[there["net"] == "resnet18"]]
+    rows = pd.concat(some).assign(batch=8, params_millions=np.nan).reset_index(drop=True)
     work = pricing.per_image(rows[list(PRICES)], rows["batch"])
     return rows.assign(seconds=work @ np.array(list(PRICES.values())))
 
@@ -265,6 +270,95 @@ def test_every_stored_net_stands_once_and_its_work_adds_up():
     assert parts[positions].between(0.9, 1 + 1e-4).all()
 
 
+# --- a net on a device ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stored(made, tmp_path_factory):
+    """Prices of a device, as those of a table that is made of them."""
+    folder = tmp_path_factory.mktemp("prices")
+    path = folder / "made.csv"
+    made[["net", "input_px", "batch"]].assign(seconds_per_image=made["seconds"]).to_csv(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(estimate, "FOLDER", folder)
+        return estimate.store(path, "made", "a device of five prices")
+
+
+@pytest.fixture
+def other_device(stored, tmp_path, monkeypatch):
+    """These prices are all that are known."""
+    monkeypatch.setattr(estimate, "FOLDER", tmp_path)
+    estimate._all.cache_clear()
+    yield Path(shutil.copy(stored, tmp_path))
+    estimate._all.cache_clear()
+
+
+def test_a_stored_device_predicts_a_net_and_each_of_its_calls(other_device, made):
+    found = predict.time(nets.build("resnet18"), (3, 224, 224), batch=8, device="made")
+    (wanted,) = made.query("net == 'resnet18'")["seconds"] * 8
+    assert found.seconds == pytest.approx(wanted, rel=0.06)
+    assert found.low < found.seconds < found.high
+    parts = found.table[["compute", "memory", "launch"]]
+    assert found.table["seconds"].sum() == pytest.approx(found.seconds)
+    assert parts.sum(axis=1).to_numpy() == pytest.approx(found.table["seconds"].to_numpy())
+    assert len(found.table) == len(count(nets.build("resnet18"), (3, 224, 224)).calls) + 1
+    conv = found.table.query("path == 'layer3.1.conv2'").iloc[0]
+    assert (conv["op"], conv["spent_on"]) == ("conv", "compute")
+    assert found.extrapolated == "" and "By operator: conv" in found.why()
+    larger = predict.time(nets.build("resnet18"), (3, 224, 224), batch=16, device="made")
+    assert "No batch of 16 was timed there: 8 to 8." in larger.why()
+
+
+def test_the_table_of_known_devices_tells_their_errors(other_device):
+    (row,) = predict.known().to_dict("records")
+    assert (row["device"], row["what"], row["source"]) == ("made", "inference", "made.csv")
+    assert row["mape"] < 5 and row["designs"] > 20
+
+
+def test_work_that_no_price_is_known_of_is_named(other_device):
+    class Unusual(nn.Module):
+        def forward(self, x):
+            return torch.sort(x, 1)[0]
+
+    found = predict.time(nn.Sequential(nn.Linear(64, 64), Unusual()), (64,), device="made")
+    assert "other" in found.unpriced and "taken as free: " in found.why()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "abacus"}, r"no prices of 'abacus' for inference .* made \(inference\)"),
+        ({"device": "made", "what": "training"}, "no prices of 'made' for training"),
+        ({"device": "made", "what": "thinking"}, "what is 'thinking'"),
+        ({"device": "made", "batch": 0}, "a batch of 0"),
+        ({"device": "made", "batch": 1.5}, "a batch of 1.5"),
+    ],
+)
+def test_what_cannot_be_predicted_is_refused(other_device, options, message):
+    with pytest.raises(BadInputError, match=message):
+        predict.time(nn.Linear(2, 2), (2,), **options)
+
+
+def test_a_damaged_file_of_prices_is_named(other_device):
+    text = other_device.read_text()
+    for damaged in (text.replace('"everything"', '"nothing"'), "[]", text[:-20]):
+        other_device.write_text(damaged)
+        estimate._all.cache_clear()
+        with pytest.raises(DamagedFileError, match=r"made-inference\.json"):
+            predict.known()
+
+
+def test_the_committed_devices_are_those_of_their_tables():
+    known = predict.known()
+    assert known["device"].tolist() == ["i7-12700h", "rtx3090", "rtx3090", "rtx4090"]
+    assert (known["mape"] < 14).all() and (known["designs"] > 50).all()
+    told = (Path(__file__).parents[1] / "README.md").read_text()
+    assert f"RTX 4090, times are off by {known['mape'].iloc[3]:.1f} % on average" in told
+    found = predict.time(nets.build("resnet50"), (3, 224, 224), batch=256, device="rtx4090")
+    # timm's table: 4302.84 images a second in batches of 1024 (this net was fitted to)
+    assert found.seconds == pytest.approx(256 / 4302.84, rel=0.05)
+
+
 def test_counting_nets_of_timm_anew_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(MissingPackageError, match=r'pip install "convcost\[timm\]"'):
@@ -302,9 +396,36 @@ def test_the_command_says_the_errors_beside_those_of_simpler_models(made, tmp_pa
     assert ours["coverage_90"] == 0
 
 
+def test_the_command_predicts_a_net(capsys):
+    assert main(["predict", "resnet18", "--device", "rtx4090", "--batch", "64"]) == 0
+    shown = capsys.readouterr().out
+    assert "for inference of a batch of 64 on rtx4090, predicted" in shown
+    assert "layer" in shown and "conv1" in shown
+    assert main(["predict", "resnet18", "--device", "rtx4090", "--batch", "64", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["low"] < told["seconds"] < told["high"]
+    assert sum(call["seconds"] for call in told["calls"]) == pytest.approx(told["seconds"])
+    assert main(["predict"]) == 0
+    assert "rtx3090    training" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["resnet18"], "name a device: --device"),
+        (["resnet18", "--device", "abacus"], "no prices of 'abacus'"),
+        (["nobody_net", "--device", "rtx4090"], "nobody_net"),
+        (["resnet18", "--fit", "x.csv"], "leave the net and --device out"),
+        (["--test", "x.csv"], "add --fit TABLE.csv"),
+        (["--fit", "there_is_none.csv"], "there_is_none.csv cannot be read as a CSV"),
+    ],
+)
+def test_the_command_refuses_what_makes_no_sense(words, message, capsys):
+    assert main(["predict", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_the_command_refuses_what_it_cannot_fit(tmp_path, capsys):
-    assert main(["predict"]) == 2
-    assert "--fit TABLE.csv" in capsys.readouterr().err
     path = csv(tmp_path, "net,seconds\nresnet18,0.01\nnobody_net,1\n")
     assert main(["predict", "--fit", str(path)]) == 2
     said = capsys.readouterr().err

@@ -291,7 +291,8 @@ def test_a_net_without_one_of_its_files_is_not_done(few, tmp_path, missing):
     with pytest.raises(ConvcostError):
         shelf.load(tmp_path, 0, "0" * 64)
     names = sorted(p.name for p in tmp_path.iterdir())
-    shelf.set_aside(tmp_path, 0)
+    with pytest.warns(UserWarning, match=r"\(kept as .*\.damaged-1"):
+        assert shelf._whole(tmp_path, 0, trained.record["key"]) is None
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"{n}.damaged-1" for n in names]
     assert shelf.load(tmp_path, 0, "any") is None
 
@@ -306,7 +307,8 @@ def test_one_net_is_kept_and_trained_again_where_it_was_damaged(few, tmp_path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    third = kept(tmp_path, NET, few, recipe, 3)
+    with pytest.warns(UserWarning, match=rf"{path.name}.* \(kept as {path.name}\.damaged-1, "):
+        third = kept(tmp_path, NET, few, recipe, 3)
     assert same(third.state, first.state) and third.record["seconds"] != first.seconds
     assert path.with_name(path.name + ".damaged-1").read_bytes() == bytes(content)
     # a digit of the record that was changed
@@ -316,7 +318,8 @@ def test_one_net_is_kept_and_trained_again_where_it_was_damaged(few, tmp_path):
     beside.write_text(json.dumps(record))
     with pytest.raises(DamagedFileError, match="does not say what seed-00003"):
         shelf.load(path.parent, 3, first.record["key"])
-    assert kept(tmp_path, NET, few, recipe, 3).test_accuracy == first.test_accuracy
+    with pytest.warns(UserWarning, match=r"\.damaged-2"):
+        assert kept(tmp_path, NET, few, recipe, 3).test_accuracy == first.test_accuracy
     assert path.with_name(path.name + ".damaged-2").is_file()
 
 

@@ -14,14 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import filelock
-
 from convcost import records
 from convcost.application import notebooks
 from convcost.application.engine import Progress, Session, execute, explained
 from convcost.application.kernel import running
 from convcost.application.notebooks import Scalar
 from convcost.application.profiles import PROFILES
+from convcost.core import files
 from convcost.core.errors import BadInputError, cannot_write, writing
 from convcost.core.extras import optional
 
@@ -64,17 +63,9 @@ def locked(path: Path, what: str) -> Iterator[None]:
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()  # a lock says only that it cannot be had
-    lock = filelock.FileLock(path, timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise BadInputError(
-            f"another process {what}: wait for its end, or stop it and start again"
-        ) from None
-    try:
+    busy = BadInputError(f"another process {what}: wait for its end, or stop it and start again")
+    with files.locked(path, busy):
         yield
-    finally:
-        lock.release()
 
 
 def is_locked(path: Path) -> bool:
@@ -82,10 +73,13 @@ def is_locked(path: Path) -> bool:
     if not path.exists():
         return False
     try:
-        with filelock.FileLock(path, timeout=0):
-            return False
-    except (filelock.Timeout, OSError):
+        lock = files.claim(path)
+    except OSError:
         return True
+    if lock is None:
+        return True
+    lock.release()
+    return False
 
 
 def lock_of(output: Path) -> Path:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from convcost.core import units
+from convcost.core import files, units
 from convcost.core.errors import BadInputError, ConvcostError
 from convcost.core.extras import optional
 from convcost.datasets.sets import SETS, RemoteFile
@@ -295,17 +295,13 @@ def workplace(raw: Path):
     One process at a time: the others wait. The lock (`raw/.lock`, held by the operating system)
     ends with its holder, however that ends; what a killed one left is removed by the next.
     """
-    import filelock
-
     partial = raw / ".partial"
     try:
         raw.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(raw / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
+        lock = files.claim(raw / ".lock")
+        if lock is None:
             print(f"  waiting for another process that works in {raw}", file=sys.stderr, flush=True)
-            lock.acquire()
+            lock = files.claim(raw / ".lock", wait_s=-1)
     except OSError as error:
         raise DownloadError(
             f"{raw} cannot be written to: {error.strerror or error}; make it writable, or set "

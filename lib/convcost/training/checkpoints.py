@@ -9,16 +9,16 @@ import contextlib
 import hashlib
 import json
 import struct
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import filelock
 import safetensors
 import safetensors.torch
 import torch
 
-from convcost import records
+from convcost.core import files
 from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
 
 SUFFIX = ".safetensors"
@@ -40,20 +40,22 @@ def alone(folder: Path, wait_s: float = 0) -> Iterator[None]:
     Files that a killed process left half written are removed. Raises ConvcostError where another
     process is at it, still after `wait_s` seconds.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder / ".lock", timeout=wait_s)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise ConvcostError(
-            f"another process is training into {folder}: wait for it, or give another folder"
-        ) from None
-    try:
+    busy = ConvcostError(
+        f"another process is training into {folder}: wait for it, or give another folder"
+    )
+    with files.locked(folder / ".lock", busy, wait_s):
         for left in folder.glob(".*.part"):  # by a killed process; the lock says it is gone
             left.unlink()
         yield
-    finally:
-        lock.release()
+
+
+def set_aside(error: DamagedFileError, path: Path, *beside: Path) -> None:
+    """Rename a damaged checkpoint, its hash and what lies beside it; a warning names them, and why.
+
+    So that what was made again is never taken for what was there.
+    """
+    names = files.set_aside(path, hash_file(path), *beside)
+    warnings.warn(f"{error} (kept as {', '.join(names)})", stacklevel=4)
 
 
 def hash_file(path: Path) -> Path:
@@ -77,8 +79,8 @@ def save(path: Path, state: Mapping[str, torch.Tensor], words: Mapping[str, str]
     whole = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
     content = safetensors.torch.save(whole, metadata=dict(words))
     digest = hashlib.sha256(content).hexdigest()
-    records.write_atomically(path, content)
-    records.write_atomically(hash_file(path), f"{digest}  {path.name}\n".encode())
+    files.write_atomically(path, content)
+    files.write_atomically(hash_file(path), f"{digest}  {path.name}\n".encode())
     return digest
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-from convcost import records
 from convcost.core import machine
 from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
 from convcost.measuring import memory
@@ -236,8 +235,8 @@ class _Shelf:
         for path in reversed(self._files()):
             try:
                 found = checkpoints.load(path, net=self.net)
-            except DamagedFileError:
-                records.set_aside(path, checkpoints.hash_file(path))
+            except DamagedFileError as error:
+                checkpoints.set_aside(error, path)
                 continue
             _restore(session, found.state)
             return _Progress(**json.loads(found.words["progress"]))

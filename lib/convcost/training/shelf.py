@@ -155,12 +155,6 @@ def _whole(family: Path, seed: int, wanted: str) -> Trained | None:
     """The net of a seed; None where it is not there, or was damaged and is now set aside."""
     try:
         return load(family, seed, wanted)
-    except DamagedFileError:
-        set_aside(family, seed)
+    except DamagedFileError as error:
+        checkpoints.set_aside(error, checkpoint_path(family, seed), record_path(family, seed))
         return None
-
-
-def set_aside(family: Path, seed: int) -> str:
-    """Rename what there is of a seed to `<name>.damaged-<n>`; the new name of the first file."""
-    path = checkpoint_path(family, seed)
-    return records.set_aside(path, checkpoints.hash_file(path), record_path(family, seed))[0]

@@ -19,7 +19,7 @@ from convcost.core.extras import optional
 # command -> one line; the module of the same name in this package does the work
 COMMANDS = {
     "count": "count the operations, parameters and activations of a network",
-    "predict": "what a table of nets and times says of nets it has not seen",
+    "predict": "how long a net takes on a device; how well a table of times lets one say so",
     "claims": "every claim of the sources, with its verdict",
     "reproduce": "run the notebooks: the project's main job",
     "run": "run one notebook safely, with parameters",

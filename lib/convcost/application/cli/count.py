@@ -35,6 +35,25 @@ def add_arguments(parser) -> None:
     form.add_argument("--csv", action="store_true", help="rows as CSV (one per call by default)")
 
 
+def network(wanted: str, given: str | None, *, aux: bool = False):
+    """The model that is named, its name, and the shape of its input: as given, or its own.
+
+    Raises BadInputError for a name that is no net's, and a file's net without a shape.
+    """
+    shape = None if given is None else _shape(given)
+    from convcost import nets
+
+    if ":" in wanted or wanted.endswith(".py"):
+        if aux:
+            raise BadInputError("--aux is for torchvision's nets; a file builds its own")
+        if shape is None:
+            raise BadInputError("--input is needed with a net from a file, such as 3,224,224")
+        return nets.load(wanted), wanted, shape
+    net = nets.get(wanted)
+    model = nets.build(net.name, aux=aux, device="meta")
+    return model, net.name, net.input_shape if shape is None else shape
+
+
 def run(args) -> int:
     if args.convention == "list":
         width = max(map(len, conventions.CONVENTIONS))
@@ -43,19 +62,9 @@ def run(args) -> int:
         return 0
     if args.net is None:
         raise BadInputError("name a net, such as resnet18, or file.py:function (see --help)")
-    shape = None if args.input is None else _shape(args.input)
-    from convcost import count, nets
+    model, name, shape = network(args.net, args.input, aux=args.aux)
+    from convcost import count
 
-    if ":" in args.net or args.net.endswith(".py"):
-        if args.aux:
-            raise BadInputError("--aux is for torchvision's nets; a file builds its own")
-        if args.input is None:
-            raise BadInputError("--input is needed with a net from a file, such as 3,224,224")
-        model, name = nets.load(args.net), args.net
-    else:
-        net = nets.get(args.net)
-        model, name = nets.build(net.name, aux=args.aux, device="meta"), net.name
-        shape = net.input_shape if shape is None else shape
     result = count(
         model,
         shape,
