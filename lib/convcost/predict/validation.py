@@ -13,7 +13,8 @@ from convcost.predict.operators import FEATURES
 from convcost.predict.tables import joined, read
 
 WITHIN = 0.10
-# what simpler models know of a net; "linear" is the form of ConvMeter (Schuchart and others 2024)
+# what simpler models know of a net; "linear" is a line over a few totals, as in ConvMeter
+# ("Dissecting Convolutional Neural Networks for Runtime and Scalability Prediction", ICPP 2024)
 REFEREES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "flops": lambda rows: rows[["macs"]],
     "activations": lambda rows: rows[["acts"]],
