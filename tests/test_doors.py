@@ -11,7 +11,10 @@ import convcost
 from convcost.application import notebooks
 from convcost.core import paths, registry
 
-DOORS = {"equations", "guide", "optimum", "profiles", "units"}  # of convcost itself
+DOORS = {  # of convcost itself
+    "compress", "conventions", "equations", "guide", "optimum", "profiles", "sparse", "timing",
+    "units", "zeros",
+}  # fmt: skip
 DOOR_FILES = {"findings", "protocols", "studies", "tables"}
 
 

@@ -5,7 +5,7 @@
 
 Importing the package does not load torch; `count` loads it when it is called.
 
-Besides what it imports, this file opens the doors of notebooks: names such as `convcost.guide`,
+Besides what it imports, this file opens doors: names such as `convcost.zeros` or `convcost.guide`,
 whose rooms lie deeper. `findings`, `protocols`, `studies` and `tables` are doors, too. The library
 itself comes in by no door.
 """
@@ -23,11 +23,16 @@ __all__ = ["Count", "__version__", "cheapest_face_net", "count"]
 _enter = door(
     __name__,
     {
+        "compress": "convcost.measuring.compress",
+        "conventions": "convcost.counting.conventions",
         "equations": "convcost.sources.equations",
         "guide": "convcost.application.guide",
         "optimum": "convcost.chapters.complexity_precision.cheapest_net",
         "profiles": "convcost.application.profiles",
+        "sparse": "convcost.measuring.sparse",
+        "timing": "convcost.measuring.timing",
         "units": "convcost.core.units",
+        "zeros": "convcost.measuring.zeros",
     },
 )
 
