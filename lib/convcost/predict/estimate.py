@@ -219,14 +219,14 @@ def store(table: Path | str, device: str, title: str, what: str | None = None) -
         "batch": [float(rows["batch"].min()), float(rows["batch"].max())],
         "low": low, "high": high,
         "scores": validation.scores(rows[plain], predicted[plain]),
-        **{name: _plain(getattr(model, name)) for name in ("everything", "plain")},
+        **{name: _as_json(getattr(model, name)) for name in ("everything", "plain")},
     }  # fmt: skip
     path = FOLDER / f"{device}-{told['what']}.json"
     files.write_atomically(path, json.dumps(told, indent=1).encode() + b"\n")
     return path
 
 
-def _plain(prices: pricing.Prices | None) -> dict | None:
+def _as_json(prices: pricing.Prices | None) -> dict | None:
     if prices is None:
         return None
     seconds = {name: float(f"{price:.6g}") for name, price in prices.seconds.items()}

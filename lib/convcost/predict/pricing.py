@@ -5,7 +5,7 @@ which is below 0. A fit is judged on designs that it has not seen: nets that sha
 side only, never on both.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,21 +142,6 @@ def least_relative(work: np.ndarray, times: np.ndarray) -> np.ndarray:
     return prices / scale
 
 
-def unseen(
-    fitted: Callable[[np.ndarray], Callable[[np.ndarray], np.ndarray]], designs: Sequence[str]
-) -> np.ndarray:
-    """What is predicted for each row by a fit to the rows of all *other* designs.
-
-    `fitted` gets a mask of the rows to fit to, and gives what predicts the rows of a mask.
-    """
-    families = np.asarray(designs, object)
-    found = np.empty(len(families))
-    for family in dict.fromkeys(families):
-        out = families == family
-        found[out] = fitted(~out)(out)
-    return found
-
-
 def interval(ratios: np.ndarray, designs: Sequence[str]) -> tuple[float, float]:
     """Between which factors 90 % of measured / predicted lie, every design counting as one.
 
@@ -173,10 +158,10 @@ def interval(ratios: np.ndarray, designs: Sequence[str]) -> tuple[float, float]:
 
 def covered(ratios: np.ndarray, designs: Sequence[str]) -> np.ndarray:
     """Whether each measured / predicted lies in the interval of all *other* designs."""
-
-    def limits(known: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-        low, high = interval(ratios[known], families[known])
-        return lambda out: (ratios[out] >= low) & (ratios[out] <= high)
-
     families = np.asarray(designs, object)
-    return unseen(limits, families).astype(bool)
+    found = np.empty(len(families), bool)
+    for family in dict.fromkeys(families):
+        out = families == family
+        low, high = interval(ratios[~out], families[~out])
+        found[out] = (ratios[out] >= low) & (ratios[out] <= high)
+    return found
