@@ -20,9 +20,9 @@ LIBRARY = ROOT / "lib" / "convcost"
 FLOORS = {
     0: "core",
     1: "sources records counting",
-    2: "nets datasets predict fits sweep claims figures",
+    2: "nets datasets fits sweep claims figures",
     3: "measuring",
-    4: "training",
+    4: "training predict",
     5: "chapters",
     6: "application",
 }

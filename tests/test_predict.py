@@ -156,7 +156,7 @@ def test_call_seconds():
 
 
 def test_devices():
-    table = predict.devices().set_index("device")
+    table = predict.cited_devices().set_index("device")
     assert table.index.is_unique and {RTX_4080, "NVIDIA H200", "Tesla T4"} <= {*table.index}
     assert table["source"].ne("").all() and table["url"].str.startswith("https://").all()
     for name in table.index:
@@ -199,4 +199,4 @@ def test_a_damaged_file_is_named(change, text, tmp_path, monkeypatch):
     (tmp_path / "devices.csv").write_text(change(whole), encoding="utf-8")
     monkeypatch.setattr(paths, "CITED", tmp_path)
     with pytest.raises(DamagedFileError, match=text):
-        predict.devices()
+        predict.cited_devices()

@@ -1,6 +1,8 @@
 """Prices of work, fitted to tables of nets and times, judged on designs that no fit has seen."""
 
+import dataclasses
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -13,11 +15,12 @@ from torch import nn
 
 from convcost import nets, predict
 from convcost.application.cli import main
-from convcost.core.errors import BadInputError, DamagedFileError
+from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
 from convcost.core.extras import MissingPackageError
 from convcost.counting.count import count
-from convcost.predict import estimate, pricing, tables, timm_nets, validation
-from convcost.predict.operators import FEATURES, of_call, of_net
+from convcost.predict import calibration, prices, pricing, tables, timm_nets, validation
+from convcost.nets import made as made_nets
+from convcost.predict.operators import FEATURES, SPENT_ON, of_call, of_net
 
 PRICES = {"spatial": 3e-3, "pointwise": 2e-3, "depthwise": 9e-2, "moved": 1e-3, "calls/batch": 2e-5}
 
@@ -270,6 +273,244 @@ def test_every_stored_net_stands_once_and_its_work_adds_up():
     assert parts[positions].between(0.9, 1 + 1e-4).all()
 
 
+# --- few nets: from the prices of others ---------------------------------------------------------
+
+
+def of_others(made, kinds=("gpu",), times=None):
+    """A table of few nets of a device that multiplies twice, and moves three times as fast."""
+    like = prices.begin_from("inference", kinds)["rtx4090"]
+    scale = {"compute": 1 / 2, "memory": 1 / 3, "launch": 1} if times is None else times
+    lists = like.everything.seconds * [scale[SPENT_ON[n]] for n in like.everything.seconds.index]
+    device = pricing.Model(pricing.Prices(lists, 9, 9), None)
+    return made.assign(seconds=device.of(made[list(FEATURES)], made["batch"])), like
+
+
+def test_few_nets_scale_the_prices_of_another_device(made):
+    timed, like = of_others(made)
+    one_list = dataclasses.replace(like, plain=None)
+    few = timed.groupby("design").head(1).head(5)
+    fitted = pricing.transferred(few[list(FEATURES)], few["seconds"], few["batch"], [one_list])
+    found = fitted.of(timed[list(FEATURES)], timed["batch"])
+    off = np.abs(found / timed["seconds"] - 1)
+    assert off.mean() < 0.06
+    alone = pricing.transferred(few[list(FEATURES)][:1], few["seconds"][:1], few["batch"][:1],
+                                [one_list])  # fmt: skip
+    one = alone.of(few[list(FEATURES)][:1], few["batch"][:1])
+    assert one[0] == pytest.approx(few["seconds"].iloc[0], rel=0.02)
+    with pytest.raises(BadInputError, match="one net or more"):
+        pricing.transferred(few[list(FEATURES)][:0], [], [], [one_list])
+
+
+def test_the_same_prices_stay_as_they_are(made):
+    timed, like = of_others(made, times=dict.fromkeys(("compute", "memory", "launch"), 1))
+    one_list = dataclasses.replace(like, plain=None)
+    fitted = pricing.transferred(
+        timed[list(FEATURES)], timed["seconds"], timed["batch"], [one_list]
+    )
+    there = fitted.everything.seconds.reindex(like.everything.seconds.index)
+    assert there.to_numpy() == pytest.approx(like.everything.seconds.to_numpy(), rel=1e-6)
+
+
+def test_training_begins_from_three_times_what_moving_costs():
+    used = prices.begin_from("inference", ["gpu"])["rtx4090"].everything.seconds
+    trained = prices.begin_from("training", ["gpu"])["rtx4090"].everything.seconds
+    assert trained["dense"] == used["dense"] > 0
+    assert trained["moved"] == 3 * used["moved"] > 0
+    assert trained["calls/batch"] == 3 * used["calls/batch"]
+    assert set(prices.begin_from("inference", ["cpu"])) == {"i7-12700h"}
+
+
+def test_a_table_of_five_nets_is_judged_by_what_others_charge(made, tmp_path, capsys):
+    timed, _ = of_others(made)
+    designs = ["resnet", "vgg", "densenet", "regnet", "mobilenetv3"]
+    few = timed[timed["design"].isin(designs)].groupby("design").head(1)
+    few = few.assign(ms=few["seconds"] * few["batch"] * 1e3)
+    path = tmp_path / "few.csv"
+    few[["net", "input_px", "batch", "ms"]].to_csv(path, index=False)
+    found = predict.report(path)
+    assert found["begun_from"] == ["rtx3090", "rtx4090"] and found["left_out"] == "design"
+    ours, line = (found["models"][name] for name in ("ours", "linear"))
+    assert ours["mape"] < 0.7 * line["mape"] and ours["coverage_90"] == 0.8
+    assert {"lineages", "random_folds"} <= set(found)
+    fitted = predict.fit(path)
+    rest = timed[~timed["design"].isin(designs)]
+    off = np.abs(fitted.of(rest[list(FEATURES)], rest["batch"]) / rest["seconds"] - 1)
+    assert off.mean() < 0.15
+    assert main(["predict", "--fit", str(path)]) == 0
+    assert "ours begins from the prices of rtx3090 and rtx4090" in capsys.readouterr().out
+
+
+def test_nets_of_one_design_are_left_out_one_by_one(tmp_path):
+    path = csv(tmp_path, "net,ms\nresnet18,10\nresnet34,18\nresnet50,21\n")
+    found = predict.report(path)
+    assert (found["rows"], found["designs"], found["left_out"]) == (3, 1, "net")
+    assert found["models"]["ours"]["mape"] < 30
+    path = csv(tmp_path, "net,ms\nresnet18,10\n")
+    with pytest.raises(BadInputError, match="1 rows can be used; two or more are needed"):
+        predict.report(path)
+    assert predict.fit(path).everything.rows == 1
+    with pytest.raises(BadInputError, match="no row can be used"):
+        predict.fit(csv(tmp_path, "net,ms\nnobody_net,10\n"))
+
+
+def test_related_designs_are_one_lineage():
+    rows = pd.DataFrame({"design": ["resnet", "regnet", "efficientnet", "vgg", "nobody"]})
+    assert validation.lineages(rows).tolist() == ["residual", "residual", "mobile", "vgg", "nobody"]
+    stored = set(timm_nets.stored()["design"])
+    alone = stored - set(validation.LINEAGE_OF)
+    assert alone == {"vgg"}  # every other module of timm was looked at
+
+
+def test_random_folds_hold_each_row_once():
+    found = validation.folds(pd.DataFrame({"net": range(12)}))
+    assert sorted(found.value_counts()) == [2, 2, 2, 3, 3]
+
+
+def test_a_table_may_bring_the_work_of_its_nets(tmp_path):
+    head = "net,seconds,batch,design,params,macs,acts,moved,spatial"
+    rows, dropped = tables.joined(
+        tables.read(csv(tmp_path, f"{head}\nmine,0.5,2,own,10,1e9,20,3,1\nother,1,2,b,1,1e9,2,,1"))
+    )
+    assert dropped.empty and rows["design"].tolist() == ["own", "b"]
+    assert rows["seconds"].tolist() == [0.25, 0.5] and rows["moved"].tolist() == [3, 0]
+    assert rows["spatial"].tolist() == [1, 1] and rows["dense"].tolist() == [0, 0]
+    with pytest.raises(BadInputError, match="but no column macs"):
+        tables.read(csv(tmp_path, "net,seconds,design,params,moved\nmine,1,own,1,2\n"))
+    with pytest.raises(BadInputError, match="line 2: an amount of work is no number"):
+        tables.read(csv(tmp_path, f"{head}\nmine,0.5,2,own,10,1e9,20,-3,1\n"))
+
+
+def test_a_table_of_both_uses_gives_the_one_that_is_asked_for(tmp_path):
+    path = csv(tmp_path, "net,ms,what\nresnet18,10,inference\nresnet18,40,training\nvgg11,9,inference")
+    assert tables.read(path, "training")["seconds"].tolist() == [0.04]
+    assert len(tables.read(path)) == 3
+    with pytest.raises(BadInputError, match="times of inference and training: choose one"):
+        predict.report(path)
+
+
+def test_pyclss_timing_file_is_read_as_it_is(tmp_path):
+    path = tmp_path / "model_timing.json"
+    times = {"test_fw_time": 0.05, "train_fw_bw_time": 0.32, "train_fw_time": 0.1}
+    path.write_text(json.dumps({"ResNet-50": times, "date-created": "2020", "Nobody": times}))
+    (used,) = tables.read(path, "inference").to_dict("records")
+    assert (used["net"], used["batch"], used["seconds"]) == ("resnet50", 25, 0.05 / 25)
+    (trained,) = tables.read(path, "training").to_dict("records")
+    assert (trained["batch"], trained["seconds"]) == (32, 0.32 / 32)
+    assert len(tables.read(path)) == 2
+    for text, words in (("{}", "no times of pycls's nets"), ('{"ResNet-50": {}}', "is None, no time"),
+                        ('{"ResNet-50"', "model_timing.json")):  # fmt: skip
+        path.write_text(text)
+        with pytest.raises(ConvcostError, match=words):
+            tables.read(path, "inference")
+    for net in tables._pycls_settings():
+        for what in ("inference", "training"):
+            work, reason = tables._work(net["net"], int(net["input_px"]), what)
+            assert work is not None, reason
+
+
+# --- a machine's own prices ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(prices, "OWN", tmp_path)
+    monkeypatch.setenv("CONVCOST_MACHINE", "here")
+    return tmp_path
+
+
+def test_this_machine_has_no_prices_before_it_is_calibrated(own_folder):
+    with pytest.raises(BadInputError, match=r"This machine \(here\) gets its own by .* calibrate"):
+        predict.time(nn.Linear(2, 2), (2,))
+
+
+def pretended(slowness):
+    """Rounds that take no time: what a device of known prices would take for the made nets."""
+
+    def measure(number, what, batch, **options):
+        like = prices.begin_from(what, ["cpu"])["i7-12700h"]
+        rows = []
+        for style in styles:
+            model, shape = made_nets.made(style, number)
+            counted = count(model, shape, training=what == "training")
+            row = timm_nets.row(f"{style} {number}", shape[1], what, f"made.{style}", counted, 9)
+            work = pd.DataFrame([row]).reindex(columns=list(FEATURES)).fillna(0.0)
+            seconds = slowness * float(like.of(work, [batch])[0])
+            rows.append(row | {"batch": batch, "seconds": seconds, "stable": True})
+        return rows
+
+    styles = list(made_nets.STYLES)
+    return measure
+
+
+def test_a_calibrated_machine_predicts_without_a_name(own_folder, monkeypatch, capsys):
+    monkeypatch.setattr(calibration, "round_of", pretended(slowness=5))
+    assert main(["calibrate", "--cpu", "--minutes", "0.001", "--threads", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert "inference: round 2, 24 nets" in shown
+    assert re.search(r"here +training +24", shown)
+    assert {path.name for path in own_folder.iterdir()} == {
+        "here-inference.json", "here-inference.csv", "here-training.json", "here-training.csv"
+    }  # fmt: skip
+    here = predict.time(nets.build("resnet18"), (3, 224, 224))
+    there = predict.time(nets.build("resnet18"), (3, 224, 224), device="i7-12700h")
+    assert here.device == "here" and here.low < here.seconds < here.high
+    assert here.seconds == pytest.approx(5 * there.seconds, rel=0.15)
+    assert (predict.devices()["source"] == "calibrated").sum() >= 2
+    table = pd.read_csv(own_folder / "here-inference.csv")
+    assert len(table) == 24 and table["stable"].all() and (table["seconds"] > 0).all()
+    assert main(["predict", "resnet18"]) == 0
+    assert "of a batch of 1 on here, predicted" in capsys.readouterr().out
+
+
+def test_a_round_times_one_made_net_of_each_style():
+    rows = calibration.round_of(0, "training", 1, threads=1, repetitions=1)
+    assert [row["design"] for row in rows] == [f"{style}" for style in made_nets.STYLES]
+    assert all(row["seconds"] > 0 and row["batch"] == 1 and row["macs"] > 0 for row in rows)
+    assert all(row["tensors/batch"] > 0 for row in rows)
+
+
+def test_rounds_end_when_the_time_is_used():
+    begun = []
+    measure = lambda number, what, batch: begun.append((number, batch)) or []  # noqa: E731
+    assert len([*calibration.rounds("inference", "cpu", 1e-9, measure)]) == 2
+    assert begun == [(0, 1), (1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "abacus"}, "choose cpu or cuda"),
+        ({"device": "cuda"}, "torch finds no GPU here"),
+        ({"whats": ["thinking"]}, "what is 'thinking'"),
+        ({"minutes": 0}, "0 minutes: more than 0"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_refused(options, message):
+    if options.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(BadInputError, match=message):
+        calibration.calibrate(**options)
+
+
+@pytest.mark.parametrize("style", made_nets.STYLES)
+def test_made_nets_run_forward_and_back_and_are_the_same_again(style):
+    for seed in range(3):
+        model, shape = made_nets.made(style, seed)
+        out = model(torch.randn(2, *shape))
+        assert out.shape == (2, made_nets.CLASSES)
+        out.sum().backward()
+        again, same = made_nets.made(style, seed)
+        assert same == shape and str(again) == str(model)
+
+
+def test_made_nets_are_of_many_sizes():
+    macs = [count(*made_nets.made(style, seed)).macs for style in made_nets.STYLES
+            for seed in range(4)]  # fmt: skip
+    assert max(macs) > 20 * min(macs) and len(set(macs)) == len(macs)
+    with pytest.raises(BadInputError, match="no style is called 'odd'"):
+        made_nets.made("odd", 0)
+
+
 # --- a net on a device ---------------------------------------------------------------------------
 
 
@@ -280,17 +521,16 @@ def stored(made, tmp_path_factory):
     path = folder / "made.csv"
     made[["net", "input_px", "batch"]].assign(seconds_per_image=made["seconds"]).to_csv(path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(estimate, "FOLDER", folder)
-        return estimate.store(path, "made", "a device of five prices")
+        patch.setattr(prices, "FOLDER", folder)
+        return calibration.store(path, "made", "a device of five prices")
 
 
 @pytest.fixture
 def other_device(stored, tmp_path, monkeypatch):
     """These prices are all that are known."""
-    monkeypatch.setattr(estimate, "FOLDER", tmp_path)
-    estimate._all.cache_clear()
-    yield Path(shutil.copy(stored, tmp_path))
-    estimate._all.cache_clear()
+    monkeypatch.setattr(prices, "FOLDER", tmp_path)
+    monkeypatch.setattr(prices, "OWN", tmp_path / "own")
+    return Path(shutil.copy(stored, tmp_path))
 
 
 def test_a_stored_device_predicts_a_net_and_each_of_its_calls(other_device, made):
@@ -310,7 +550,7 @@ def test_a_stored_device_predicts_a_net_and_each_of_its_calls(other_device, made
 
 
 def test_the_table_of_known_devices_tells_their_errors(other_device):
-    (row,) = predict.known().to_dict("records")
+    (row,) = predict.devices().to_dict("records")
     assert (row["device"], row["what"], row["source"]) == ("made", "inference", "made.csv")
     assert row["mape"] < 5 and row["designs"] > 20
 
@@ -343,13 +583,13 @@ def test_a_damaged_file_of_prices_is_named(other_device):
     text = other_device.read_text()
     for damaged in (text.replace('"everything"', '"nothing"'), "[]", text[:-20]):
         other_device.write_text(damaged)
-        estimate._all.cache_clear()
         with pytest.raises(DamagedFileError, match=r"made-inference\.json"):
-            predict.known()
+            predict.devices()
 
 
 def test_the_committed_devices_are_those_of_their_tables():
-    known = predict.known()
+    known = predict.devices()
+    known = known[known["source"] != "calibrated"]
     assert known["device"].tolist() == ["i7-12700h", "rtx3090", "rtx3090", "rtx4090"]
     assert (known["mape"] < 14).all() and (known["designs"] > 50).all()
     told = (Path(__file__).parents[1] / "README.md").read_text()
@@ -412,7 +652,6 @@ def test_the_command_predicts_a_net(capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["resnet18"], "name a device: --device"),
         (["resnet18", "--device", "abacus"], "no prices of 'abacus'"),
         (["nobody_net", "--device", "rtx4090"], "nobody_net"),
         (["resnet18", "--fit", "x.csv"], "leave the net and --device out"),
@@ -429,5 +668,5 @@ def test_the_command_refuses_what_it_cannot_fit(tmp_path, capsys):
     path = csv(tmp_path, "net,seconds\nresnet18,0.01\nnobody_net,1\n")
     assert main(["predict", "--fit", str(path)]) == 2
     said = capsys.readouterr().err
-    assert "1 rows of 1 designs can be used; more than 4 designs are needed" in said
+    assert "1 rows can be used; two or more are needed" in said
     assert "nobody_net: no stored net of timm" in said

@@ -4,15 +4,18 @@
 `teaching_protocols` lists the settings that teaching material uses. What launching and loading add
 is a matter of hypotheses: `chapters.training_time.findings`.
 
-`time` says what a net takes on a device of which prices are stored (`known`), with an interval.
-`report` fits prices of every kind of work (`operators`, `pricing`) to a table of nets and times,
-and says how far off they are for designs that were not fitted to, beside simpler models.
+`time` says what a net takes on a device of which prices are stored (`devices`), or on this machine
+after `calibrate`, with an interval. `fit` prices every kind of work (`operators`, `pricing`) by a
+table of nets and times; `report` says how far off that is for designs that were not fitted to,
+beside simpler models.
 """
 
-from convcost.predict.devices import Device, device, devices, teaching_protocols
-from convcost.predict.estimate import Estimate, known, time
+from convcost.predict.calibration import calibrate
+from convcost.predict.devices import Device, cited_devices, device, teaching_protocols
+from convcost.predict.estimate import Estimate, time
+from convcost.predict.prices import devices
 from convcost.predict.roofline import ARITHMETIC, PARTS, Prediction, call_seconds, step
-from convcost.predict.validation import report
+from convcost.predict.validation import fit, report
 
 __all__ = [
     "ARITHMETIC",
@@ -20,10 +23,12 @@ __all__ = [
     "Device",
     "Estimate",
     "Prediction",
+    "calibrate",
     "call_seconds",
+    "cited_devices",
     "device",
     "devices",
-    "known",
+    "fit",
     "report",
     "step",
     "teaching_protocols",

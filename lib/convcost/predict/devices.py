@@ -59,7 +59,7 @@ def device(name: str) -> Device:
     return Device(row.pop("device"), **row)
 
 
-def devices():
+def cited_devices():
     """DataFrame, one row per device: the columns of `data/cited/devices.csv`.
 
     Peaks in FLOP/s and bytes/s; NaN where the file has an empty cell. Raises `DamagedFileError`.

@@ -1,41 +1,24 @@
-"""What a net takes on a device that others have timed: seconds, an interval, where they go.
+"""What a net takes on a device of which prices are stored: seconds, an interval, where they go."""
 
-The prices of a device are fitted to a published table of nets and times (`store`) and kept in
-`data/counted/prices/`; `known` lists them.
-"""
-
-import json
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from convcost.core import files, paths
-from convcost.core.errors import BadInputError, DamagedFileError
-from convcost.predict import pricing, validation
-from convcost.predict.operators import FEATURES, TRAINED, USED, WHATS, of_call, of_net
-from convcost.predict.tables import joined, read
-
-FOLDER = paths.COUNTED / "prices"
-COMPUTE, MEMORY, LAUNCH = "compute", "memory", "launch"
-_OF_UNIT = {"1e9 multiply-adds": COMPUTE, "1e6 elements": MEMORY}
-KINDS = {name: _OF_UNIT.get(unit, LAUNCH) for name, (unit, _) in FEATURES.items()}
-
-
-@dataclass(frozen=True)
-class Known:
-    """A device of which prices are stored, and what they were fitted to."""
-
-    device: str  # its name here: "rtx4090"
-    what: str  # "inference" or "training"
-    title: str
-    source: str  # the table
-    source_sha256: str
-    batch: tuple[float, float]  # the smallest and the largest that was timed
-    scores: dict  # of convolutional networks of unseen designs: `validation.scores`
-    model: pricing.Model = field(repr=False)
+from convcost.core import machine
+from convcost.core.errors import BadInputError
+from convcost.predict import prices, pricing
+from convcost.predict.operators import (
+    COMPUTE,
+    FEATURES,
+    LAUNCH,
+    MEMORY,
+    SPENT_ON,
+    TRAINED,
+    USED,
+    of_call,
+    of_net,
+)
 
 
 @dataclass(frozen=True)
@@ -83,16 +66,18 @@ class Estimate:
         )
 
 
-def time(model, input_shape, *, batch: int = 1, what: str = USED, device: str) -> Estimate:
-    """What a batch of a net takes on a device whose prices are stored.
+def time(
+    model, input_shape, *, batch: int = 1, what: str = USED, device: str | None = None
+) -> Estimate:
+    """What a batch of a net takes on a device whose prices are stored; None: on this machine.
 
     model: a torch.nn.Module; input_shape without the batch, (3, 224, 224). what: "inference" or
     "training" (a step: forward, backward, optimiser). The arithmetic, the versions and the order
-    in memory are those of the table that the prices come from: `known` tells them. A net whose
-    form changes for inference has to be given in the form that it runs in.
+    in memory are those of the times that the prices were fitted to: `devices` tells them. A net
+    whose form changes for inference has to be given in the form that it runs in.
 
-    Raises BadInputError for a device without prices for that, a batch below 1, and what `count`
-    refuses.
+    Raises BadInputError for a device without prices for that (a machine gets some by
+    `python -m convcost calibrate`), a batch below 1, and what `count` refuses.
 
     >>> from convcost import nets
     >>> one = time(nets.build("resnet18"), (3, 224, 224), batch=64, device="rtx4090")
@@ -101,7 +86,7 @@ def time(model, input_shape, *, batch: int = 1, what: str = USED, device: str) -
     """
     from convcost.counting.count import count
 
-    told = _known(device, what)
+    told = _of_this_machine(what) if device is None else prices.of(device, what)
     if not isinstance(batch, int) or batch < 1:
         raise BadInputError(f"a batch of {batch!r}: a whole number from 1 on is expected")
     training = what == TRAINED
@@ -118,7 +103,7 @@ def time(model, input_shape, *, batch: int = 1, what: str = USED, device: str) -
     return Estimate(
         seconds=seconds, low=told.model.low * seconds, high=told.model.high * seconds,
         table=_by_call(counted, amounts, told.model, net, batch, seconds, training),
-        device=device, what=what, batch=batch,
+        device=told.device, what=what, batch=batch,
         unpriced=tuple(name for name in amounts if name not in priced), extrapolated=note,
     )  # fmt: skip
 
@@ -137,7 +122,7 @@ def _by_call(counted, amounts, model, net, batch, seconds, training) -> pd.DataF
     work = pd.DataFrame(works).reindex(columns=list(FEATURES)).fillna(0.0)
     each = pricing.per_image(work, np.full(len(work), batch))
     priced = sum(each * one.seconds.reindex(work.columns).fillna(0.0).to_numpy() for one in lists)
-    kinds = pd.DataFrame(priced, columns=work.columns).T.groupby(pd.Series(KINDS)).sum().T
+    kinds = pd.DataFrame(priced, columns=work.columns).T.groupby(pd.Series(SPENT_ON)).sum().T
     kinds = kinds.reindex(columns=[COMPUTE, MEMORY, LAUNCH]).fillna(0.0)
     kinds *= seconds / kinds.to_numpy().sum()
     names = [(call.path, call.op, call.function) for call in counted.calls]
@@ -148,86 +133,12 @@ def _by_call(counted, amounts, model, net, batch, seconds, training) -> pd.DataF
     return table
 
 
-# --- the stored prices -----------------------------------------------------------------------
-
-
-def known() -> pd.DataFrame:
-    """One row a device and use: device, what, title, rows, designs, mape, within_10, source."""
-    rows = [
-        {"device": one.device, "what": one.what, "title": one.title,
-         "rows": one.model.everything.rows, "designs": one.model.everything.designs,
-         "mape": one.scores["mape"], "within_10": one.scores["within_10"], "source": one.source}
-        for one in _all()
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _known(device: str, what: str) -> Known:
-    if what not in WHATS:
-        raise BadInputError(f"what is {what!r}: choose from {', '.join(WHATS)}")
-    found = [one for one in _all() if one.device == device and one.what == what]
-    if not found:
-        there = ", ".join(f"{one.device} ({one.what})" for one in _all())
-        raise BadInputError(f"no prices of {device!r} for {what} are stored; there are: {there}")
-    return found[0]
-
-
-@cache
-def _all() -> tuple[Known, ...]:
-    if lacking := paths.without_compendium("Prices of devices"):
-        raise lacking
-    return tuple(_read(path) for path in sorted(FOLDER.glob("*.json")))
-
-
-def _read(path: Path) -> Known:
-    told = files.from_json(path.read_bytes(), path)
+def _of_this_machine(what: str) -> prices.Known:
+    name = machine.slug()
     try:
-        lists = {
-            name: told[name]
-            and pricing.Prices(
-                pd.Series(told[name]["seconds"], dtype=float),
-                told[name]["designs"],
-                told[name]["rows"],
-            )
-            for name in ("everything", "plain")
-        }
-        model = pricing.Model(lists["everything"], lists["plain"], told["low"], told["high"])
-        facts = ("device", "what", "title", "source", "source_sha256")
-        return Known(*(told[name] for name in facts), tuple(told["batch"]), told["scores"], model)
-    except (LookupError, TypeError, ValueError) as error:
-        raise DamagedFileError(
-            f"{path} holds no prices ({error}): git checkout -- {paths.shown(path)}"
+        return prices.of(name, what)
+    except BadInputError as error:
+        raise BadInputError(
+            f"{error}. This machine ({name}) gets its own by `python -m convcost calibrate`; or "
+            "name one of those devices"
         ) from None
-
-
-def store(table: Path | str, device: str, title: str, what: str | None = None) -> Path:
-    """Fit the prices of a device to a table of nets and times, and keep them; the file comes out.
-
-    `title` says what `device` stands for: the card, the arithmetic, the versions.
-    """
-    rows, _ = joined(read(table, what))
-    uses = rows["what"].unique()
-    if len(uses) != 1:
-        raise BadInputError(f"{table} has {' and '.join(uses)}: choose one with what=")
-    predicted = validation.leave_one_design_out(rows)[validation.OURS]
-    plain = pricing.is_plain(rows[list(FEATURES)])
-    low, high = pricing.interval((rows["seconds"] / predicted).to_numpy(), rows["design"])
-    model = pricing.fit(rows[list(FEATURES)], rows["seconds"], rows["batch"], rows["design"])
-    told = {
-        "device": device, "what": str(uses[0]), "title": title, "source": Path(table).name,
-        "source_sha256": files.sha256(Path(table)),
-        "batch": [float(rows["batch"].min()), float(rows["batch"].max())],
-        "low": low, "high": high,
-        "scores": validation.scores(rows[plain], predicted[plain]),
-        **{name: _as_json(getattr(model, name)) for name in ("everything", "plain")},
-    }  # fmt: skip
-    path = FOLDER / f"{device}-{told['what']}.json"
-    files.write_atomically(path, json.dumps(told, indent=1).encode() + b"\n")
-    return path
-
-
-def _as_json(prices: pricing.Prices | None) -> dict | None:
-    if prices is None:
-        return None
-    seconds = {name: float(f"{price:.6g}") for name, price in prices.seconds.items()}
-    return {"designs": prices.designs, "rows": prices.rows, "seconds": seconds}

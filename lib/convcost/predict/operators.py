@@ -118,6 +118,10 @@ FEATURES: dict[str, tuple[str, str]] = {
 }
 
 BATCH = "/batch"
+COMPUTE, MEMORY, LAUNCH = "compute", "memory", "launch"
+_OF_UNIT = {_GMACS: COMPUTE, _MELEMENTS: MEMORY}
+SPENT_ON = {name: _OF_UNIT.get(unit, LAUNCH) for name, (unit, _) in FEATURES.items()}
+"""Feature -> what its time is spent on: multiplying, moving data, or beginning."""
 _COMPARING = frozenset(("relu", "relu_", "relu6", "leaky_relu", "hardtanh", "threshold"))
 _CHANNELS = (
     (32, "dense, under 32 channels"),

@@ -13,13 +13,21 @@ import pandas as pd
 
 from convcost.core.errors import BadInputError
 from convcost.core.extras import optional
-from convcost.predict.operators import BATCH
+from convcost.predict.operators import BATCH, COMPUTE, LAUNCH, MEMORY, SPENT_ON
 
 ROUNDS = 12  # of the fit, each with new weights: the sum of absolute errors, not of squares
 LEAST_ERROR = 0.03  # a net that is met so well pulls no harder than one that is met exactly
 SHRINK = 0.05  # towards 0, where the data say nothing
 LEAST_DESIGNS = 4  # that do a kind of work, or it gets no price: else it is one design's habit
 NOMINAL = 0.90
+_Z = 1.6449  # of a normal distribution, 90 % lie within so many standard deviations
+OTHERS_COUNT = 5  # designs that the intervals of other devices count as
+# Prices that begin from those of other devices. A scale that leaves the common one by all of it
+# costs as much as a net that is missed by half; a price that doubles, as one missed by 0.3, or by
+# less where it makes up less than LEAST_SHARE of the time.
+KEEP_SCALE = 0.5
+KEEP_PRICE = 0.3
+LEAST_SHARE = 0.003
 _OF_RESULTS = ("attention", "matmul", "recurrent")
 
 
@@ -142,26 +150,108 @@ def least_relative(work: np.ndarray, times: np.ndarray) -> np.ndarray:
     return prices / scale
 
 
-def interval(ratios: np.ndarray, designs: Sequence[str]) -> tuple[float, float]:
+def transferred(
+    amounts: pd.DataFrame, seconds: Sequence[float], batch: Sequence[float], like: Sequence[Model]
+) -> Model:
+    """A model of a device on which few nets were timed, by the prices of others.
+
+    What others charge for multiplying, for moving data and for beginning is scaled until it meets
+    the given times best; then single prices move away from that, the more nets say so the further.
+    Of several others the mean of what follows from each is taken. One net is enough to be scaled
+    by. Rows as of `fit`. Raises BadInputError for times that are no positive numbers and for no net.
+    """
+    times = np.asarray(seconds, float)
+    if not (len(times) and (np.isfinite(times) & (times > 0)).all()):
+        raise BadInputError("one net or more, and times above 0, are expected")
+    work, plain = per_image(amounts, batch), is_plain(amounts)
+
+    def of(name: str, chosen: np.ndarray) -> Prices | None:
+        lists = [prices for model in like if (prices := getattr(model, name)) is not None]
+        if not lists or not chosen.any():
+            return None
+        found = [
+            _begun_from(one.seconds.reindex(amounts.columns), work[chosen], times[chosen])
+            for one in lists
+        ]
+        mean = pd.concat(found, axis=1).mean(axis=1)
+        return Prices(mean, designs=max(one.designs for one in lists), rows=int(chosen.sum()))
+
+    return Model(of("everything", np.ones(len(times), bool)), of("plain", plain))
+
+
+def _begun_from(others: pd.Series, work: np.ndarray, times: np.ndarray) -> pd.Series:
+    """Prices near those of another device, after these were scaled, each kind by its own factor."""
+    names, other = others.index, others.fillna(0.0).to_numpy()
+    kinds = [np.array([SPENT_ON[name] == kind for name in names])
+             for kind in (COMPUTE, MEMORY, LAUNCH)]  # fmt: skip
+    parts = np.stack([work[:, kind] @ other[kind] for kind in kinds], axis=1) / times[:, None]
+    common = np.exp(np.median(-np.log(parts.sum(axis=1))))
+    parts *= common
+    share = np.sqrt((parts**2).mean(axis=0))
+    scales = least_relative_from(parts, np.ones(3), KEEP_SCALE * share)
+    begin = other * common * sum(kind * scale for kind, scale in zip(kinds, scales, strict=True))
+    relative = work / times[:, None]
+    size = np.sqrt((relative**2).mean(axis=0))
+    done = size > 0
+    relative, shares = relative[:, done] / size[done], begin[done] * size[done]
+    begin[done] = least_relative_from(relative, shares, KEEP_PRICE / (shares + LEAST_SHARE))
+    begin[done] /= size[done]
+    return pd.Series(begin, index=names)
+
+
+def least_relative_from(relative: np.ndarray, begin: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    """What least misses 1 in the sum of `relative` times it, from 0 up, and stays near `begin`.
+
+    `keep` says how hard it is to leave each: that much misses a net by as much as leaving it by 1.
+    """
+    with optional():
+        from scipy.optimize import nnls
+
+    weights, found = np.ones(len(relative)), begin
+    for _ in range(ROUNDS):
+        root = np.sqrt(weights)
+        rows = np.vstack([relative * root[:, None], np.diag(keep)])
+        found, _ = nnls(rows, np.concatenate([root, keep * begin]), maxiter=50 * len(begin))
+        weights = 1 / np.maximum(np.abs(relative @ found - 1), LEAST_ERROR)
+        weights /= weights.mean()
+    return found
+
+
+def interval(
+    ratios: np.ndarray, designs: Sequence[str], begun_from: Sequence[Model] = ()
+) -> tuple[float, float]:
     """Between which factors 90 % of measured / predicted lie, every design counting as one.
 
     By design and not by net, because the next net is of a new design: a family of two hundred
-    that is predicted well says little of it.
+    that is predicted well says little of it. Prices that began from other devices' bring the
+    intervals of these along, which count as five designs: of few nets alone nothing can be said.
     """
     families = pd.Series(np.asarray(designs, object))
+    logs = np.log(ratios)
+    if begun_from:
+        theirs = [np.log(model.high / model.low) / (2 * _Z) for model in begun_from]
+        own = pd.Series(logs**2).groupby(families.to_numpy()).mean()
+        variance = (OTHERS_COUNT * np.mean(np.square(theirs)) + own.sum()) / (
+            OTHERS_COUNT + len(own)
+        )
+        width = _Z * np.sqrt(variance)
+        return float(np.exp(-width)), float(np.exp(width))
     weights = 1 / families.map(families.value_counts()).to_numpy()
     order = np.argsort(ratios)
     shares = (np.cumsum(weights[order]) - weights[order] / 2) / weights.sum()
-    low, high = np.interp([(1 - NOMINAL) / 2, (1 + NOMINAL) / 2], shares, np.log(ratios[order]))
+    low, high = np.interp([(1 - NOMINAL) / 2, (1 + NOMINAL) / 2], shares, logs[order])
     return float(np.exp(low)), float(np.exp(high))
 
 
-def covered(ratios: np.ndarray, designs: Sequence[str]) -> np.ndarray:
+def covered(
+    ratios: np.ndarray, designs: Sequence[str], begun_from: Sequence[Model] = ()
+) -> np.ndarray:
     """Whether each measured / predicted lies in the interval of all *other* designs."""
     families = np.asarray(designs, object)
-    found = np.empty(len(families), bool)
+    found = np.zeros(len(families), bool)
     for family in dict.fromkeys(families):
         out = families == family
-        low, high = interval(ratios[~out], families[~out])
-        found[out] = (ratios[out] >= low) & (ratios[out] <= high)
+        if not out.all():
+            low, high = interval(ratios[~out], families[~out], begun_from)
+            found[out] = (ratios[out] >= low) & (ratios[out] <= high)
     return found

@@ -20,6 +20,7 @@ from convcost.core.extras import optional
 COMMANDS = {
     "count": "count the operations, parameters and activations of a network",
     "predict": "how long a net takes on a device; how well a table of times lets one say so",
+    "calibrate": "this machine's prices of work, so that `predict` can tell times on it",
     "claims": "every claim of the sources, with its verdict",
     "reproduce": "run the notebooks: the project's main job",
     "run": "run one notebook safely, with parameters",

@@ -24,7 +24,9 @@ def add_arguments(parser) -> None:
     parser.add_argument("net", nargs="?", help="as of `count`: resnet18, …, or file.py:function")
     parser.add_argument("--input", help="shape of one image without batch: 3,224,224")
     parser.add_argument("--batch", type=int, default=1, help="images per batch (default 1)")
-    parser.add_argument("--device", metavar="NAME", help="whose prices; without a net: all of them")
+    parser.add_argument(
+        "--device", metavar="NAME", help="whose prices (default: this machine's, once calibrated)"
+    )
     parser.add_argument(
         "--what", choices=WHATS, help=f"of a table that does not say, or a net (default: {USED})"
     )
@@ -54,8 +56,6 @@ def _predict(args) -> int:
     from convcost.predict import estimate
     from convcost.predict.operators import USED
 
-    if args.device is None:
-        raise BadInputError("name a device: --device rtx4090 (`convcost predict` lists them)")
     model, name, shape = network(args.net, args.input)
     found = estimate.time(
         model, shape, batch=args.batch, what=args.what or USED, device=args.device
@@ -82,14 +82,15 @@ def _predict(args) -> int:
 
 
 def _devices(args) -> int:
-    from convcost.predict import estimate
+    from convcost.predict import prices
 
-    known = estimate.known()
+    known = prices.devices()
     if args.json:
         print(known.to_json(orient="records", indent=1))
         return 0
     rows = [
-        (one.device, one.what, f"{one.mape:.1f} %", f"{one.within_10:.0%}", one.title)
+        (one.device, one.what, _shown("mape", one.mape), _shown("within_10", one.within_10),
+         one.title)
         for one in known.itertuples()
     ]
     header = ("device", "what", "mean error", "within 10 %", "measured with")
@@ -106,6 +107,13 @@ def _judge(args) -> int:
         print(json.dumps(found, indent=1, allow_nan=False))
         return 0
     _print("convolutional networks", found)
+    if "begun_from" in found:
+        print(f"ours begins from the prices of {' and '.join(found['begun_from'])}: few designs")
+    for name, words in (("lineages", "related designs left out together"),
+                        ("random_folds", "nets left out at random")):
+        if name in found:
+            scores = found[name]["models"]["ours"]
+            print(f"ours, {words}: {_shown('mape', scores['mape'])} on average")
     if "with_attention" in found:
         print()
         _print("networks with attention or other products of results", found["with_attention"])
@@ -120,8 +128,12 @@ def _judge(args) -> int:
 def _print(title: str, judged: dict) -> None:
     print(f"{title}: {judged['rows']} rows of {judged['designs']} designs, each from all others")
     rows = [
-        (model, *(form.format(scores[name]) for name, (_, form) in SHOWN.items()))
+        (model, *(_shown(name, scores[name]) for name in SHOWN))
         for model, scores in judged.get("models", {}).items()
     ]
     header = ("model", *(words for words, _ in SHOWN.values()))
     print(tables.text(header, rows, right=header[1:]))
+
+
+def _shown(name: str, score: float | None) -> str:
+    return "–" if score is None or score != score else SHOWN[name][1].format(score)
