@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from convcost.chapters.accuracy_and_run_time.tables.known import IN1K, MORE
 from convcost.core import units
@@ -25,11 +24,11 @@ DEVICES = {
 """timm's devices, in words; all in inference. The processor's times are of compiled nets."""
 
 WELL_KNOWN = (
-    "alexnet", "vgg16", "googlenet", "resnet18", "resnet50", "densenet121", "mobilenet_v2",
+    "alexnet", "vgg16", "resnet18", "resnet50", "resnet152", "densenet121", "mobilenet_v2",
     "efficientnet_b0",
 )  # fmt: skip
 FEWEST = 5  # nets of a family that a statement about it needs
-RESAMPLES, LEVEL = 400, 0.95
+RESAMPLES, LEVEL = 300, 0.95
 WINDOW = 1.2  # within a window of equal cost the largest is so many times the smallest
 FEWEST_IN_WINDOW = 20
 FEWEST_WINDOWS = 5
@@ -280,13 +279,19 @@ def _less_mean(x: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def _ranks(x: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Ranks within each group, over its size, so that large groups do not outweigh the others."""
-    if not groups.any():
-        return rankdata(x)
+    """Ranks within each group, equals sharing their mean, over the size of the group.
+
+    Over its size, so that large groups do not outweigh the others. Whole numbers name the groups.
+    """
     order = np.lexsort((x, groups))
+    g, v = groups[order], x[order]
+    starts = np.flatnonzero(np.r_[True, g[1:] != g[:-1]])
+    runs = np.flatnonzero(np.r_[True, (g[1:] != g[:-1]) | (v[1:] != v[:-1])])
+    length = np.diff(np.r_[runs, len(v)])
+    middle = np.repeat(runs + (length + 1) / 2, length)
+    size = np.diff(np.r_[starts, len(v)])
     ranks = np.empty(len(x))
-    for mine in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
-        ranks[mine] = rankdata(x[mine]) / len(mine)
+    ranks[order] = (middle - np.repeat(starts, size)) / np.repeat(size, size)
     return ranks
 
 
@@ -398,12 +403,61 @@ def thickness(known_nets: pd.DataFrame, published_times: pd.DataFrame,
 
 
 def _median_spread(values: np.ndarray, places: np.ndarray, ratio: bool) -> float:
-    spreads = []
-    order = np.argsort(places, kind="stable")
-    for mine in np.split(values[order], np.flatnonzero(np.diff(places[order])) + 1):
-        low, high = np.percentile(mine, [5, 95])
-        spreads.append(high / low if ratio else (high - low) / POINT)
-    return float(np.median(spreads))
+    """The median over places of the 95th percentile over, or less, the 5th."""
+    order = np.lexsort((values, places))
+    v, p = values[order], places[order]
+    starts = np.flatnonzero(np.r_[True, p[1:] != p[:-1]])
+    size = np.diff(np.r_[starts, len(p)])
+    low, high = (_quantile(v, starts, size, share) for share in (0.05, 0.95))
+    return float(np.median(high / low if ratio else (high - low) / POINT))
+
+
+def _quantile(ordered: np.ndarray, starts: np.ndarray, size: np.ndarray, share: float):
+    """Between neighbours by a straight line, as numpy's percentile."""
+    place = starts + share * (size - 1)
+    below = np.floor(place).astype(int)
+    above = np.minimum(below + 1, starts + size - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+def between_devices(
+    known_nets: pd.DataFrame,
+    published_times: pd.DataFrame,
+    known_net_times: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """How far two devices disagree on which net takes longer, of the nets timed on both.
+
+    Columns: device, other, nets, designs, spearman (of the two times), factor (the 95th over the
+    5th percentile of the ratio of the two times: 1 where one is a multiple of the other), low, high
+    (95 % of factor, designs drawn). FLOPs are the same on both: what they cannot tell is here.
+    """
+    table = _best_on_each(timed(known_nets, published_times, known_net_times))
+    names, rows = devices(table), []
+    for i, device in enumerate(names):
+        for other in names[i + 1 :]:
+            first, second = (table[table["device"] == name] for name in (device, other))
+            both = first.merge(second, on=_NET, suffixes=("", "_other"))
+            if len(both) < FEWEST_IN_WINDOW:
+                continue
+            x, y = (both[name].to_numpy(float) for name in ("image_s", "image_s_other"))
+            one = np.zeros(len(both), dtype=int)
+            low, high = _resampled(
+                lambda at, r=x / y, o=one: _median_spread(r[at], o[at], True),
+                pd.factorize(both["design"])[0],
+            )
+            rows.append(
+                {
+                    "device": device, "other": other, "nets": len(both),
+                    "designs": both["design"].nunique(), "spearman": _within(x, y, one, True),
+                    "factor": _median_spread(x / y, one, True), "low": low, "high": high,
+                }
+            )  # fmt: skip
+    columns = ["device", "other", "nets", "designs", "spearman", "factor", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _best_on_each(table: pd.DataFrame) -> pd.DataFrame:
+    return table.sort_values("top1", kind="stable").drop_duplicates([*_NET, "device"], keep="last")
 
 
 def same_net(known_nets: pd.DataFrame, data: Iterable[str] | None = (IN1K,)) -> pd.DataFrame:

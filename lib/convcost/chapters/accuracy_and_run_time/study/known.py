@@ -33,13 +33,14 @@ TIMES = {
 DIGITS = 4  # significant ones, of a published time: the tables have about as many
 
 
-def training_data(tag: str) -> str:
+def training_data(tag: str, net: str = "") -> str:
     """What a tag of timm says of the images that weights were trained on.
 
     "more": a part of the tag names images beyond ImageNet-1k, for pre-training or for unlabelled
     learning, or SSLD; "distilled": of the other tags, those that name a teacher, whose own images
     the tag does not tell; "imagenet-1k": of the rest, those that end in in1k, with or without the
-    size of the image; "unknown": all others.
+    size of the image; "unknown": all others. Of BEiT v2 no tag tells that what it learned to
+    predict came from CLIP, a teacher that saw more: `net` does.
 
     >>> [training_data(tag) for tag in ("a1_in1k", "augreg_in21k_ft_in1k", "fb_dist_in1k", "x")]
     ['imagenet-1k', 'more', 'distilled', 'unknown']
@@ -49,7 +50,8 @@ def training_data(tag: str) -> str:
         return MORE
     if not re.search(r"(^|_)in1k(_\d+)?$", tag):
         return UNKNOWN
-    return DISTILLED if any(_TEACHER.fullmatch(part) for part in parts) else IN1K
+    taught = net.startswith("beitv2") or any(_TEACHER.fullmatch(part) for part in parts)
+    return DISTILLED if taught else IN1K
 
 
 def known_nets(most: int | None = None) -> Iterator[dict]:
@@ -115,7 +117,7 @@ def timm_accuracies(path: Path | str, most: int | None = None) -> Iterator[dict]
             "net": net,
             "weights": tag or "(none)",
             "input_px": row.img_size,
-            "data": training_data(tag),
+            "data": training_data(tag, net),
             "top1": round(row.top1 / 100, 5),
             "top5": round(row.top5 / 100, 5),
             **(known or lacking),
