@@ -1,6 +1,7 @@
 """Figures of notebook 05: which tables each takes, and what it shows, in words."""
 
-from convcost.chapters.accuracy_and_run_time.figures import known_nets, training_compute
+from convcost import records
+from convcost.chapters.accuracy_and_run_time.figures import frontier, known_nets, training_compute
 from convcost.figures.spec import FigureSpec
 
 _NOTEBOOK = "05-accuracy-and-run-time"
@@ -44,3 +45,12 @@ KNOWN: dict[str, FigureSpec] = {
 }
 
 SPECS: dict[str, FigureSpec] = KNOWN
+
+
+def accuracy_frontier(run: records.Run) -> str:
+    """`frontier.frontier` of this run's own tables: HTML for a notebook to display."""
+    results = records.Results(run.where, run.machine)
+    return frontier.frontier(*(results.table(name) for name in _TIMES))
+
+
+OFFERED = {"accuracy_frontier": accuracy_frontier}  # as `convcost.figures.accuracy_frontier`, too

@@ -28,7 +28,7 @@ WELL_KNOWN = (
     "efficientnet_b0",
 )  # fmt: skip
 FEWEST = 5  # nets of a family that a statement about it needs
-RESAMPLES, LEVEL = 300, 0.95
+RESAMPLES, LEVEL = 200, 0.95
 WINDOW = 1.2  # within a window of equal cost the largest is so many times the smallest
 FEWEST_IN_WINDOW = 20
 FEWEST_WINDOWS = 5
