@@ -37,7 +37,7 @@ def many(designs: int = 12, each: int = 40, spread: float = 1.0) -> dict[str, pd
     rng = np.random.default_rng(0)
     nets, times, own = [], [], []
     for design in range(designs):
-        shift, slow = spread * rng.normal(0, 0.015), spread * rng.normal(0, 0.5, len(DEVICES))
+        shift, slow = spread * rng.normal(0, 0.015), spread * rng.normal(0, 0.7, len(DEVICES))
         for number in range(each):
             gmacs = float(10 ** rng.uniform(-0.5, 1.5))
             clean = 0.74 + 0.03 * np.log2(gmacs)

@@ -10,11 +10,10 @@ import math
 
 import pandas as pd
 
-from convcost.chapters.accuracy_and_run_time.findings import known_nets as found
 from convcost.chapters.accuracy_and_run_time.figures import known_nets as pictures
+from convcost.chapters.accuracy_and_run_time.findings import known_nets as found
 from convcost.chapters.accuracy_and_run_time.tables.known import DISTILLED, IN1K, MORE
 from convcost.core import units
-from convcost.figures import style
 
 WIDTH, HEIGHT = 720, 430
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 12, 44

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from convcost.chapters.accuracy_and_run_time.findings import known_nets as found
-from convcost.chapters.accuracy_and_run_time.tables.known import IN1K, MORE
+from convcost.chapters.accuracy_and_run_time.tables.known import MORE
 from convcost.core.units import readable
 from convcost.figures import style
 

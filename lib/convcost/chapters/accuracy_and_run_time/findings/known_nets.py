@@ -96,7 +96,7 @@ def devices(table: pd.DataFrame) -> list[str]:
     return [name for name in (HERE, *DEVICES) if name in there]
 
 
-# --- Table 1 ---------------------------------------------------------------------------------------
+# --- Table 1 --------------------------------------------------------------------------------------
 
 
 def table_one(known_nets: pd.DataFrame, nets: Iterable[str] = WELL_KNOWN) -> pd.DataFrame:
@@ -191,7 +191,7 @@ def _in_order(among: str, size: str, table: pd.DataFrame, designs: int, sums: np
     }  # fmt: skip
 
 
-# --- how they go together --------------------------------------------------------------------------
+# --- how they go together -------------------------------------------------------------------------
 
 ALL, FAMILY = "all nets", "within a family"
 EQUAL_ACCURACY, EQUAL_FLOPS = "at about equal accuracy", "at about equal FLOPs"
@@ -307,7 +307,7 @@ def _resampled(statistic: Callable[[np.ndarray], float], designs: np.ndarray) ->
     return tuple(np.nanpercentile(found, [_TAIL, 100 - _TAIL]))
 
 
-# --- how thick the cloud is ------------------------------------------------------------------------
+# --- how thick the cloud is -----------------------------------------------------------------------
 
 TIME_AT_FLOPS, TOP1_AT_FLOPS, TOP1_AT_TIME = (
     "time at equal FLOPs", "top-1 at equal FLOPs", "top-1 at equal time",
@@ -503,7 +503,7 @@ def more_data(known_nets: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-# --- the fronts ------------------------------------------------------------------------------------
+# --- the fronts -----------------------------------------------------------------------------------
 
 
 def on_front(cost, accuracy) -> np.ndarray:

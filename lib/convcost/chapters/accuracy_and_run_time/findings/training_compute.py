@@ -13,7 +13,17 @@ from convcost.core import paths
 from convcost.core.errors import BadInputError, DamagedFileError
 
 COLUMNS = ("system", "date", "petaflop_s_days", "source", "locator", "note")
-TRENDS = ("what", "begin", "end", "months", "low_months", "high_months", "source", "locator", "note")
+TRENDS = (
+    "what",
+    "begin",
+    "end",
+    "months",
+    "low_months",
+    "high_months",
+    "source",
+    "locator",
+    "note",
+)
 LARGEST = ("AlphaGo Zero", "AlphaZero")
 SMALLEST = 1e-3  # petaflop/s-days: below are small experiments, a word model and an optimiser
 UNTIL = "2018-01-01"  # the post's figure ends before it

@@ -111,7 +111,12 @@ def timm_accuracies(path: Path | str, most: int | None = None) -> Iterator[dict]
         known = facts.get((net, row.img_size))
         if known and abs(known["params"] / 1e6 / row.param_count - 1) > tables.PARAMS_WITHIN:
             known = None
-        lacking = {"design": None, "params": round(row.param_count * 1e6), "macs": None, "acts": None}
+        lacking = {
+            "design": None,
+            "params": round(row.param_count * 1e6),
+            "macs": None,
+            "acts": None,
+        }
         yield {
             "source": "timm",
             "net": net,
