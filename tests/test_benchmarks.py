@@ -110,6 +110,16 @@ def test_what_was_put_by_hand_is_taken_and_stays(raw):
         benchmarks.fetch(wrong, raw=raw)
 
 
+def test_a_record_tells_of_other_tables_by_another_hash(few):
+    told = few.describe()
+    assert (told["asked"], told["split"], told["is_stand_in"]) == ("few", "all", False)
+    lines = [f"{value}  {name}\n" for name, value in few.files.items()]
+    expected = hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+    assert told["content_sha256"] == expected
+    other = dataclasses.replace(few, files=few.files | {"a.csv": "0" * 64})
+    assert other.describe()["content_sha256"] != expected
+
+
 @pytest.mark.parametrize("name", ["timm/nothing.csv", "tim/results-imagenet.csv", "timm", ""])
 def test_an_unknown_table_is_named_with_those_there_are(name):
     with pytest.raises(BadInputError, match=r"timm/results-imagenet\.csv"):

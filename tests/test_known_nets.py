@@ -1,6 +1,7 @@
 """Known nets: tables as they are read, findings worked by hand, verdicts, figures, the front."""
 
 import json
+import os
 import re
 from functools import cache
 
@@ -118,6 +119,32 @@ def test_nets_that_are_built_for_one_size_are_counted_at_the_size_of_their_weigh
     small, large = known._count("vit_b_16", 224), known._count("vit_b_16", 384)
     assert small["params"] == 86_567_656 and small["macs"] < large["macs"]
     assert large["params"] - small["params"] == (24 * 24 - 14 * 14) * 768  # a place a patch
+
+
+@pytest.mark.skipif(
+    not os.path.isfile(f"{os.environ.get('CONVCOST_DATA')}/benchmarks/timm/results-imagenet.csv"),
+    reason="CONVCOST_DATA names no folder with timm's tables",
+)
+def test_the_real_tables():
+    rows = pd.DataFrame(known.published_times())
+    fits(rows, "published_times")
+    assert set(zip(rows["device"], rows["what"], strict=True)) == set(known.TIMES)
+    row = rows[(rows["device"] == "rtx4090") & (rows["net"] == "resnet50")].set_index("input_px")
+    assert 1e-5 < row.loc[224, "image_s"] < 1e-3 and row.loc[224, "batch"] > 100
+    judged = pd.DataFrame(known.timm_accuracies(known.benchmarks.path("timm/results-imagenet.csv")))
+    fits(judged, "known_nets")
+    assert (judged["data"] != "unknown").all()
+    assert judged["macs"].isna().mean() < 0.05
+    inference = rows[rows["what"] == "inference"]
+    assert set(inference["net"]) <= set(judged["net"])
+
+
+def test_a_study_has_a_method_a_table_and_says_which_tables_it_read():
+    from convcost.chapters.accuracy_and_run_time.study import Study
+
+    assert all(hasattr(Study, name) for name in TABLES)
+    told = json.loads(json.dumps([part.describe() for part in Study.used.fget(None)]))
+    assert told[0]["asked"] == "timm" and not told[0]["is_stand_in"]
 
 
 def test_made_up_tables_fit_the_schemas():

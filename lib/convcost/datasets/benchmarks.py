@@ -32,6 +32,21 @@ class Collection:
     licence: str
     citation: str
 
+    def describe(self) -> dict:
+        """What it is, for run records, as JSON: the keys of `Dataset.describe` that they read.
+
+        content_sha256 is that of the lines "<sha256>  <name>", as sha256sum writes them, sorted.
+        """
+        lines = sorted(f"{value}  {name}\n" for name, value in self.files.items())
+        return {
+            "asked": self.key,
+            "name": self.key,
+            "split": "all",
+            "is_stand_in": False,
+            "licence": self.licence,
+            "content_sha256": hashlib.sha256("".join(lines).encode()).hexdigest(),
+        }
+
     def remote(self, name: str) -> RemoteFile:
         """One file as `transfer` fetches it."""
         urls = tuple(f"{url}{name}" for url in self.urls)

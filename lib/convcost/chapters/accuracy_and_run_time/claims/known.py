@@ -143,8 +143,9 @@ def _doubling(results: Results, published: Published, name: str) -> Finding:
         protocol="of the systems that OpenAI chose, up to 2017, by least squares",
         reason=f"months of doubling, with the 95 % interval of systems drawn: {told}; the line is "
         "drawn again through the numbers of the analysis of 2018 that found 3.4 months, so it "
-        "confirms the arithmetic, not the choice of systems; holds where the line through all up to 2017 and "
-        "the one through the records both lie in the printed range",
+        "confirms the arithmetic, not the choice of systems; holds where "
+        "the line through all up to 2017 and the one through the records both lie in the printed "
+        "range",
     )
 
 

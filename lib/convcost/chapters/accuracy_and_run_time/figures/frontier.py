@@ -93,7 +93,8 @@ _SCRIPT = """
       var p = all.points[n];
       var words = [p.name, (100 * p.top1).toFixed(1) + ' % top-1'];
       keys.forEach(function (key, k) {
-        if (p.costs[k] !== null) { words.push((k ? all.axes[key].short + ' ' : '') + said(p.costs[k], k)); }
+        var short = k ? all.axes[key].short + ' ' : '';
+        if (p.costs[k] !== null) { words.push(short + said(p.costs[k], k)); }
       });
       told.textContent = words.join(' · ') + ' (' + p.family + ', ' + all.data[p.data] + ')';
     }
@@ -202,7 +203,7 @@ def _points(
 
 
 def _axis(words: str, short: str, low: float, high: float, flops: bool) -> dict:
-    """The ends of a logarithmic axis, and its picture: a line, a mark each power of ten, a title."""
+    """The ends of a logarithmic axis, and its picture: a mark each power of ten, a title."""
     low, high = low / 1.15, high * 1.15
     first, last = LEFT, WIDTH - RIGHT
     base = HEIGHT - BOTTOM

@@ -37,10 +37,10 @@ def accuracy_flops(known_nets: pd.DataFrame) -> plt.Figure:
     Of each net at one size the most accurate weights of ImageNet-1k alone; small and light behind
     them those that saw more images. Raises NothingToDrawError where no net was counted.
     """
-    mine = found._best(found.counted(known_nets))
+    mine = found.best(found.counted(known_nets))
     if mine.empty:
         raise style.NothingToDrawError("no known net was counted")
-    more = found._best(found.counted(known_nets, (MORE,)))
+    more = found.best(found.counted(known_nets, (MORE,)))
     style.apply()
     figure, axis = plt.subplots(figsize=(7, 5.8))
     axis.plot(more["flops"], 100 * more["top1"], "x", color="0.78", markersize=4, zorder=1)
@@ -88,7 +88,7 @@ def accuracy_time(
         len(there), 1, figsize=(7, 0.9 + 3.1 * len(there)), squeeze=False, sharey=True
     )
     for axis, device in zip(axes[:, 0], there, strict=True):
-        mine = found._best(table[table["device"] == device])
+        mine = found.best(table[table["device"] == device])
         axis.plot(
             mine["image_s"], 100 * mine["top1"], ".", color=GREY, markersize=6, zorder=2,
             markeredgewidth=0,
@@ -116,7 +116,7 @@ def accuracy_time(
         )  # fmt: skip
     _legend(axes[0, 0], [_RING_KEY], _front_key("fastest for its accuracy"))
     for axis, device in zip(axes[:, 0], there, strict=True):
-        mine = found._best(table[table["device"] == device])
+        mine = found.best(table[table["device"] == device])
         front = mine[found.on_front(mine["image_s"], mine["top1"])].sort_values("image_s")
         _name_front(figure, axis, front, "image_s", most=5)
     return figure
@@ -141,7 +141,7 @@ def thickness(
         len(there), 1, figsize=(7, 0.5 + 3.2 * len(there)), squeeze=False, sharex=True
     )
     for axis, device in zip(axes[:, 0], there, strict=True):
-        mine = found._best(table[table["device"] == device])
+        mine = found.best(table[table["device"] == device])
         band = bands[bands["device"] == device]
         _families(axis, mine, "flops", "image_s", 1)
         middle = np.sqrt(band["begin"] * band["end"])

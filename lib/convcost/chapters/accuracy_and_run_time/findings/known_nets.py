@@ -38,7 +38,7 @@ _TAIL = 100 * (1 - LEVEL) / 2
 
 
 def counted(known_nets: pd.DataFrame, data: Iterable[str] | None = (IN1K,)) -> pd.DataFrame:
-    """The rows of `known_nets` that were counted, with a column flops; `data` None: whatever data."""
+    """The rows of `known_nets` that were counted, with a column flops; `data` None: of any data."""
     rows = known_nets[known_nets["macs"].notna()]
     if data is not None:
         rows = rows[rows["data"].isin(list(data))]
@@ -265,7 +265,7 @@ def _groups(among: str, table: pd.DataFrame) -> np.ndarray:
 
 
 def _within(x: np.ndarray, y: np.ndarray, groups: np.ndarray, ranked: bool) -> float:
-    """The correlation of x and y, each less its group's mean; of ranks within groups if `ranked`."""
+    """The correlation of x and y, each less its group's mean; `ranked`: of ranks within groups."""
     if ranked:
         x, y = _ranks(x, groups), _ranks(y, groups)
     x, y = _less_mean(x, groups), _less_mean(y, groups)
@@ -340,16 +340,16 @@ def windows(known_nets: pd.DataFrame, published_times: pd.DataFrame,
 
 def _cases(known_nets, published_times, known_net_times):
     timm = counted(known_nets)
-    timm = _best(timm[timm["source"] == "timm"])
+    timm = best(timm[timm["source"] == "timm"])
     yield TOP1_AT_FLOPS, "", timm, "flops", "top1"
     table = timed(known_nets, published_times, known_net_times)
     for device in devices(table):
-        mine = _best(table[table["device"] == device])
+        mine = best(table[table["device"] == device])
         yield TIME_AT_FLOPS, device, mine, "flops", "image_s"
         yield TOP1_AT_TIME, device, mine, "image_s", "top1"
 
 
-def _best(table: pd.DataFrame) -> pd.DataFrame:
+def best(table: pd.DataFrame) -> pd.DataFrame:
     """Each net at each size once, with its most accurate weights."""
     return table.sort_values("top1", kind="stable").drop_duplicates(_NET, keep="last")
 
@@ -372,7 +372,8 @@ def thickness(known_nets: pd.DataFrame, published_times: pd.DataFrame,
 
     Columns: quantity, device, windows, nets (in all windows together), spread (between the 5th
     and the 95th percentile: a ratio of times, or points of top-1), low, high (95 %, designs
-    drawn), least, most (over the windows). A quantity with fewer than five windows has no row.
+    drawn: a sample has fewer designs than there are, so that both lean to a thin cloud), least,
+    most (over the windows). A quantity with fewer than five windows has no row.
     """
     found = windows(known_nets, published_times, known_net_times)
     rows = []
@@ -485,7 +486,7 @@ def same_net(known_nets: pd.DataFrame, data: Iterable[str] | None = (IN1K,)) -> 
 
 
 def more_data(known_nets: pd.DataFrame) -> pd.DataFrame:
-    """What more images than ImageNet-1k's are worth: the same net at the same size, with and without.
+    """What more images than ImageNet-1k's are worth: one net at one size, with them and without.
 
     Columns: source, net, input_px, gflops, plain, more (the best top-1 of either), gain_points.
     """
@@ -539,9 +540,9 @@ def fronts(
     image_s (NaN for FLOPs).
     """
     every = counted(known_nets, data)
-    parts = [(FLOPS, _best(every[every["source"] == "timm"]), "flops")]
+    parts = [(FLOPS, best(every[every["source"] == "timm"]), "flops")]
     table = timed(known_nets, published_times, known_net_times, data=data)
-    parts += [(name, _best(table[table["device"] == name]), "image_s") for name in devices(table)]
+    parts += [(name, best(table[table["device"] == name]), "image_s") for name in devices(table)]
     columns = ["cost", "net", "weights", "input_px", "design", "top1", "flops", "image_s"]
     found = [
         mine[on_front(mine[by], mine["top1"])].sort_values(by).assign(cost=cost)
@@ -565,7 +566,7 @@ def shared_fronts(
     table = timed(known_nets, published_times, known_net_times)
     rows = []
     for device in devices(table):
-        mine = _best(table[table["device"] == device])
+        mine = best(table[table["device"] == device])
         by_flops, by_time = (on_front(mine[by], mine["top1"]) for by in ("flops", "image_s"))
         both = int((by_flops & by_time).sum())
         front = mine[by_flops]

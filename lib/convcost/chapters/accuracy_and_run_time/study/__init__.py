@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from convcost.chapters.accuracy_and_run_time.study import known
 from convcost.chapters.accuracy_and_run_time.study.scales import SCALES, SMOKE
+from convcost.datasets import benchmarks
 from convcost.sweep import study
 
 
@@ -16,6 +17,11 @@ class Study(study.Study):
 
     notebook = "05-accuracy-and-run-time"
     scales, smoke_scale = SCALES, SMOKE
+
+    @property
+    def used(self) -> tuple[benchmarks.Collection, ...]:
+        """The published tables that this notebook reads."""
+        return (benchmarks.TIMM,)
 
     def known_nets(self) -> Iterator[dict]:
         """Accuracies that torchvision and timm publish, with what each net costs (`known`)."""
