@@ -29,6 +29,17 @@ def here(net, seconds, *, px=224, batch=1, repetition=0, stable=True, what="infe
             "calls": calls, "seconds": seconds, "stable": stable}  # fmt: skip
 
 
+def systems() -> pd.DataFrame:
+    """The table `training_compute`: two systems a year, doubling every 3.5 and every 4 months."""
+    rows = [
+        {"system": f"{name}{year}", "date": f"{year}-01-01", "year": float(year),
+         "petaflop_s_days": 2 ** (12 * (year - 2012) / months), "source": "made up"}
+        for year in range(2012, 2018)
+        for name, months in (("large", 3.5), ("small", 4.0))
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def many(designs: int = 12, each: int = 40, spread: float = 1.0) -> dict[str, pd.DataFrame]:
     """Tables as a reference run writes them: `designs` * `each` nets, with noise of its own.
 
@@ -58,5 +69,5 @@ def many(designs: int = 12, each: int = 40, spread: float = 1.0) -> dict[str, pd
     nets.append(net("odd", 0.75, None, None))
     return {
         "known_nets": pd.DataFrame(nets), "published_times": pd.DataFrame(times),
-        "known_net_times": pd.DataFrame(own),
+        "known_net_times": pd.DataFrame(own), "training_compute": systems(),
     }  # fmt: skip

@@ -129,13 +129,14 @@ def _not_fixed(results: Results, published: Published, name: str) -> Finding:
 
 
 def _doubling(results: Results, published: Published, name: str) -> Finding:
-    table = training_compute.doubling_times().set_index("systems")
-    every, records = table.iloc[0], table.loc["only those that set a record"]
+    table = made(results, training_compute.doubling_times, "training_compute")
+    every = one(table, systems=training_compute.EVERY)
+    records = one(table, systems=training_compute.RECORDS)
     ends = [published(f"compute_doubling_months_{end}") for end in ("min", "max")]
     told = "; ".join(
-        f"{words} ({int(row['number'])}): {row['months']:.1f} ({row['low_months']:.1f} to "
-        f"{row['high_months']:.1f})"
-        for words, row in table.iterrows()
+        f"{row.systems} ({row.number}): {row.months:.1f} ({row.low_months:.1f} to "
+        f"{row.high_months:.1f})"
+        for row in table.itertuples()
     )
     return Finding(
         round(float(every["months"]), 1),

@@ -27,6 +27,7 @@ TRENDS = (
 LARGEST = ("AlphaGo Zero", "AlphaZero")
 SMALLEST = 1e-3  # petaflop/s-days: below are small experiments, a word model and an optimiser
 UNTIL = "2018-01-01"  # the post's figure ends before it
+EVERY, RECORDS = "all, 2012 to 2017", "only those that set a record"
 RESAMPLES, LEVEL = 2000, 0.95
 
 
@@ -146,11 +147,11 @@ def doubling_times(table: pd.DataFrame | None = None) -> pd.DataFrame:
     records = records_of(table)
     late = records[records["year"] >= records_of(past)["year"].max()] if len(past) else records
     choices = {
-        "all, 2012 to 2017": past,
+        EVERY: past,
         "without AlphaGo Zero and AlphaZero": past[~large],
         f"without those below {SMALLEST:g}": past[~small],
         "without either": past[~large & ~small],
-        "only those that set a record": records_of(past),
+        RECORDS: records_of(past),
         "all, 2012 to 2024": table if len(since) else since,
         "records from AlphaGo Zero on": late,
     }

@@ -27,6 +27,10 @@ class Study(study.Study):
         """Accuracies that torchvision and timm publish, with what each net costs (`known`)."""
         return known.known_nets()
 
+    def training_compute(self) -> Iterator[dict]:
+        """What the training of known systems took, as `data/cited/training_compute.csv` has it."""
+        return known.training_compute()
+
     def published_times(self) -> Iterator[dict]:
         """Times that timm publishes of these nets on three devices (`known`)."""
         return known.published_times()

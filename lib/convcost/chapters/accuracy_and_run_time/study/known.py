@@ -1,4 +1,4 @@
-"""Nets that others have trained and timed: rows of `known_nets` and `published_times`.
+"""Nets that others have trained and timed: rows of the tables of `tables.known`.
 
 Nothing is measured: published tables are read, and nets without weights are counted.
 """
@@ -10,7 +10,14 @@ from pathlib import Path
 import pandas as pd
 
 from convcost import nets
-from convcost.chapters.accuracy_and_run_time.tables.known import DISTILLED, IN1K, MORE, UNKNOWN
+from convcost.chapters.accuracy_and_run_time.findings import training_compute as cited
+from convcost.chapters.accuracy_and_run_time.tables.known import (
+    DISTILLED,
+    IN1K,
+    MORE,
+    TABLES,
+    UNKNOWN,
+)
 from convcost.counting.count import count
 from convcost.datasets import benchmarks
 from convcost.predict import tables, timm_nets
@@ -127,6 +134,12 @@ def timm_accuracies(path: Path | str, most: int | None = None) -> Iterator[dict]
             "top5": round(row.top5 / 100, 5),
             **(known or lacking),
         }
+
+
+def training_compute() -> Iterator[dict]:
+    """Rows of `training_compute`: the cited systems, by date."""
+    columns = list(TABLES["training_compute"].columns)
+    yield from cited.systems()[columns].to_dict("records")
 
 
 def published_times(accuracies: Path | str | None = None) -> Iterator[dict]:

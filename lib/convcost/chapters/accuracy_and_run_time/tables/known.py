@@ -34,6 +34,17 @@ TABLES: dict[str, Table] = {
             "acts": count("outputs of layers that multiply, of one image; empty as above", True),
         },
     ),
+    "training_compute": Table(
+        "one known system: how much arithmetic its training took, as cited",
+        ("system",),
+        {
+            "system": text("its name"),
+            "date": text("of publication, year-month-day"),
+            "year": Column("float", "the same as a decimal number", 0),
+            "petaflop_s_days": Column("float", "operations of the training over 8.64e19", 0),
+            "source": text("the document that says so"),
+        },
+    ),
     "published_times": Table(
         "one net of timm on one device, as timm's tables have it",
         ("net", "input_px", "device", "what"),
