@@ -406,7 +406,26 @@ def _duration(minutes: float) -> str:
 def check_datasets() -> list[Finding]:
     from convcost import datasets
 
-    return [judge_dataset(row) for row in datasets.status()]
+    return [judge_dataset(row) for row in datasets.status()] + check_benchmarks()
+
+
+def check_benchmarks() -> list[Finding]:
+    """The verdict on the tables that others have published, which notebook 05 reads."""
+    from convcost.datasets import benchmarks
+
+    found = []
+    for collection in benchmarks.COLLECTIONS.values():
+        what = f"{collection.key}: {len(collection.files)} published tables"
+        if place := benchmarks.where(collection):
+            found.append(Finding("data", OK, f"{what}, in {place.label}"))
+            continue
+        meaning = (
+            f"a run of notebook 05 fetches them ({collection.download_bytes / 1e6:.1f} MB), and "
+            "stops where there is no network"
+        )
+        remedy = "run `make data`, or set CONVCOST_DATA to a folder that has them"
+        found.append(Finding("data", WARN, f"{collection.key} is not here", meaning, remedy))
+    return found
 
 
 def judge_dataset(row: Mapping) -> Finding:

@@ -1,5 +1,56 @@
 """Figures of notebook 05: which tables each takes, and what it shows, in words."""
 
+from convcost import records
+from convcost.chapters.accuracy_and_run_time.figures import frontier, known_nets, training_compute
 from convcost.figures.spec import FigureSpec
 
-SPECS: dict[str, FigureSpec] = {}
+_NOTEBOOK = "05-accuracy-and-run-time"
+_TIMES = ("known_nets", "published_times", "known_net_times")
+
+KNOWN: dict[str, FigureSpec] = {
+    "05-training-compute": FigureSpec(
+        training_compute.by_year,
+        (),
+        _NOTEBOOK,
+        "Petaflop/s-days of the training of 27 known systems by year, on a logarithmic axis: "
+        "twenty that OpenAI listed up to 2017 and seven cited since. The records rise steeply up "
+        "to AlphaGo Zero, then more slowly; Moore's law, dashed, is far flatter than both.",
+    ),
+    "05-accuracy-flops": FigureSpec(
+        known_nets.accuracy_flops,
+        ("known_nets",),
+        _NOTEBOOK,
+        "Top-1 accuracy on ImageNet against FLOPs of one image on a logarithmic axis: a rising "
+        "cloud about six points thick, ResNets in its lower part, the most accurate nets for "
+        "their FLOPs joined by a line and some of them named; nets trained on more images lie "
+        "higher.",
+    ),
+    "05-accuracy-time": FigureSpec(
+        known_nets.accuracy_time,
+        _TIMES,
+        _NOTEBOOK,
+        "Top-1 accuracy against the time of one image in three panels: this machine, an RTX 4090 "
+        "and a laptop's processor. A line joins the fastest nets of each accuracy, rings mark the "
+        "nets that need the fewest FLOPs for theirs: on the GPU most rings lie off the line, on "
+        "the processors fewer.",
+    ),
+    "05-thickness": FigureSpec(
+        known_nets.thickness,
+        _TIMES,
+        _NOTEBOOK,
+        "Time of one image against FLOPs on logarithmic axes, above on an RTX 4090, below on a "
+        "laptop's processor, with the band that holds nine nets in ten of equal FLOPs: wide on "
+        "the GPU, half as wide on the processor.",
+    ),
+}
+
+SPECS: dict[str, FigureSpec] = KNOWN
+
+
+def accuracy_frontier(run: records.Run) -> str:
+    """`frontier.frontier` of this run's own tables: HTML for a notebook to display."""
+    results = records.Results(run.where, run.machine)
+    return frontier.frontier(*(results.table(name) for name in _TIMES))
+
+
+OFFERED = {"accuracy_frontier": accuracy_frontier}  # as `convcost.figures.accuracy_frontier`, too

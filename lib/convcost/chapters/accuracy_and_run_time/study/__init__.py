@@ -4,7 +4,11 @@
 rows. All that is measured is a unit of a sweep, and kept under `data/raw/`.
 """
 
+from collections.abc import Iterator
+
+from convcost.chapters.accuracy_and_run_time.study import known
 from convcost.chapters.accuracy_and_run_time.study.scales import SCALES, SMOKE
+from convcost.datasets import benchmarks
 from convcost.sweep import study
 
 
@@ -13,3 +17,20 @@ class Study(study.Study):
 
     notebook = "05-accuracy-and-run-time"
     scales, smoke_scale = SCALES, SMOKE
+
+    @property
+    def used(self) -> tuple[benchmarks.Collection, ...]:
+        """The published tables that this notebook reads."""
+        return (benchmarks.TIMM,)
+
+    def known_nets(self) -> Iterator[dict]:
+        """Accuracies that torchvision and timm publish, with what each net costs (`known`)."""
+        return known.known_nets()
+
+    def training_compute(self) -> Iterator[dict]:
+        """What the training of known systems took, as `data/cited/training_compute.csv` has it."""
+        return known.training_compute()
+
+    def published_times(self) -> Iterator[dict]:
+        """Times that timm publishes of these nets on three devices (`known`)."""
+        return known.published_times()
