@@ -7,6 +7,8 @@ from convcost.training import Recipe
 POST = (64, 128, 112)
 """The post's example: input channels, output channels, side of the map."""
 
+RECIPE = Recipe()
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -38,7 +40,7 @@ class Scale:
         ("plain_cnn_narrow", 5),
         ("separable_cnn_wide", 3),
     )
-    separable_recipe: Recipe = Recipe()
+    separable_recipe: Recipe = RECIPE
     separable_images: int | None = None
     separable_tried: int | None = None
     separable_net_cases: tuple[tuple[str, int], ...] = (
@@ -54,7 +56,7 @@ _QUICK = Scale(
     separable_repetitions=3,
     separable_peaks=((1024,), (256,), (2**20, 2**25)),
     separable_seeds=(("plain_cnn", 2), ("separable_cnn", 2), ("plain_cnn_narrow", 2)),
-    separable_recipe=Recipe(batch_size=32, epochs=1),
+    separable_recipe=replace(RECIPE, batch_size=32, epochs=1),
     separable_images=2_000,
     separable_tried=1_000,
 )
@@ -65,7 +67,7 @@ SCALES = {
         device="cuda",
         separable_peaks=((4096, 8192), (256, 512, 1024), (2**24, 2**28)),
         separable_seeds=tuple((net, 5) for net, _ in Scale().separable_seeds),
-        separable_recipe=Recipe(epochs=5),
+        separable_recipe=replace(RECIPE, epochs=5),
     ),
 }
 SMOKE = replace(
