@@ -92,9 +92,8 @@ _COMPARABLE = Tolerance(
 
 
 def _bandwidth(results: Results, published: Published, name: str) -> Finding:
-    """The post's example at its largest batch, each block in the order of memory it is faster in.
-
-    Its maps are larger than the caches then, so that a copy's bandwidth is the one to compare with.
+    """The post's example at the largest batch that the system's handing out memory leaves alone,
+    each block in the order of memory it is faster in: its maps are larger than the caches there.
     """
     table = made(results, found.block_roofline, "separable_times", "separable_peaks")
     ratios = made(results, found.block_ratios, "separable_times")
@@ -105,8 +104,7 @@ def _bandwidth(results: Results, published: Published, name: str) -> Finding:
     table, ratios = table[table["stable"].astype(bool)], ratios[ratios["stable"].astype(bool)]
     if table.empty or ratios.empty:
         raise lacking("stable timing of the post's example beside the machine's peaks")
-    table = table[table["batch"] == table["batch"].max()].sort_values("seconds")
-    fastest = table.drop_duplicates("block")
+    fastest = found.undisturbed(table).sort_values("seconds").drop_duplicates("block")
     depthwise, regular = (one(fastest, block=b) for b in (rules.DEPTHWISE, rules.REGULAR))
     memory_bound = depthwise["memory_share"] >= SHARE > depthwise["peak_share"]
     compute_bound = regular["peak_share"] >= SHARE > regular["memory_share"]

@@ -30,7 +30,7 @@ _NETS = {
 _BLOCKS = {
     rules.REGULAR: ("plain 3 × 3", style.PALETTE[3], "s"),
     rules.DEPTHWISE: ("depthwise 3 × 3", style.PALETTE[0], "o"),
-    rules.POINTWISE: ("pointwise 1 × 1", style.PALETTE[2], "^"),
+    rules.POINTWISE: ("pointwise 1 × 1", style.PALETTE[2], "h"),
 }
 
 
@@ -72,21 +72,22 @@ def block(separable_times: pd.DataFrame) -> plt.Figure:
     ][: len(panels)]
     heights = [len(rows) for rows in names]
     figure, axes = plt.subplots(
-        len(panels), 1, figsize=(_WIDTH, 1.75 + 0.55 * sum(heights)), sharex=True, squeeze=False,
+        len(panels), 1, figsize=(_WIDTH, 2.0 + 0.55 * sum(heights)), sharex=True, squeeze=False,
         height_ratios=heights,
     )  # fmt: skip
-    for axis, (table, title), rows in zip(axes[:, 0], panels, names, strict=True):
+    for axis, (table, words), rows in zip(axes[:, 0], panels, names, strict=True):
         _ratios(axis, table, rows, by_batch=table is mine)
-        axis.set_title(title, fontsize=11)
-    highest = max(ratios["macs_ratio"].max(), ratios["time_ratio"].max())
-    axes[-1, 0].set_xlim(0, 1.12 * highest)
-    axes[-1, 0].xaxis.set_major_formatter("{x:g} ×")
-    axes[-1, 0].set_xlabel("plain over separable, in operations and in time")
-    figure.suptitle(
-        f"{_span(mine['macs_ratio'])} times fewer operations: {_span(mine['time_ratio'])} times "
+        axis.text(0, 1.03, words, transform=axis.transAxes, fontsize=11)
+    axes[0, 0].set_title(
+        f"{_span(mine['macs_ratio'])} times fewer operations, {_span(mine['time_ratio'])} times "
         "as fast",
-        fontsize=13, fontweight="bold", x=0.01, ha="left",
+        fontsize=13, pad=24,
     )  # fmt: skip
+    promised = ratios["macs_ratio"].max()
+    shown = max(promised, ratios["time_ratio"].max(), min(ratios["high"].max(), 1.4 * promised))
+    axes[-1, 0].set_xlim(0, 1.08 * shown)
+    axes[-1, 0].xaxis.set_major_formatter("{x:g} ×")
+    axes[-1, 0].set_xlabel("plain over separable")
     handles = [
         Line2D([], [], linestyle="none", label="operations", **_PROMISE | {"markersize": 12})
     ]
@@ -95,8 +96,7 @@ def block(separable_times: pd.DataFrame) -> plt.Figure:
                label=f"time, {words}")
         for words, colour, marker in _LAYOUTS.values()
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower left", ncols=3, frameon=False, fontsize=10.5,
-                  handletextpad=0.3, columnspacing=1.4)  # fmt: skip
+    style.legend_above(figure, handles)
     return figure
 
 
@@ -125,8 +125,8 @@ def _ratios(axis: plt.Axes, table: pd.DataFrame, rows: list[str], by_batch: bool
 def roofline(separable_times: pd.DataFrame, separable_peaks: pd.DataFrame) -> plt.Figure:
     """The post's example under this machine's roofs: plain, depthwise, pointwise.
 
-    Filled the largest batch, hollow the smallest, in the order of memory that is the faster one
-    for the separable convolution. Black: the fastest product or convolution and the largest copy.
+    The number in a mark is the batch; the order of memory is that which is the faster one for the
+    separable convolution. Black: the fastest product or convolution and the largest copy.
     """
     table = findings.block_roofline(separable_times, separable_peaks)
     if table.empty:
@@ -137,45 +137,35 @@ def roofline(separable_times: pd.DataFrame, separable_peaks: pd.DataFrame) -> pl
     layout = together.idxmin()
     table = table[table["layout"] == layout]
     figure, axis = plt.subplots(figsize=(_WIDTH, 4.9))
-    last = table["batch"].max()
     for kind, (words, colour, marker) in _BLOCKS.items():
         own = table[table["block"] == kind].sort_values("batch")
-        own = own[own["batch"].isin([own["batch"].min(), last])]
-        axis.plot(own["intensity"], own["flops_per_s"], ":", color=colour, linewidth=1.4)
-        for row in own.itertuples():
-            axis.plot(
-                row.intensity, row.flops_per_s, marker, color=colour, markersize=12, zorder=4,
-                markeredgewidth=2, markerfacecolor=colour if row.batch == last else "white",
+        for row in own.sort_values("batch", ascending=False).itertuples():
+            axis.plot(row.intensity, row.flops_per_s, marker, color=colour, markersize=18,
+                      markeredgecolor="white", zorder=4)  # fmt: skip
+            axis.annotate(
+                f"{row.batch}", (row.intensity, row.flops_per_s), ha="center", va="center",
+                color="white", fontsize=10, fontweight="bold", zorder=5,
             )  # fmt: skip
         low = own.loc[own["flops_per_s"].idxmin()]
         axis.annotate(
-            words, (low["intensity"], low["flops_per_s"]), (0, -11), ha="center", va="top",
+            words, (low["intensity"], low["flops_per_s"]), (0, -14), ha="center", va="top",
             textcoords="offset points", fontsize=11, color=colour, fontweight="bold",
         )  # fmt: skip
     _roofs(axis, table)
-    ends = [f"batch {last} (filled)"]
-    if table["batch"].min() < last:
-        ends.append(f"batch {table['batch'].min()} (hollow)")
-    axis.set_title(f"{_bound_words(table[table['batch'] == last])}\n", fontsize=13)
+    axis.set_title(f"{_bound_words(table)}\n", fontsize=13)
     axis.text(
-        0,
-        1.02,
-        f"{_LAYOUTS[layout][0]}, {', '.join(ends)}",
-        transform=axis.transAxes,
-        fontsize=10.5,
-    )
+        0, 1.02, f"the post's example, {_LAYOUTS[layout][0]}; in each mark the batch",
+        transform=axis.transAxes, fontsize=10.5,
+    )  # fmt: skip
     return figure
 
 
 def _bound_words(table: pd.DataFrame) -> str:
     """Which blocks lie left of the ridge."""
     short = {rules.REGULAR: "plain", rules.DEPTHWISE: "depthwise", rules.POINTWISE: "pointwise"}
-    bound = table.set_index("block")["bound"]
-    limited = [words for kind, words in short.items() if bound.get(kind) == "memory"]
-    if not limited:
-        return "All three could reach the arithmetic peak"
-    verb = "is" if len(limited) == 1 else "are"
-    return f"Memory limits the speed: {' and '.join(limited)} {verb} left of the ridge"
+    bound = table.groupby("block")["bound"].agg(lambda places: (places == "memory").all())
+    limited = [words for kind, words in short.items() if bound.get(kind, False)]
+    return f"Under the roof of memory: {' and '.join(limited) or 'none of the three'}"
 
 
 def _roofs(axis: plt.Axes, table: pd.DataFrame) -> None:
@@ -183,20 +173,20 @@ def _roofs(axis: plt.Axes, table: pd.DataFrame) -> None:
     peak, memory, ridge = row["peak_flops_per_s"], row["memory_bytes_per_s"], row["ridge"]
     low, high = min(table["intensity"].min(), ridge) / 2.2, max(table["intensity"].max(), ridge) * 2
     axis.plot([low, ridge, high], [low * memory, peak, peak], color="0.1", linewidth=2.2, zorder=2)
-    bottom = min(table["flops_per_s"].min(), low * memory) / 2.4
+    bottom = min(table["flops_per_s"].min(), low * memory) / 4
     top = max(peak, table["flops_per_s"].max())
-    axis.set(xscale="log", yscale="log", xlim=(low, high), ylim=(bottom, 2.2 * top))
+    axis.set(xscale="log", yscale="log", xlim=(low, high), ylim=(bottom, 3.4 * top))
     axis.annotate(
-        f"peak {readable(peak, 0)}FLOP/s", (high, top), (-6, 6), textcoords="offset points",
+        f"peak {readable(peak, 0)}FLOP/s", (high, top), (-6, 18), textcoords="offset points",
         ha="right", fontsize=10.5, fontweight="bold",
     )  # fmt: skip
     axis.annotate(
-        f"copy {scaled(memory, 'G'):.0f} GB/s", (ridge, bottom * 1.25), (-8, 0), ha="right",
+        f"copy {scaled(memory, 'G'):.0f} GB/s", (ridge, bottom), (-8, 7), ha="right",
         textcoords="offset points", fontsize=10.5, fontweight="bold",
     )  # fmt: skip
     axis.axvline(ridge, color="0.4", linestyle=":", linewidth=1.4, zorder=1)
     axis.annotate(
-        f"ridge: {ridge:.0f} FLOP/byte", (ridge, bottom * 1.25), (8, 0), fontsize=10.5,
+        f"ridge: {ridge:.0f} FLOP/byte", (ridge, bottom), (8, 7), fontsize=10.5,
         textcoords="offset points",
     )  # fmt: skip
     style.decades(axis.yaxis, (1, 3), EngFormatter(unit="FLOP/s"))
@@ -230,7 +220,8 @@ def accuracy(separable_trainings: pd.DataFrame, separable_net_times: pd.DataFram
         if net in times.index:
             places.append((right, 1e6 * times.loc[net, "image_s"]))
         mean, low, high = rules.interval(seeds["accuracy"])
-        off = np.nan_to_num([[mean - low], [high - mean]])
+        # of two seeds an interval is wider than all that is drawn
+        off = np.nan_to_num([[mean - low], [high - mean]]) if len(seeds) > 2 else None
         for axis, place in places:
             axis.plot([place] * len(seeds), seeds["accuracy"], marker, color=colour, markersize=5,
                       alpha=0.45, markeredgewidth=0, zorder=2)  # fmt: skip
@@ -242,38 +233,39 @@ def accuracy(separable_trainings: pd.DataFrame, separable_net_times: pd.DataFram
         axis.xaxis.set_minor_locator(NullLocator())
     _ticks(left, "{:g}")
     _ticks(right, "{:g}")
-    # whatever the spread, no more than it is drawn
-    style.percents(left.yaxis)
     left.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g} %"))
     left.set(xlabel="million multiply-adds an image", ylabel="test images named rightly")
     batch = int(times["batch"].iloc[0]) if len(times) else 0
-    right.set_xlabel(f"measured: µs an image, batch {batch}")
-    figure.suptitle(_accuracy_words(separable_trainings, times), fontsize=13, fontweight="bold",
-                    x=0.01, ha="left")  # fmt: skip
+    right.set_xlabel(f"µs an image, batch {batch}")
+    for axis, words in zip((left, right), _prices(separable_trainings, times), strict=True):
+        axis.set_title(words, fontsize=11.5)
     handles = [
         Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=9, label=words)
         for net, (words, colour, marker) in _NETS.items()
         if net in set(trained["net"])
     ]
-    figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=10.5,
-                  handletextpad=0.2, columnspacing=1.2)  # fmt: skip
+    style.legend_above(figure, handles)
     return figure
 
 
 def _ticks(axis: plt.Axes, form: str) -> None:
-    """Marks at 1, 2, 5 times powers of ten that lie inside; nothing else on a logarithmic axis."""
+    """On a logarithmic axis marks at 1, 2, 3, 5 times powers of ten, and no others."""
     low, high = axis.get_xlim()
     powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
-    ticks = [t for power in powers for t in (power, 2 * power, 5 * power) if low <= t <= high]
+    ticks = [t for power in powers for t in power * np.array([1, 2, 3, 5]) if low <= t <= high]
     axis.set_xticks(ticks, [form.format(tick) for tick in ticks])
 
 
-def _accuracy_words(separable_trainings: pd.DataFrame, times: pd.DataFrame) -> str:
+def _prices(separable_trainings: pd.DataFrame, times: pd.DataFrame) -> tuple[str, str]:
+    """What the separable net loses, and what for: in operations, in time."""
     pairs = findings.paired_accuracies(separable_trainings)
     first = pairs[(pairs["net"] == rules.SEPARABLE_NET) & (pairs["against"] == rules.PLAIN)]
     if first.empty or rules.SEPARABLE_NET not in times.index:
-        return "Accuracy, operations and time of the nets"
+        return "Accuracy and operations", "Accuracy and time"
     row, ratio = first.iloc[0], times.loc[rules.SEPARABLE_NET, "time_ratio"]
-    points = f"{abs(row['mean_points']):.1f} points {'less' if row['mean_points'] < 0 else 'more'}"
-    faster = f"{ratio:.1f} times as fast"
-    return f"Separable: {row['macs_ratio']:.1f} times fewer operations, {faster}, {points}"
+    more = "less" if row["mean_points"] < 0 else "more"
+    return (
+        f"Separable: {abs(row['mean_points']):.1f} points {more},\n"
+        f"{row['macs_ratio']:.1f} times fewer operations",
+        f"measured: {ratio:.1f} times\nas fast",
+    )

@@ -10,6 +10,7 @@ from convcost.chapters.accuracy_and_run_time.findings.separable import (
     net_speed_ups,
     of_example,
     paired_accuracies,
+    undisturbed,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "net_speed_ups",
     "of_example",
     "paired_accuracies",
+    "undisturbed",
 ]

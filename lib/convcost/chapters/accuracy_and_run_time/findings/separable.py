@@ -25,6 +25,7 @@ NETS = (PLAIN, SEPARABLE_NET, NARROW, WIDE)
 PAIRS = ((SEPARABLE_NET, PLAIN), (SEPARABLE_NET, NARROW), (WIDE, PLAIN), (NARROW, PLAIN))
 """Which nets are compared, and with which: the first less the second."""
 
+FRESH = 0.1
 _LEVEL = 0.95
 _SHAPE = ["in_channels", "out_channels", "map_px", "batch", "layout", "threads"]
 
@@ -61,13 +62,17 @@ def block_times(separable_times: pd.DataFrame) -> pd.DataFrame:
 
     One row for each in_channels, out_channels, map_px, batch, layout, threads and block. Columns:
     these; macs and bytes (of a call), repetitions, seconds (of a call, median), intensity (FLOPs
-    per byte), flops_per_s, bytes_per_s, stable.
+    per byte), flops_per_s, bytes_per_s, fresh_share (of the bytes: what the system handed out anew
+    in a call; missing where it does not say), stable.
     """
     rows = separable_times.assign(each_s=separable_times["seconds"] / separable_times["calls"])
     groups = rows.groupby([*_SHAPE, "block"], sort=False)
     table = groups[["macs", "bytes"]].first()
     table = table.assign(
-        repetitions=groups.size(), seconds=groups["each_s"].median(), stable=groups["stable"].all()
+        repetitions=groups.size(),
+        seconds=groups["each_s"].median(),
+        fresh_share=groups["fresh_bytes"].first().astype(float) / table["bytes"],
+        stable=groups["stable"].all(),
     )
     flops = FLOPS_PER_MAC * table["macs"]
     table = table.assign(
@@ -89,12 +94,14 @@ def block_ratios(separable_times: pd.DataFrame) -> pd.DataFrame:
     depthwise_macs_share and depthwise_time_share: of both halves, timed by themselves, the latter
     by medians (missing where the halves were not timed); stable.
     """
-    medians = dict(list(block_times(separable_times).groupby(_SHAPE)))
+    medians = dict(list(block_times(separable_times).groupby(_SHAPE, sort=False)))
     rows = separable_times.assign(each_s=separable_times["seconds"] / separable_times["calls"])
     wide = rows.pivot(index=[*_SHAPE, "repetition"], columns="block", values="each_s")
     wide = wide.reindex(columns=list(BLOCKS))
     found = []
-    for shape, turns in wide.groupby(level=_SHAPE, sort=False):
+    turns_of = dict(list(wide.groupby(level=_SHAPE)))
+    for shape in medians:  # in the order of the table
+        turns = turns_of[shape]
         logarithms = np.log(turns[REGULAR] / turns[SEPARABLE]).dropna()
         if logarithms.empty:
             continue
@@ -162,6 +169,19 @@ def block_roofline(separable_times: pd.DataFrame, separable_peaks: pd.DataFrame)
         peak_share=table["flops_per_s"] / table["peak_flops_per_s"],
         memory_share=table["bytes_per_s"] / table["memory_bytes_per_s"],
     )
+
+
+def undisturbed(table: pd.DataFrame) -> pd.DataFrame:
+    """Of `block_times` or `block_roofline` the largest batch that says what the memory can do.
+
+    That is the largest at which, in no block, the system hands out more than `FRESH` of the bytes
+    anew: it empties that memory first, which no bandwidth tells of. Where it does not say, nothing
+    is known against a batch. No rows where none is left.
+    """
+    fresh = table.assign(fresh=table["fresh_share"].fillna(0.0) > FRESH)
+    good = fresh.groupby("batch")["fresh"].any()
+    good = good.index[~good]
+    return table[table["batch"] == good.max()] if len(good) else table.iloc[:0]
 
 
 def of_example(table: pd.DataFrame, example: tuple[int, int, int]) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 `Study` plans them. Trained nets come from the shelf, so that a net is trained once.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from functools import cache
 
@@ -14,7 +15,13 @@ from convcost.core import paths
 from convcost.counting.count import count
 from convcost.datasets import Dataset
 from convcost.measuring import timing
+from convcost.measuring.timing.blocks import on_threads
 from convcost.training import Execution, Recipe
+
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None
 
 BLOCKS = ("regular", "separable", "depthwise", "pointwise")
 LAYOUTS = ("contiguous", "channels_last")
@@ -62,8 +69,31 @@ def blocks_of(
         cases, repetitions=repetitions, warmup=1, threads=threads, device=device
     )
     for name, found in measured.items():
+        shared = facts[name] | {
+            "stable": found.stable, "fresh_bytes": _fresh_bytes(cases[name], threads, device),
+        }  # fmt: skip
         for sample in found.samples.to_dict("records"):
-            yield facts[name] | sample | {"stable": found.stable}
+            yield shared | sample
+
+
+def _fresh_bytes(case: timing.Case, threads: int, device: str, calls: int = 3) -> int | None:
+    """Bytes that the system had to hand out anew in a call, by page faults; None if it hides them.
+
+    What a large result gave back may go to the system, which empties it before it gives it again:
+    that takes longer than to write the result.
+    """
+    if resource is None or device != "cpu":
+        return None
+    order = torch.channels_last if case.channels_last else torch.contiguous_format
+    images = torch.randn(case.batch, *case.input_shape).to(memory_format=order)
+    model = copy.deepcopy(case.model).to(memory_format=order)
+    with torch.inference_mode(), on_threads(threads):
+        for number in range(1 + calls):
+            if number == 1:  # the first one is of no account
+                before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            model(images)
+        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    return faults * resource.getpagesize() // calls
 
 
 def block_peaks_of(
@@ -165,7 +195,7 @@ def _training_s(unit: dict) -> float:
     """Per image and epoch: the multiply-adds of a step, and what each net costs besides."""
     images = (unit["train_images"] or 60_000) * unit["recipe"]["epochs"]
     each_s = 1e-4 + 8e-11 * counts(unit["net"])["macs"]
-    return 2.0 + images * (each_s if unit["device"] == "cpu" else 2e-5)
+    return 0.5 + images * (each_s if unit["device"] == "cpu" else 2e-5)
 
 
 COSTS: dict[str, Callable[[dict], float]] = {

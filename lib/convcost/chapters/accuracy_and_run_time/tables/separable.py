@@ -22,6 +22,7 @@ TABLES: dict[str, Table] = {
             "threads": _THREADS,
             "macs": count("multiply-adds of one call, of the whole batch"),
             "bytes": count("input and weights read once, output written once, float32, one call"),
+            "fresh_bytes": count("memory that the system hands out anew in a call", optional=True),
             "repetition": _REPETITION,
             "calls": _CALLS,
             "seconds": _SECONDS,
