@@ -249,10 +249,11 @@ def accuracy(separable_trainings: pd.DataFrame, separable_net_times: pd.DataFram
 
 
 def _ticks(axis: plt.Axes, form: str) -> None:
-    """On a logarithmic axis marks at 1, 2, 3, 5 times powers of ten, and no others."""
+    """On a logarithmic axis marks at 1, 2, 5 times powers of ten, at 3 too where there is room."""
     low, high = axis.get_xlim()
+    steps = [1, 2, 3, 5] if high < 8 * low else [1, 2, 5]
     powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
-    ticks = [t for power in powers for t in power * np.array([1, 2, 3, 5]) if low <= t <= high]
+    ticks = [power * step for power in powers for step in steps if low <= power * step <= high]
     axis.set_xticks(ticks, [form.format(tick) for tick in ticks])
 
 
