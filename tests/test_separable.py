@@ -17,7 +17,7 @@ from convcost.chapters.accuracy_and_run_time.findings import separable as rules
 from convcost.chapters.accuracy_and_run_time.study import Study
 from convcost.chapters.accuracy_and_run_time.study import separable as measurements
 from convcost.chapters.accuracy_and_run_time.study.scales import POST, SCALES, SMOKE
-from convcost.claims import checks
+from convcost.claims import checks, verdicts
 from convcost.core import paths
 from convcost.core.errors import BadInputError
 from convcost.figures import style
@@ -360,26 +360,27 @@ def verdict(name, **changes):
     return claims.evaluate(claim, Tables(tables(**changes)))
 
 
-ACCURACY = ("dsc_comparable_accuracy", "dsc_example_accuracy")
-
-
-@pytest.mark.parametrize("name", ACCURACY)
-def test_comparable_accuracy_needs_the_whole_interval(name):
+@pytest.mark.parametrize(
+    ("name", "lost"),
+    [("dsc_comparable_accuracy", verdicts.NOT_TESTABLE), ("dsc_example_accuracy", "differs")],
+)
+def test_comparable_accuracy_needs_the_whole_interval(name, lost):
     # -0.5, -0.7, -0.6: the mean is -0.6, and half its interval 4.303 * 0.1 / 3**0.5 = 0.25
     near = trainings({"separable_cnn": (905, 908, 914)})
     value, said, reason = verdict(name, separable_trainings=near)
     assert said.startswith("reproduced under protocol FashionMNIST")
     assert value.startswith("-0.60 points (95 % interval -0.85 to -0.35), 8.0 times fewer")
-    assert "plain_cnn_narrow" in reason and "no accuracy" in reason
+    assert "plain_cnn_narrow" in reason
     far = trainings({"separable_cnn": (880, 886, 890)})
-    assert verdict(name, separable_trainings=far)[1] == "differs"
+    # of ImageNet our nets say nothing; that fewer operations keep the accuracy they can refute
+    assert verdict(name, separable_trainings=far)[1] == lost
     # -0.5, -0.5, -0.8: the interval ends at -1.03
     _, said, reason = verdict(name)
     assert said == claims.NOT_YET and "too few to tell" in reason
     two = trainings({"separable_cnn": (905, 910)})
     assert verdict(name, separable_trainings=two)[1] == claims.NOT_YET
-    lost = trainings({"separable_cnn": (905, 908, 914)}, status="diverged")
-    assert verdict(name, separable_trainings=lost)[1] == claims.NOT_YET
+    gone = trainings({"separable_cnn": (905, 908, 914)}, status="diverged")
+    assert verdict(name, separable_trainings=gone)[1] == claims.NOT_YET
 
 
 # 0.4 ms for 300 bytes at 112 x 112 places are 9.4 GB/s of 10; 8 ms for the plain block's

@@ -5,7 +5,7 @@ import pandas as pd
 from convcost.chapters.accuracy_and_run_time import findings as found
 from convcost.chapters.accuracy_and_run_time.findings import separable as rules
 from convcost.claims.lookup import lacking, made, one
-from convcost.claims.verdicts import Check, Compute, Finding, Published, Tolerance
+from convcost.claims.verdicts import Check, Finding, Published, Tolerance
 from convcost.records import MissingTableError, Results
 
 POINTS = 1.0  # of accuracy, that "comparable" may cost
@@ -39,51 +39,72 @@ def _speed(results: Results) -> str:
     )
 
 
-def _comparable(ratio: str, fewer: str) -> Compute:
-    """Whether the separable net loses at most `POINTS`, at `FEWER` times fewer of something."""
+def _separable_less_plain(results: Results) -> tuple[pd.Series, str, str]:
+    """(the pair of nets, the setting in words, all that was found in words).
 
-    def compute(results: Results, published: Published, name: str) -> Finding:
-        table = made(results, found.paired_accuracies, "separable_trainings")
-        row = one(table, net=rules.SEPARABLE_NET, against=rules.PLAIN)
-        if row["seeds"] < SEEDS:
-            raise lacking(f"{SEEDS} seeds of both nets ({row['seeds']} were trained)")
-        if (results.table("separable_trainings")["status"] != "trained").any():
-            raise lacking("four nets that were trained without diverging")
-        others = "; ".join(
-            f"{other['net']} less {other['against']}: {_points(other)}, {other['seeds']} seeds"
-            for _, other in table.iterrows()
-            if (other["net"], other["against"]) != (rules.SEPARABLE_NET, rules.PLAIN)
+    MissingTableError where the seeds are too few to tell whether `POINTS` are lost.
+    """
+    table = made(results, found.paired_accuracies, "separable_trainings")
+    row = one(table, net=rules.SEPARABLE_NET, against=rules.PLAIN)
+    if row["seeds"] < SEEDS:
+        raise lacking(f"{SEEDS} seeds of both nets ({row['seeds']} were trained)")
+    if (results.table("separable_trainings")["status"] != "trained").any():
+        raise lacking("nets that were all trained without diverging")
+    if row["low_points"] < -POINTS <= row["high_points"]:
+        raise MissingTableError(
+            f"{row['seeds']} seeds are too few to tell: {_points(row)} reaches over "
+            f"-{POINTS:g} point"
         )
-        within = row["low_points"] >= -POINTS
-        reason = (
-            f"{row['net']} less {row['against']}, {row['seeds']} seeds in pairs, "
-            f"{row['macs_ratio']:.1f} times fewer multiply-adds, {row['params_ratio']:.1f} times "
-            f"fewer parameters; measured {_speed(results)} times as fast; {others}; the post's "
-            "example counts operations and holds no accuracy"
-        )
-        if row["low_points"] < -POINTS <= row["high_points"]:
-            raise MissingTableError(
-                f"{row['seeds']} seeds are too few to tell: {_points(row)} reaches over "
-                f"-{POINTS:g} point"
-            )
-        agrees = bool(within and row[ratio] >= FEWER)
-        protocol = (
-            f"FashionMNIST at 28 px, eight stages, {row['epochs']} epochs of "
-            f"{row['train_images']:,} images, not ImageNet"
-        )
-        return Finding(
-            f"{_points(row)}, {row[ratio]:.1f} times fewer {fewer}",
-            agrees=agrees,
-            protocol=protocol if agrees else None,
-            reason=reason if agrees else f"{protocol}; {reason}",
-        )
+    setting = (
+        f"FashionMNIST at 28 px, eight stages, {row['epochs']} epochs of "
+        f"{row['train_images']:,} images"
+    )
+    others = "; ".join(
+        f"{other['net']} less {other['against']}: {_points(other)}, {other['seeds']} seeds"
+        for _, other in table.iterrows()
+        if (other["net"], other["against"]) != (rules.SEPARABLE_NET, rules.PLAIN)
+    )
+    reason = (
+        f"{row['net']} less {row['against']}: {_points(row)}, {row['seeds']} seeds in pairs, "
+        f"{row['macs_ratio']:.1f} times fewer multiply-adds, {row['params_ratio']:.1f} times fewer "
+        f"parameters, {_speed(results)} times as fast; {others}"
+    )
+    return row, setting, reason
 
-    return compute
+
+def _original_paper(results: Results, published: Published, name: str) -> Finding:
+    """Whether what the original paper found on ImageNet carries over; we have no ImageNet."""
+    row, setting, reason = _separable_less_plain(results)
+    agrees = bool(row["low_points"] >= -POINTS and row["params_ratio"] >= FEWER)
+    elsewhere = (
+        "the original paper trained on ImageNet, which is not at hand; on small images it does not "
+        f"carry over: {setting}; {reason}"
+    )
+    return Finding(
+        f"{_points(row)}, {row['params_ratio']:.1f} times fewer parameters",
+        agrees=agrees,
+        protocol=setting if agrees else None,
+        undecidable=None if agrees else elsewhere,
+        reason=reason,
+    )
+
+
+def _example_shows(results: Results, published: Published, name: str) -> Finding:
+    """Whether far fewer operations keep the accuracy, in nets that differ by just that."""
+    row, setting, reason = _separable_less_plain(results)
+    agrees = bool(row["low_points"] >= -POINTS and row["macs_ratio"] >= FEWER)
+    reason = f"the post's example counts operations and holds no accuracy; {reason}"
+    return Finding(
+        f"{_points(row)}, {row['macs_ratio']:.1f} times fewer multiply-adds",
+        agrees=agrees,
+        protocol=setting if agrees else None,
+        reason=reason if agrees else f"{setting}; {reason}",
+    )
 
 
 _COMPARABLE = Tolerance(
     f"what is comparable is not said: at most {POINTS:g} point of accuracy, by the whole 95 % "
-    f"interval of at least {SEEDS} paired seeds; far fewer: {FEWER:g} times",
+    f"interval of at least {SEEDS} paired seeds, either way; far fewer: {FEWER:g} times",
     words=f"interval from −{POINTS:g} point up, at least {FEWER:g} times fewer",
 )
 
@@ -137,11 +158,7 @@ _BLOCK, _NETS = "The block on the clock", "The separable net"
 _DATA = (("separable_trainings", "fashionmnist"),)
 
 CHECKS: dict[str, Check] = {
-    "geifman/dsc_comparable_accuracy": Check(
-        _comparable("params_ratio", "parameters"), _NETS, _COMPARABLE, _DATA
-    ),
-    "geifman/dsc_example_accuracy": Check(
-        _comparable("macs_ratio", "multiply-adds"), _NETS, _COMPARABLE, _DATA
-    ),
+    "geifman/dsc_comparable_accuracy": Check(_original_paper, _NETS, _COMPARABLE, _DATA),
+    "geifman/dsc_example_accuracy": Check(_example_shows, _NETS, _COMPARABLE, _DATA),
     "geifman/memory_bandwidth_matters": Check(_bandwidth, _BLOCK, _BOUND),
 }
