@@ -310,7 +310,7 @@ def test_titles_say_the_finding():
     assert figure.axes[0].get_title("left") == "8.4 times fewer operations, 2.0 times as fast"
     left, right = figures.accuracy(trainings(), net_times()).axes
     assert left.get_title("left") == "Separable: 0.6 points less,\n8.0 times fewer operations"
-    assert right.get_title("left") == "measured: 2.0 times\nas fast"
+    assert right.get_title("left") == "measured, batch 64:\n2.0 times as fast"
     figure = figures.roofline(times(), peaks())
     words = figure.axes[0].get_title("left").strip()
     assert words == "Under the roof of memory: depthwise and pointwise"
@@ -327,6 +327,8 @@ def test_without_rows_there_is_nothing_to_draw():
         figures.block(times({"regular": 8.0}))
     with pytest.raises(style.NothingToDrawError):
         figures.roofline(times(), peaks(threads=7))
+    with pytest.raises(style.NothingToDrawError):
+        figures.roofline(times({"regular": 8.0}), peaks())
     with pytest.raises(style.NothingToDrawError):
         figures.accuracy(trainings().iloc[:0], net_times())
 

@@ -125,8 +125,9 @@ def _ratios(axis: plt.Axes, table: pd.DataFrame, rows: list[str], by_batch: bool
 def roofline(separable_times: pd.DataFrame, separable_peaks: pd.DataFrame) -> plt.Figure:
     """The post's example under this machine's roofs: plain, depthwise, pointwise.
 
-    The number in a mark is the batch; the order of memory is that which is the faster one for the
-    separable convolution. Black: the fastest product or convolution and the largest copy.
+    The number in a mark is the batch: the smallest, the largest, and the largest that is not held
+    up by the system's handing out memory. The order of memory is that in which the separable
+    convolution is the faster. Black: the fastest product or convolution and the largest copy.
     """
     table = findings.block_roofline(separable_times, separable_peaks)
     if table.empty:
@@ -134,12 +135,19 @@ def roofline(separable_times: pd.DataFrame, separable_peaks: pd.DataFrame) -> pl
     style.apply()
     table = findings.of_example(table, _example(table))
     together = table[table["block"] == rules.SEPARABLE].groupby("layout")["seconds"].sum()
+    if together.empty:
+        raise style.NothingToDrawError("the separable convolution was not timed")
     layout = together.idxmin()
     table = table[table["layout"] == layout]
+    batches = table["batch"]
+    few = {batches.min(), findings.undisturbed(table)["batch"].max(), batches.max()}
+    table = table[batches.isin(few)]
     figure, axis = plt.subplots(figsize=(_WIDTH, 4.9))
     for kind, (words, colour, marker) in _BLOCKS.items():
-        own = table[table["block"] == kind].sort_values("batch")
-        for row in own.sort_values("batch", ascending=False).itertuples():
+        own = table[table["block"] == kind].sort_values("batch", ascending=False)
+        if own.empty:
+            continue
+        for row in own.itertuples():
             axis.plot(row.intensity, row.flops_per_s, marker, color=colour, markersize=18,
                       markeredgecolor="white", zorder=4)  # fmt: skip
             axis.annotate(
@@ -268,5 +276,5 @@ def _prices(separable_trainings: pd.DataFrame, times: pd.DataFrame) -> tuple[str
     return (
         f"Separable: {abs(row['mean_points']):.1f} points {more},\n"
         f"{row['macs_ratio']:.1f} times fewer operations",
-        f"measured: {ratio:.1f} times\nas fast",
+        f"measured, batch {times['batch'].iloc[0]}:\n{ratio:.1f} times as fast",
     )
