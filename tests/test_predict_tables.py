@@ -18,8 +18,8 @@ from convcost.application.cli import main
 from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
 from convcost.core.extras import MissingPackageError
 from convcost.counting.count import count
-from convcost.predict import calibration, prices, pricing, tables, timm_nets, validation
 from convcost.nets import made as made_nets
+from convcost.predict import calibration, prices, pricing, tables, timm_nets, validation
 from convcost.predict.operators import FEATURES, SPENT_ON, of_call, of_net
 
 PRICES = {"spatial": 3e-3, "pointwise": 2e-3, "depthwise": 9e-2, "moved": 1e-3, "calls/batch": 2e-5}

@@ -13,7 +13,7 @@ from convcost.core import paths
 from convcost.core.errors import BadInputError, DamagedFileError
 from convcost.sources import SOURCES, entry, printed_text, published, value
 
-ROWS = {"cheng2025": 108, "cheng2025-abstract": 3, "atsumi2020": 59, "geifman": 55, "ke": 111}
+ROWS = {"cheng2025": 108, "cheng2025-abstract": 3, "atsumi2020": 59, "geifman": 56, "ke": 111}
 
 
 def decimals(key, *names):
@@ -71,7 +71,7 @@ def test_row_counts_by_kind():
             "equation": 2,
         },
         "geifman": {
-            "qualitative": 20,
+            "qualitative": 21,
             "number": 15,
             "cited": 11,
             "figure": 4,

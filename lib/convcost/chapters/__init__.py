@@ -40,7 +40,10 @@ CHAPTERS = (
         measures=True,
     ),
     Chapter(
-        "05-accuracy-and-run-time", "How do accuracy, FLOPs and run time of known nets relate?"
+        "05-accuracy-and-run-time",
+        "How do accuracy, FLOPs and run time of known nets relate?",
+        f"{_HERE}.accuracy_and_run_time",
+        measures=True,
     ),
     Chapter("06-acceleration", "What do quantisation, pruning and distillation really save?"),
     Chapter("07-verdicts", "What is left of every claim?", claims=False),

@@ -334,7 +334,9 @@ def _shuffled(sizes: _Sizes, ins: int) -> Iterator[nn.Module]:
         for _ in range(repeats + 1):
             yield Halves(
                 nn.Sequential(
-                    _conv(half, half), _conv(half, half, 3, groups=half, act=None), _conv(half, half)
+                    _conv(half, half),
+                    _conv(half, half, 3, groups=half, act=None),
+                    _conv(half, half),
                 )
             )
         ins = 2 * half
@@ -391,9 +393,7 @@ def _windowed(sizes: _Sizes, ins: int) -> Iterator[nn.Module]:
         for at in range(2 * draw.randint(1, 3)):
             parts = (
                 Windows(width, width // 32, side, (at % 2) * side // 2),
-                nn.Sequential(
-                    nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
-                ),
+                nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)),
             )
             for part in parts:
                 yield Permuted(Residual(nn.Sequential(nn.LayerNorm(width), part)))

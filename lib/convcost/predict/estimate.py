@@ -84,9 +84,15 @@ def time(
     >>> one.low < one.seconds < one.high
     True
     """
+    told = _of_this_machine(what) if device is None else prices.of(device, what)
+    return by_prices(model, input_shape, batch=batch, known=told)
+
+
+def by_prices(model, input_shape, *, batch: int, known: prices.Known) -> Estimate:
+    """What a batch of a net takes by prices at hand: as `time`."""
     from convcost.counting.count import count
 
-    told = _of_this_machine(what) if device is None else prices.of(device, what)
+    told, what = known, known.what
     if not isinstance(batch, int) or batch < 1:
         raise BadInputError(f"a batch of {batch!r}: a whole number from 1 on is expected")
     training = what == TRAINED

@@ -161,7 +161,7 @@ SOURCES = {
             citation="Geifman, A., blog of Deci AI",
             url="https://deci.ai/blog/problem-efficient-inference-deep-learning/",
             file="geifman.csv",
-            rows=55,
+            rows=56,
         ),
         Source(
             key="ke",

@@ -89,8 +89,13 @@ def _devices(args) -> int:
         print(known.to_json(orient="records", indent=1))
         return 0
     rows = [
-        (one.device, one.what, _shown("mape", one.mape), _shown("within_10", one.within_10),
-         one.title)
+        (
+            one.device,
+            one.what,
+            _shown("mape", one.mape),
+            _shown("within_10", one.within_10),
+            one.title,
+        )
         for one in known.itertuples()
     ]
     header = ("device", "what", "mean error", "within 10 %", "measured with")
@@ -109,8 +114,10 @@ def _judge(args) -> int:
     _print("convolutional networks", found)
     if "begun_from" in found:
         print(f"ours begins from the prices of {' and '.join(found['begun_from'])}: few designs")
-    for name, words in (("lineages", "related designs left out together"),
-                        ("random_folds", "nets left out at random")):
+    for name, words in (
+        ("lineages", "related designs left out together"),
+        ("random_folds", "nets left out at random"),
+    ):
         if name in found:
             scores = found[name]["models"]["ours"]
             print(f"ours, {words}: {_shown('mape', scores['mape'])} on average")

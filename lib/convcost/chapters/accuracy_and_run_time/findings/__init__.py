@@ -18,6 +18,18 @@ from convcost.chapters.accuracy_and_run_time.findings.known_nets import (
     timed,
     windows,
 )
+from convcost.chapters.accuracy_and_run_time.findings.separable import (
+    accuracies,
+    block_peaks,
+    block_ratios,
+    block_roofline,
+    block_times,
+    net_comparison,
+    net_speed_ups,
+    of_example,
+    paired_accuracies,
+    undisturbed,
+)
 from convcost.chapters.accuracy_and_run_time.findings.training_compute import (
     cited_trends,
     doubling_times,
@@ -26,14 +38,23 @@ from convcost.chapters.accuracy_and_run_time.findings.training_compute import (
 )
 
 __all__ = [
+    "accuracies",
     "between_devices",
     "bigger",
+    "block_peaks",
+    "block_ratios",
+    "block_roofline",
+    "block_times",
     "cited_trends",
     "correlations",
     "doubling_times",
     "fronts",
     "left_out",
     "more_data",
+    "net_comparison",
+    "net_speed_ups",
+    "of_example",
+    "paired_accuracies",
     "records_of",
     "same_net",
     "shared_fronts",
@@ -41,5 +62,6 @@ __all__ = [
     "table_one",
     "thickness",
     "timed",
+    "undisturbed",
     "windows",
 ]

@@ -21,7 +21,7 @@ from convcost.chapters.accuracy_and_run_time.tables.prediction import (
 from convcost.core.errors import BadInputError
 from convcost.datasets import benchmarks
 from convcost.measuring import timing
-from convcost.predict import calibration, estimate, prices, pricing, tables, validation
+from convcost.predict import calibration, prices, pricing, tables, validation
 from convcost.predict.operators import FEATURES, SPENT_ON, TRAINED, USED
 
 DEVICES = {
@@ -275,10 +275,19 @@ def transferred(table: str, begun_from: str, given: list[int], draws: int) -> It
         }  # fmt: skip
 
 
-# --- what the papers timed -------------------------------------------------------------------
+# --- what units take -------------------------------------------------------------------------
 
 
-def per_layer(model, input_shape: tuple[int, ...], batch: int, device: str) -> dict[str, float]:
-    """Layer -> predicted seconds of a batch, by the calls of the layer's own module."""
-    told = estimate.time(model, input_shape, batch=batch, device=device)
-    return told.table[told.table["path"] != ""].groupby("path", sort=False)["seconds"].sum()
+def calibrated_s(unit: dict) -> float:
+    """Seconds of a round, guessed."""
+    fast = unit["device"] != "cpu"
+    passes = 3 if unit["what"] == TRAINED else 1
+    return 5 + unit["repetitions"] * 0.5 * passes * unit["batch"] / (50 if fast else 1)
+
+
+def timed_s(unit: dict) -> float:
+    """Seconds of a group of known nets, guessed."""
+    fast = unit["device"] != "cpu"
+    passes = 3 if unit["what"] == TRAINED else 1
+    nets_s = len(unit["names"]) * (0.5 + unit["repetitions"] * 0.1 * passes * unit["batch"])
+    return nets_s / (20 if fast else 1)

@@ -1,0 +1,241 @@
+"""How well times are predicted: on published tables, on this machine, and for what papers timed."""
+
+from dataclasses import astuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from convcost.chapters.accuracy_and_run_time.tables.prediction import (
+    BOTH,
+    DESIGN,
+    FOLD,
+    LINEAGE,
+    MADE,
+    MODELS,
+    OTHERS,
+)
+from convcost.chapters.complexity_precision import findings as complexity
+from convcost.chapters.complexity_precision.findings.configurations import BASELINE, NAMES
+from convcost.chapters.relu_zero_rates.findings import paper as atsumi_paper
+from convcost.chapters.relu_zero_rates.findings import times as atsumi_times
+from convcost.chapters.training_time.findings import paper as cheng_paper
+from convcost.records import MissingTableError
+
+WITHIN = 0.10
+OURS = MODELS[-1]
+
+
+# --- published tables ------------------------------------------------------------------------
+
+
+def on_tables(table_scores: pd.DataFrame) -> pd.DataFrame:
+    """Mean errors on unseen designs of convolutional nets: a row a published table and use.
+
+    Columns: device, what, rows, designs; flops, activations, linear and ours (percent); within_10
+    and coverage_90 of ours (shares); lineages and random, errors of ours where related designs, or
+    a random fifth of the nets, are left out together; begun_from.
+    """
+    rows = []
+    for (table, what), mine in table_scores.groupby(["table", "what"], sort=False):
+        conv = mine[mine["nets"] == "convolutional"].set_index(["split", "model"])
+        ours = conv.loc[(DESIGN, OURS)]
+        errors = {model: conv["mape"].get((DESIGN, model)) for model in MODELS}
+        rows.append(
+            {"table": table, "device": ours["device"], "what": what, "rows": ours["rows"],
+             "designs": ours["designs"], **errors, "within_10": ours["within_10"],
+             "coverage_90": ours["coverage_90"], "lineages": conv["mape"].get((LINEAGE, OURS)),
+             "random": conv["mape"].get((FOLD, OURS)), "begun_from": ours["begun_from"]}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def attention(table_scores: pd.DataFrame) -> pd.DataFrame:
+    """The same errors of nets with attention: device, what, rows, designs, one column a model."""
+    mine = table_scores[table_scores["nets"] == "attention"]
+    keys = ["device", "what", "rows", "designs"]
+    wide = mine.pivot_table(index=keys, columns="model", values="mape", sort=False)
+    return wide.reindex(columns=list(MODELS)).reset_index().rename_axis(columns=None)
+
+
+def misses(error_groups: pd.DataFrame, by: str, least: int = 5) -> pd.DataFrame:
+    """Groups of at least so many nets, the worst first: device, what, group, nets, mape, bias.
+
+    `by`: "design" or "work". bias above 0: predicted too slow.
+    """
+    mine = error_groups[(error_groups["by"] == by) & (error_groups["nets"] >= least)]
+    shown = ["device", "what", "group", "nets", "mape", "bias"]
+    return mine.sort_values("mape", ascending=False)[shown].reset_index(drop=True)
+
+
+def transfer(transfer_scores: pd.DataFrame) -> pd.DataFrame:
+    """Errors by number of nets given: a row a device, begun_from, given.
+
+    median, low and high (quartiles over the draws) of the mean error in percent; line: the median
+    of a line over totals that is fitted to the same nets; draws. And in a row of its own, with
+    given "named", the five well-known nets, of which there is one draw.
+    """
+    keys = ["device", "begun_from", "given"]
+    drawn = transfer_scores[transfer_scores["draw"] != "named"]
+    found = drawn.groupby(keys, sort=False).agg(
+        median=("mape", "median"),
+        low=("mape", lambda errors: errors.quantile(0.25)),
+        high=("mape", lambda errors: errors.quantile(0.75)),
+        line=("own_mape", "median"),
+        draws=("mape", "size"),
+    )
+    named = transfer_scores[transfer_scores["draw"] == "named"]
+    named = named.rename(columns={"mape": "median", "own_mape": "line"}).assign(
+        draws=1, low=np.nan, high=np.nan, given="named"
+    )
+    columns = [*keys, *found.columns]
+    return pd.concat([found.reset_index()[columns], named[columns]], ignore_index=True)
+
+
+# --- this machine ----------------------------------------------------------------------------
+
+
+def on_this_machine(own_predictions: pd.DataFrame) -> pd.DataFrame:
+    """How well each model tells the nets timed here: a row a use, batch, model, fitted_to.
+
+    nets and designs (stable timings only), unstable (left out), mape, median, p90 (percent),
+    within_10, coverage_90 (shares), spearman.
+    """
+    rows = []
+    keys = ["what", "batch", "model", "fitted_to"]
+    for names, mine in own_predictions.groupby(keys, sort=False):
+        fair = mine[mine["stable"].astype(bool)]
+        if fair.empty:
+            continue
+        off = (fair["predicted_s"] / fair["image_s"] - 1).abs()
+        inside = fair["image_s"].between(fair["low_s"], fair["high_s"])
+        rank = stats.spearmanr(fair["predicted_s"], fair["image_s"]).statistic
+        rows.append(
+            dict(zip(keys, names, strict=True))
+            | {"nets": len(fair), "designs": fair["design"].nunique(),
+               "unstable": len(mine) - len(fair), "mape": 100 * off.mean(),
+               "median": 100 * off.median(), "p90": 100 * off.quantile(0.9),
+               "within_10": (off <= WITHIN).mean(), "coverage_90": inside.mean(),
+               "spearman": rank}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def here_in_short(own_predictions: pd.DataFrame) -> pd.DataFrame:
+    """Mean errors in percent: a row a use and batch; FLOPs and the line at their better fit.
+
+    Columns: what, batch, nets, flops, linear (each the lower of both fits), ours from the made
+    nets (`calibrated`), and from made nets and other designs (`more`), coverage_90 and within_10 of
+    the calibrated.
+    """
+    table = on_this_machine(own_predictions)
+    rows = []
+    for (what, batch), mine in table.groupby(["what", "batch"], sort=False):
+        errors = mine.set_index(["model", "fitted_to"])["mape"]
+        ours = mine[(mine["model"] == OURS) & (mine["fitted_to"] == MADE)].iloc[0]
+        rows.append(
+            {"what": what, "batch": batch, "nets": ours["nets"],
+             "flops": min(errors.get(("flops", fit), np.inf) for fit in (MADE, OTHERS)),
+             "linear": min(errors.get(("linear", fit), np.inf) for fit in (MADE, OTHERS)),
+             "calibrated": ours["mape"], "more": errors.get((OURS, BOTH)),
+             "within_10": ours["within_10"], "coverage_90": ours["coverage_90"]}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def misses_here(own_predictions: pd.DataFrame, what: str = "inference") -> pd.DataFrame:
+    """Designs by the error of ours, calibrated, at the smallest batch: design, nets, bias, mape."""
+    mine = own_predictions.query("model == @OURS and fitted_to == @MADE and what == @what")
+    mine = mine[(mine["batch"] == mine["batch"].min()) & mine["stable"].astype(bool)]
+    off = 100 * (mine["predicted_s"] / mine["image_s"] - 1)
+    found = off.groupby(mine["design"]).agg(
+        nets="size", bias="mean", mape=lambda one: one.abs().mean()
+    )
+    return found.sort_values("mape", ascending=False).reset_index()
+
+
+# --- the papers ------------------------------------------------------------------------------
+
+
+def cheng(paper_predictions: pd.DataFrame) -> pd.DataFrame:
+    """Cheng & Liu's Table 2 against predicted epochs: a row a device, size and batch.
+
+    distance: root mean square of the logarithms of paper / predicted, after the best common factor,
+    as in notebook 02; kendall: rank correlation with the paper's order; factor: that common
+    factor, the epochs that the paper's seconds would be. The nearest first.
+    """
+    published = cheng_paper.table_two().set_index("role")["seconds"]
+    mine = paper_predictions[paper_predictions["paper"] == "cheng2025"]
+    rows = []
+    for (device, case), five in mine.groupby(["device", "case"], sort=False):
+        predicted = five.set_index("item")["predicted_s"].reindex(published.index)
+        logs = np.log(published / predicted)
+        rows.append(
+            {"device": device, "case": case, "distance": float(logs.std(ddof=0)),
+             "kendall": float(stats.kendalltau(published, predicted).statistic),
+             "factor": float(np.exp(logs.mean()))}
+        )  # fmt: skip
+    return pd.DataFrame(rows).sort_values("distance", ignore_index=True)
+
+
+def atsumi(paper_predictions: pd.DataFrame, layer_times: pd.DataFrame) -> pd.DataFrame:
+    """Atsumi's Table I, our clock (notebook 03, one image) and our prices: a row a layer.
+
+    layer, published_s, measured_s (median), predicted_s, and the rank of each (1 the slowest).
+    """
+    mine = paper_predictions[paper_predictions["paper"] == "atsumi2020"]
+    predicted = mine.set_index("item")["predicted_s"]
+    table = atsumi_times.table_one(layer_times)
+    table = table[(table["batch"] == 1) & (table["threads"] == table["threads"].min())]
+    table = table.set_index("layer").reindex(atsumi_paper.table_i().index)
+    found = pd.DataFrame(
+        {"published_s": table["published_s"], "measured_s": table["median_s"],
+         "predicted_s": predicted.reindex(table.index)}
+    )  # fmt: skip
+    for name in ("published", "measured", "predicted"):
+        found[f"{name}_rank"] = found[f"{name}_s"].rank(ascending=False).astype("Int64")
+    return found.rename_axis("layer").reset_index()
+
+
+def ranks_of_layers(paper_predictions: pd.DataFrame, layer_times: pd.DataFrame) -> pd.DataFrame:
+    """Rank correlations (Spearman) of the three columns of `atsumi`: between, spearman, layers."""
+    table = atsumi(paper_predictions, layer_times).dropna()
+    pairs = (("published", "measured"), ("measured", "predicted"), ("published", "predicted"))
+    return pd.DataFrame(
+        [
+            {"between": f"{one} and {other}", "layers": len(table),
+             "spearman": stats.spearmanr(table[f"{one}_s"], table[f"{other}_s"]).statistic}
+            for one, other in pairs
+        ]
+    )  # fmt: skip
+
+
+def ke(
+    paper_predictions: pd.DataFrame,
+    forward_times: pd.DataFrame,
+    configuration_trainings: pd.DataFrame,
+) -> pd.DataFrame:
+    """Errors on Ke's C(T): eq. (1), notebook 04's model, and prices of work.
+
+    C is the time relative to the baseline's. A row a set (held out; optimum: the nets that eq. (7)
+    chose, timed later) and model: nets, mean_percent, median_percent, max_percent. The prices have
+    seen no net of the family; the other models were fitted to 120 nets of it. Nets without a
+    prediction are left out of all.
+    """
+    table = complexity.complexities(forward_times, configuration_trainings)
+    mine = paper_predictions[paper_predictions["paper"] == "ke"].copy()
+    mine[list(NAMES)] = mine["item"].str.split(expand=True).reindex(columns=range(4)).astype(int)
+    base = mine[mine["item"] == " ".join(map(str, astuple(BASELINE)))]["predicted_s"]
+    if base.empty:
+        raise MissingTableError("no prediction of the baseline of notebook 04 is there yet")
+    mine["of_prices"] = mine["predicted_s"] / base.iloc[0]
+    table = table.merge(mine[[*NAMES, "of_prices"]], on=list(NAMES))
+    one = table[table["model"] == table["model"].iloc[0]]
+    prices = one.assign(model="prices of work", predicted=one["of_prices"])
+    table = pd.concat([table, prices], ignore_index=True)
+    table = table[table["set"].isin(["held out", "optimum"])]
+    table["off"] = 100 * (table["predicted"] / table["complexity"] - 1).abs()
+    found = table.groupby(["set", "model"], sort=False)["off"].agg(
+        nets="size", mean_percent="mean", median_percent="median", max_percent="max"
+    )
+    return found.reset_index()
