@@ -158,10 +158,12 @@ def _bandwidth(results: Results, published: Published, name: str) -> Finding:
 
 
 _BOUND = Tolerance(
-    f"a block is bound by what it reaches {_percent(SHARE)} of: a copy's bandwidth or the arithmetic "
-    "peak, both measured beside it; the depthwise one has to be bound by the first, the plain one "
-    "by the second, and the interval of every time ratio has to lie below the ratio of operations",
-    words=f"depthwise: at least {_percent(SHARE)} of the bandwidth, less of the peak; plain the reverse",
+    f"a block is bound by what it reaches {_percent(SHARE)} of: a copy's bandwidth or the "
+    "arithmetic peak, both measured beside it; the depthwise one has to be bound by the first, the "
+    "plain one by the second, and the interval of every time ratio has to lie below the ratio of "
+    "operations",
+    words=f"depthwise: at least {_percent(SHARE)} of the bandwidth, less of the peak; plain the "
+    "reverse; all time ratios below that of operations",
 )
 
 _BLOCK, _NETS = "The block on the clock", "The separable net"
