@@ -19,10 +19,20 @@ def _times(row: pd.Series) -> str:
 
 
 def _points(row: pd.Series) -> str:
+    if row["seeds"] < 2:
+        return f"{row['mean_points']:+.2f} points"
     return (
         f"{row['mean_points']:+.2f} points (95 % interval {row['low_points']:+.2f} to "
         f"{row['high_points']:+.2f})"
     )
+
+
+def _seeds(row: pd.Series) -> str:
+    return f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 # --- accuracy --------------------------------------------------------------------------------
@@ -60,7 +70,7 @@ def _separable_less_plain(results: Results) -> tuple[pd.Series, str, str]:
         f"{row['train_images']:,} images"
     )
     others = "; ".join(
-        f"{other['net']} less {other['against']}: {_points(other)}, {other['seeds']} seeds"
+        f"{other['net']} less {other['against']}: {_points(other)}, {_seeds(other)}"
         for _, other in table.iterrows()
         if (other["net"], other["against"]) != (rules.SEPARABLE_NET, rules.PLAIN)
     )
@@ -132,12 +142,12 @@ def _bandwidth(results: Results, published: Published, name: str) -> Finding:
     short = ratios[ratios["high"] < ratios["macs_ratio"]]
     agrees = bool(memory_bound and compute_bound and len(short) == len(ratios))
     return Finding(
-        f"depthwise at {depthwise['memory_share']:.0%} of a copy's bandwidth and "
-        f"{depthwise['peak_share']:.0%} of the arithmetic peak".replace("%", " %"),
+        f"depthwise at {_percent(depthwise['memory_share'])} of a copy's bandwidth and "
+        f"{_percent(depthwise['peak_share'])} of the arithmetic peak",
         agrees=agrees,
         protocol=f"of its example, batch {depthwise['batch']}" if agrees else None,
         reason=f"at batch {depthwise['batch']} the plain convolution is at "
-        f"{regular['memory_share']:.0%} and {regular['peak_share']:.0%}; "
+        f"{_percent(regular['memory_share'])} and {_percent(regular['peak_share'])}; "
         f"{ratios['macs_ratio'].iloc[0]:.2f} times fewer operations give less than that in time "
         f"in {len(short)} of {len(ratios)} cases: "
         + ", ".join(
@@ -148,10 +158,12 @@ def _bandwidth(results: Results, published: Published, name: str) -> Finding:
 
 
 _BOUND = Tolerance(
-    f"a block is bound by what it reaches {SHARE:.0%} of: a copy's bandwidth or the arithmetic "
-    "peak, both measured beside it; the depthwise one has to be bound by the first, the plain one "
-    "by the second, and the interval of every time ratio has to lie below the ratio of operations",
-    words=f"depthwise: at least {SHARE:.0%} of the bandwidth, less of the peak; plain the reverse",
+    f"a block is bound by what it reaches {_percent(SHARE)} of: a copy's bandwidth or the "
+    "arithmetic peak, both measured beside it; the depthwise one has to be bound by the first, the "
+    "plain one by the second, and the interval of every time ratio has to lie below the ratio of "
+    "operations",
+    words=f"depthwise: at least {_percent(SHARE)} of the bandwidth, less of the peak; plain the "
+    "reverse; all time ratios below that of operations",
 )
 
 _BLOCK, _NETS = "The block on the clock", "The separable net"

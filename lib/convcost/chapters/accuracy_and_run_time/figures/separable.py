@@ -147,12 +147,12 @@ def roofline(separable_times: pd.DataFrame, separable_peaks: pd.DataFrame) -> pl
         own = table[table["block"] == kind].sort_values("batch", ascending=False)
         if own.empty:
             continue
-        for row in own.itertuples():
+        for height, row in enumerate(own.itertuples(), start=4):  # a mark covers the numbers below
             axis.plot(row.intensity, row.flops_per_s, marker, color=colour, markersize=18,
-                      markeredgecolor="white", zorder=4)  # fmt: skip
+                      markeredgecolor="white", zorder=height)  # fmt: skip
             axis.annotate(
                 f"{row.batch}", (row.intensity, row.flops_per_s), ha="center", va="center",
-                color="white", fontsize=10, fontweight="bold", zorder=5,
+                color="white", fontsize=10, fontweight="bold", zorder=height,
             )  # fmt: skip
         low = own.loc[own["flops_per_s"].idxmin()]
         axis.annotate(
