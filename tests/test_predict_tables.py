@@ -381,7 +381,8 @@ def test_a_table_may_bring_the_work_of_its_nets(tmp_path):
 
 
 def test_a_table_of_both_uses_gives_the_one_that_is_asked_for(tmp_path):
-    path = csv(tmp_path, "net,ms,what\nresnet18,10,inference\nresnet18,40,training\nvgg11,9,inference")
+    lines = ("net,ms,what", "resnet18,10,inference", "resnet18,40,training", "vgg11,9,inference")
+    path = csv(tmp_path, "\n".join(lines))
     assert tables.read(path, "training")["seconds"].tolist() == [0.04]
     assert len(tables.read(path)) == 3
     with pytest.raises(BadInputError, match="times of inference and training: choose one"):
@@ -397,8 +398,11 @@ def test_pyclss_timing_file_is_read_as_it_is(tmp_path):
     (trained,) = tables.read(path, "training").to_dict("records")
     assert (trained["batch"], trained["seconds"]) == (32, 0.32 / 32)
     assert len(tables.read(path)) == 2
-    for text, words in (("{}", "no times of pycls's nets"), ('{"ResNet-50": {}}', "is None, no time"),
-                        ('{"ResNet-50"', "model_timing.json")):  # fmt: skip
+    for text, words in (
+        ("{}", "no times of pycls's nets"),
+        ('{"ResNet-50": {}}', "is None, no time"),
+        ('{"ResNet-50"', "model_timing.json"),
+    ):
         path.write_text(text)
         with pytest.raises(ConvcostError, match=words):
             tables.read(path, "inference")

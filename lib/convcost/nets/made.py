@@ -24,7 +24,7 @@ def _conv(
     ins: int, outs: int, kernel: int | tuple[int, int] = 1, *, stride: int = 1, groups: int = 1,
     act: type[nn.Module] | None = nn.ReLU, norm: bool = True, dilation: int = 1,
 ) -> nn.Sequential:  # fmt: skip
-    """A convolution that keeps the size of the map (but for its stride), its norm, its activation."""
+    """A convolution that keeps the map's size (but for its stride), its norm, its activation."""
     sides = (kernel, kernel) if isinstance(kernel, int) else kernel
     padding = tuple(dilation * (side - 1) // 2 for side in sides)
     layers: list[nn.Module] = [
@@ -276,14 +276,15 @@ def _grown(sizes: _Sizes, ins: int) -> Iterator[nn.Module]:
         for _ in range(2 * repeats):
             inner = 4 * grow
             groups = draw.choice((1, 1, 1, 4))
-            yield Together(
-                nn.Sequential(
-                    nn.BatchNorm2d(ins), nn.ReLU(inplace=True), nn.Conv2d(ins, inner, 1, bias=False),
-                    nn.BatchNorm2d(inner), nn.ReLU(inplace=True),
-                    nn.Conv2d(inner, grow, 3, padding=1, groups=groups, bias=False),
-                ),
-                keep=True,
-            )  # fmt: skip
+            branch = nn.Sequential(
+                nn.BatchNorm2d(ins),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(ins, inner, 1, bias=False),
+                nn.BatchNorm2d(inner),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(inner, grow, 3, padding=1, groups=groups, bias=False),
+            )
+            yield Together(branch, keep=True)
             ins += grow
         half = ins // 2 // 8 * 8
         yield nn.Sequential(

@@ -78,6 +78,33 @@ SEPARABLE: dict[str, FigureSpec] = {
     ),
 }
 
+PREDICTION: dict[str, FigureSpec] = {
+    "05-prediction": FigureSpec(
+        prediction.on_tables,
+        ("table_scores",),
+        _NOTEBOOK,
+        "Mean error on unseen designs, a row for each published table: FLOPs alone are off by "
+        "about half, activations and a line over totals by 15 to 25 %, a price for each kind of "
+        "work by 7 to 13 %.",
+    ),
+    "05-prediction-here": FigureSpec(
+        prediction.here,
+        ("own_predictions",),
+        _NOTEBOOK,
+        "Predicted against measured time of one image for torchvision's nets on this machine, on "
+        "logarithmic axes: by FLOPs the marks scatter widely around the diagonal, by prices that "
+        "were fitted to other, made nets most lie within its band of 10 %.",
+    ),
+    "05-transfer": FigureSpec(
+        prediction.transfer,
+        ("transfer_scores",),
+        _NOTEBOOK,
+        "Mean error on unseen designs against the number of nets that were timed on a device: "
+        "begun from another device's prices it is low from the first net on between two graphics "
+        "cards, and higher from a card to a processor; a line over totals needs many nets.",
+    ),
+}
+
 SPECS: dict[str, FigureSpec] = KNOWN | SEPARABLE | PREDICTION
 
 
@@ -87,4 +114,8 @@ def accuracy_frontier(run: records.Run) -> str:
     return frontier.frontier(*(results.table(name) for name in _TIMES))
 
 
-OFFERED = {"accuracy_frontier": accuracy_frontier}  # as `convcost.figures.accuracy_frontier`, too
+# as `convcost.figures.accuracy_frontier` and so on, too
+OFFERED = {
+    "accuracy_frontier": accuracy_frontier,
+    "where_the_time_goes": prediction.where_the_time_goes,
+}
