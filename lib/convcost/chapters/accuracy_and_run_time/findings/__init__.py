@@ -10,6 +10,7 @@ from convcost.chapters.accuracy_and_run_time.findings.separable import (
     net_speed_ups,
     of_example,
     paired_accuracies,
+    shortest,
     undisturbed,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "net_speed_ups",
     "of_example",
     "paired_accuracies",
+    "shortest",
     "undisturbed",
 ]
