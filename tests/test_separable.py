@@ -267,6 +267,25 @@ def test_nets_are_compared_seed_by_seed():
     assert found.paired_accuracies(trainings({"separable_cnn": ()})).shape[0] == 2
 
 
+def test_longer_trainings_are_compared_with_one_another():
+    long = trainings({"plain_cnn": (), "separable_cnn_wide": (), "separable_cnn": (900, 910, 920)})
+    long = long.assign(epochs=4, epoch=2 * long["epoch"])
+    both = pd.concat([trainings(), long], ignore_index=True)
+    table = found.paired_accuracies(both)
+    assert list(table["epochs"]) == [2, 2, 2, 2, 4]
+    row = table.iloc[-1]
+    assert (row["net"], row["against"], row["seeds"]) == ("separable_cnn", "plain_cnn_narrow", 3)
+    # 900, 910, 920 against 880, 890, 900
+    assert (row["mean_points"], row["wins"]) == (pytest.approx(2.0), 3)
+    assert found.shortest(table).equals(found.paired_accuracies(trainings()))
+    pd.testing.assert_frame_equal(
+        found.net_comparison(both, net_times()), found.net_comparison(trainings(), net_times())
+    )
+    assert len(figures.accuracy(both, net_times()).axes[0].lines) == len(
+        figures.accuracy(trainings(), net_times()).axes[0].lines
+    )
+
+
 def test_speed_ups_are_over_the_plain_net():
     table = found.net_speed_ups(net_times()).set_index(["net", "what", "batch"])
     row = table.loc["separable_cnn", "inference", 64]
@@ -376,6 +395,11 @@ def test_comparable_accuracy_needs_the_whole_interval(name, lost):
     far = trainings({"separable_cnn": (880, 886, 890)})
     # of ImageNet our nets say nothing; that fewer operations keep the accuracy they can refute
     assert verdict(name, separable_trainings=far)[1] == lost
+    # nets that were trained for longer are named beside these, and do not stand for them
+    long = near[near["net"].isin(["separable_cnn", "plain_cnn_narrow"])].assign(epochs=9)
+    both = pd.concat([near, long], ignore_index=True)
+    assert verdict(name, separable_trainings=both)[0] == value
+    assert "9 epochs" in verdict(name, separable_trainings=both)[2]
     # -0.5, -0.5, -0.8: the interval ends at -1.03
     _, said, reason = verdict(name)
     assert said == claims.NOT_YET and "too few to tell" in reason

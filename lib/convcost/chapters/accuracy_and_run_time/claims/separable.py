@@ -70,9 +70,10 @@ def _separable_less_plain(results: Results) -> tuple[pd.Series, str, str]:
         f"{row['train_images']:,} images"
     )
     others = "; ".join(
-        f"{other['net']} less {other['against']}: {_points(other)}, {_seeds(other)}"
-        for _, other in table.iterrows()
-        if (other["net"], other["against"]) != (rules.SEPARABLE_NET, rules.PLAIN)
+        f"{other['net']} less {other['against']}: {_points(other)}, {_seeds(other)}, "
+        f"{other['epochs']} epochs"
+        for place, other in table.iterrows()
+        if place != row.name
     )
     reason = (
         f"{row['net']} less {row['against']}: {_points(row)}, {row['seeds']} seeds in pairs, "

@@ -210,9 +210,10 @@ def accuracy(separable_trainings: pd.DataFrame, separable_net_times: pd.DataFram
     """Accuracy of the four nets against multiply-adds (left) and measured time (right).
 
     Small marks: a seed each; large ones: the mean, with its 95 % interval. Time is that of an image
-    in inference at the largest batch that was timed.
+    in inference at the largest batch that was timed; accuracy after the fewest epochs, which all
+    nets were trained for.
     """
-    trained = findings.accuracies(separable_trainings)
+    trained = findings.shortest(findings.accuracies(separable_trainings))
     if trained.empty:
         raise style.NothingToDrawError("no net was trained")
     style.apply()
@@ -267,7 +268,7 @@ def _ticks(axis: plt.Axes, form: str) -> None:
 
 def _prices(separable_trainings: pd.DataFrame, times: pd.DataFrame) -> tuple[str, str]:
     """What the separable net loses, and what for: in operations, in time."""
-    pairs = findings.paired_accuracies(separable_trainings)
+    pairs = findings.shortest(findings.paired_accuracies(separable_trainings))
     first = pairs[(pairs["net"] == rules.SEPARABLE_NET) & (pairs["against"] == rules.PLAIN)]
     if first.empty or rules.SEPARABLE_NET not in times.index:
         return "Accuracy and operations", "Accuracy and time"

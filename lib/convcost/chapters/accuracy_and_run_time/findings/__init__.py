@@ -41,6 +41,7 @@ from convcost.chapters.accuracy_and_run_time.findings.separable import (
     net_speed_ups,
     of_example,
     paired_accuracies,
+    shortest,
     undisturbed,
 )
 from convcost.chapters.accuracy_and_run_time.findings.training_compute import (
@@ -81,6 +82,7 @@ __all__ = [
     "records_of",
     "same_net",
     "shared_fronts",
+    "shortest",
     "systems",
     "table_one",
     "thickness",

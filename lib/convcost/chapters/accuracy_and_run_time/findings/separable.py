@@ -205,47 +205,55 @@ def accuracies(separable_trainings: pd.DataFrame) -> pd.DataFrame:
 
     Columns: net, seed, epochs, status, params, macs (of an image), train_images, test_images,
     accuracy (share of the test images named rightly). A net that diverged has its last accuracy.
+    Those of fewer epochs come first.
     """
-    last = separable_trainings.groupby(["net", "seed"])["epoch"].transform("max")
+    last = separable_trainings.groupby(_TRAINING)["epoch"].transform("max")
     rows = separable_trainings[separable_trainings["epoch"] == last]
     rows = rows.assign(accuracy=rows["test_correct"] / rows["test_images"])
     columns = ["net", "seed", "epochs", "status", "params", "macs", "train_images", "test_images"]
-    return _in_order(rows[[*columns, "accuracy"]], ["seed"])
+    rows = _in_order(rows[[*columns, "accuracy"]], ["seed"])
+    return rows.sort_values("epochs", kind="stable").reset_index(drop=True)
+
+
+def shortest(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the fewest epochs: all nets were trained for so many, and few for more."""
+    return table[table["epochs"] == table["epochs"].min()]
 
 
 def paired_accuracies(separable_trainings: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of one net less that of another, seed by seed, both trained alike.
 
-    One row for each of `PAIRS` that share a seed. Columns: net, against; seeds (pairs);
-    mean_points, low_points, high_points: the mean difference in percentage points, below 0 where
-    `net` is worse, and its interval; wins, losses (pairs); macs_ratio, params_ratio: of `against`
-    over those of `net`; epochs, train_images, test_images.
+    One row for each number of epochs, the fewest first, and each of `PAIRS` that share a seed.
+    Columns: epochs, net, against; seeds (pairs); mean_points, low_points, high_points: the mean
+    difference in percentage points, below 0 where `net` is worse, and its interval; wins, losses
+    (pairs); macs_ratio, params_ratio: of `against` over those of `net`; train_images, test_images.
     """
-    table = accuracies(separable_trainings)
-    wide = table.pivot(index="seed", columns="net", values="accuracy")
-    facts = table.groupby("net")[["params", "macs"]].first()
     rows = []
-    for net, against in PAIRS:
-        if not {net, against} <= set(wide.columns):
-            continue
-        points = 100 * (wide[net] - wide[against]).dropna()
-        if points.empty:
-            continue
-        mean, low, high = interval(points)
-        fewer = facts.loc[against] / facts.loc[net]
-        rows.append(
-            {"net": net, "against": against, "seeds": len(points), "mean_points": mean,
-             "low_points": low, "high_points": high, "wins": int((points > 0).sum()),
-             "losses": int((points < 0).sum()), "macs_ratio": fewer["macs"],
-             "params_ratio": fewer["params"]}
-            | {name: int(table[name].iloc[0]) for name in _BUDGET}
-        )  # fmt: skip
-    columns = ["net", "against", "seeds", "mean_points", "low_points", "high_points", "wins"]
-    columns += ["losses", "macs_ratio", "params_ratio"]
-    return pd.DataFrame(rows, columns=[*columns, *_BUDGET])
+    for epochs, table in accuracies(separable_trainings).groupby("epochs"):
+        wide = table.pivot(index="seed", columns="net", values="accuracy")
+        facts = table.groupby("net")[["params", "macs"]].first()
+        for net, against in PAIRS:
+            if not {net, against} <= set(wide.columns):
+                continue
+            points = 100 * (wide[net] - wide[against]).dropna()
+            if points.empty:
+                continue
+            mean, low, high = interval(points)
+            fewer = facts.loc[against] / facts.loc[net]
+            rows.append(
+                {"epochs": epochs, "net": net, "against": against, "seeds": len(points),
+                 "mean_points": mean, "low_points": low, "high_points": high,
+                 "wins": int((points > 0).sum()), "losses": int((points < 0).sum()),
+                 "macs_ratio": fewer["macs"], "params_ratio": fewer["params"]}
+                | {name: int(table[name].iloc[0]) for name in _IMAGES}
+            )  # fmt: skip
+    columns = ["epochs", "net", "against", "seeds", "mean_points", "low_points", "high_points"]
+    columns += ["wins", "losses", "macs_ratio", "params_ratio"]
+    return pd.DataFrame(rows, columns=[*columns, *_IMAGES])
 
 
-_BUDGET = ["epochs", "train_images", "test_images"]
+_TRAINING = ["net", "seed", "epochs"]
+_IMAGES = ["train_images", "test_images"]
 
 
 def net_speed_ups(separable_net_times: pd.DataFrame) -> pd.DataFrame:
@@ -283,20 +291,21 @@ def net_comparison(
 ) -> pd.DataFrame:
     """A row a net: what it costs, how accurate it is, how much faster it is than the plain one.
 
-    Columns: net; params and macs (of an image); seeds; accuracy (mean of the seeds), lowest and
-    highest; points and their interval low_points to high_points: accuracy less that of the plain
-    net with the same seed (missing for the plain net); and for each what and batch that was timed
-    a column such as "inference, batch 1": how many times as fast as the plain net.
+    Of the trainings of the fewest epochs. Columns: net; params and macs (of an image); seeds;
+    accuracy (mean of the seeds), lowest and highest; points and their interval low_points to
+    high_points: accuracy less that of the plain net with the same seed (missing for the plain net);
+    and for each what and batch that was timed a column such as "inference, batch 1": how many times
+    as fast as the plain net.
     """
-    table = accuracies(separable_trainings)
-    groups = table.groupby("net")
+    groups = shortest(accuracies(separable_trainings)).groupby("net")
     rows = groups[["params", "macs"]].first().assign(
         seeds=groups.size(),
         accuracy=groups["accuracy"].mean(),
         lowest=groups["accuracy"].min(),
         highest=groups["accuracy"].max(),
     )  # fmt: skip
-    pairs = paired_accuracies(separable_trainings).query("against == @PLAIN").set_index("net")
+    pairs = shortest(paired_accuracies(separable_trainings)).query("against == @PLAIN")
+    pairs = pairs.set_index("net")
     pairs = pairs.rename(columns={"mean_points": "points"})
     rows = rows.join(pairs[["points", "low_points", "high_points"]])
     timed = net_speed_ups(separable_net_times)

@@ -156,10 +156,14 @@ class Study(study.Study):
     @property
     def _separable_trainings(self) -> Planned:
         scale = self.scale
+        longer = replace(scale.separable_recipe, epochs=scale.separable_longer_epochs)
         plan = [
-            {"net": net, "seed": seed, "recipe": asdict(scale.separable_recipe),
+            {"net": net, "seed": seed, "recipe": asdict(recipe),
              "train_images": scale.separable_images, "test_images": scale.separable_tried}
-            for net, seeds in scale.separable_seeds
+            for recipe, nets in (
+                (scale.separable_recipe, scale.separable_seeds), (longer, scale.separable_longer)
+            )
+            for net, seeds in nets
             for seed in range(seeds)
         ]  # fmt: skip
         on_cpu = scale.device == "cpu"

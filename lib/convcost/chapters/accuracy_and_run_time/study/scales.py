@@ -22,7 +22,9 @@ class Scale:
     clock, at each of `separable_batches`, `separable_repetitions` times; `separable_peaks` are the
     sizes of products, convolutions and copies beside them. `separable_seeds`: how many seeds of
     which net are trained by `separable_recipe` on `separable_images` of FashionMNIST (None: all)
-    and tried on `separable_tried`; `separable_net_cases` is what the same nets are timed at.
+    and tried on `separable_tried`; `separable_longer`: of how many seeds those of equal cost are
+    trained again, for `separable_longer_epochs`; `separable_net_cases` is what all these nets are
+    timed at.
 
     `known_cases`: (use, batch, at most so many 10^9 multiply-adds, at most so many nets or None) of
     torchvision's nets of at most `known_millions` parameters, `known_in_turns` at a time.
@@ -77,6 +79,8 @@ class Scale:
         ("plain_cnn_narrow", 5),
         ("separable_cnn_wide", 3),
     )
+    separable_longer: tuple[tuple[str, int], ...] = (("separable_cnn", 3), ("plain_cnn_narrow", 3))
+    separable_longer_epochs: int = 9
     separable_recipe: Recipe = RECIPE
     separable_images: int | None = None
     separable_tried: int | None = None
@@ -101,6 +105,7 @@ _QUICK = Scale(
     separable_repetitions=3,
     separable_peaks=((1024,), (256,), (2**20, 2**25)),
     separable_seeds=(("plain_cnn", 2), ("separable_cnn", 2), ("plain_cnn_narrow", 2)),
+    separable_longer=(),
     separable_recipe=replace(RECIPE, batch_size=32, epochs=1),
     separable_images=2_000,
     separable_tried=1_000,
@@ -117,7 +122,7 @@ SCALES = {
         ),
         separable_peaks=((4096, 8192), (256, 512, 1024), (2**24, 2**28)),
         separable_seeds=tuple((net, 5) for net, _ in Scale().separable_seeds),
-        separable_recipe=replace(RECIPE, epochs=5),
+        separable_longer=tuple((net, 5) for net, _ in Scale().separable_seeds),
     ),
 }
 SMOKE = replace(

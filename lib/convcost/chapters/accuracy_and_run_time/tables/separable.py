@@ -45,7 +45,7 @@ TABLES: dict[str, Table] = {
     ),
     "separable_trainings": Table(
         "one epoch of one plain or separable net, trained on FashionMNIST",
-        ("net", "seed", "epoch"),
+        ("net", "seed", "epochs", "epoch"),
         {
             "net": NET,
             "seed": count("seed of initialisation and order"),
