@@ -436,7 +436,8 @@ def pretended(slowness):
         for style in styles:
             model, shape = made_nets.made(style, number)
             counted = count(model, shape, training=what == "training")
-            row = timm_nets.row(f"{style} {number}", shape[1], what, f"made.{style}", counted, 9)
+            row = timm_nets.row(f"{style} {number}", shape[1], what, style, counted, 9)
+            row["design"] = f"made {style}"
             work = pd.DataFrame([row]).reindex(columns=list(FEATURES)).fillna(0.0)
             seconds = slowness * float(like.of(work, [batch])[0])
             rows.append(row | {"batch": batch, "seconds": seconds, "stable": True})
@@ -468,7 +469,7 @@ def test_a_calibrated_machine_predicts_without_a_name(own_folder, monkeypatch, c
 
 def test_a_round_times_one_made_net_of_each_style():
     rows = calibration.round_of(0, "training", 1, threads=1, repetitions=1)
-    assert [row["design"] for row in rows] == [f"{style}" for style in made_nets.STYLES]
+    assert [row["design"] for row in rows] == [f"made {style}" for style in made_nets.STYLES]
     assert all(row["seconds"] > 0 and row["batch"] == 1 and row["macs"] > 0 for row in rows)
     assert all(row["tensors/batch"] > 0 for row in rows)
 

@@ -441,7 +441,8 @@ def made(style: str, seed: int) -> tuple[nn.Module, tuple[int, int, int]]:
     with torch.no_grad():  # on no device: only the shape of what comes out is asked for
         out = _shape_after(body, (1, 3, input_px, input_px))
     head: list[nn.Module] = []
-    if len(out) == 4 and style in ("chained", "squeezed") and draw.random() < 0.5:
+    heavy = 0.5 if style in ("chained", "squeezed") else 0.15
+    if len(out) == 4 and draw.random() < heavy:
         side = max(min(out[2], draw.choice((2, 4, 6))), 1)
         inner = draw.choice((256, 512, 1024, 2048, 4096))
         head = [nn.AdaptiveAvgPool2d(side), nn.Flatten(), nn.Linear(out[1] * side * side, inner),

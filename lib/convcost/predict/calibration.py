@@ -19,7 +19,7 @@ from convcost.predict.operators import FEATURES, TRAINED, USED, WHATS
 
 MINUTES = {prices.CPU: 3.0, prices.GPU: 1.0}  # of a calibration, in all
 BATCHES = {
-    (prices.CPU, USED): (1, 1, 1, 4, 16),
+    (prices.CPU, USED): (1, 1, 1, 4, 1, 1, 8),
     (prices.CPU, TRAINED): (2, 4, 8),
     (prices.GPU, USED): (64, 32, 1, 128),
     (prices.GPU, TRAINED): (32, 64, 16),
@@ -91,15 +91,20 @@ def round_of(
             step = "training_step" if training else "inference"
             cases[style] = timing.Case(model.to(device), shape, batch, step)
     measured = timing.measure_many(
-        cases, repetitions=repetitions, warmup=1, min_s=0.005, threads=threads, device=device,
+        cases, repetitions=repetitions, warmup=1, min_s=0.05, threads=threads, device=device,
         skip_out_of_memory=True,
     )  # fmt: skip
     rows = []
     for style, found in measured.items():
         total, tensors = counted[style]
         px = cases[style].input_shape[-1]
-        row = timm_nets.row(f"{style} {number}", px, what, f"made.{style}", total, tensors)
-        row |= {"batch": batch, "seconds": found.seconds / batch, "stable": found.stable}
+        row = timm_nets.row(f"{style} {number}", px, what, style, total, tensors)
+        row |= {
+            "design": f"{validation.MADE}{style}",
+            "batch": batch,
+            "seconds": found.seconds / batch,
+            "stable": found.stable,
+        }
         rows.append(row)
     return rows
 

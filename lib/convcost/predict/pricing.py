@@ -27,6 +27,7 @@ OTHERS_COUNT = 5  # designs that the intervals of other devices count as
 # less where it makes up less than LEAST_SHARE of the time.
 KEEP_SCALE = 0.5
 KEEP_PRICE = 0.3
+KEEP_CALIBRATED = 0.1  # of the many nets that are made to tell one kind of work from another
 LEAST_SHARE = 0.003
 _OF_RESULTS = ("attention", "matmul", "recurrent")
 
@@ -151,14 +152,15 @@ def least_relative(work: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def transferred(
-    amounts: pd.DataFrame, seconds: Sequence[float], batch: Sequence[float], like: Sequence[Model]
-) -> Model:
+    amounts: pd.DataFrame, seconds: Sequence[float], batch: Sequence[float],
+    like: Sequence[Model], keep: float = KEEP_PRICE,
+) -> Model:  # fmt: skip
     """A model of a device on which few nets were timed, by the prices of others.
 
     What others charge for multiplying, for moving data and for beginning is scaled until it meets
     the given times best; then single prices move away from that, the more nets say so the
     further. Of several others the mean of what follows from each is taken. One net is enough to be
-    scaled by. Rows as of `fit`. Raises BadInputError for times that are no positive numbers and
+    scaled by. `keep`: how hard it is for a price to leave its scaled one. Rows as of `fit`. Raises BadInputError for times that are no positive numbers and
     for no net.
     """
     times = np.asarray(seconds, float)
@@ -171,7 +173,7 @@ def transferred(
         if not lists or not chosen.any():
             return None
         found = [
-            _begun_from(one.seconds.reindex(amounts.columns), work[chosen], times[chosen])
+            _begun_from(one.seconds.reindex(amounts.columns), work[chosen], times[chosen], keep)
             for one in lists
         ]
         mean = pd.concat(found, axis=1).mean(axis=1)
@@ -180,7 +182,7 @@ def transferred(
     return Model(of("everything", np.ones(len(times), bool)), of("plain", plain))
 
 
-def _begun_from(others: pd.Series, work: np.ndarray, times: np.ndarray) -> pd.Series:
+def _begun_from(others: pd.Series, work: np.ndarray, times: np.ndarray, keep: float) -> pd.Series:
     """Prices near those of another device, after these were scaled, each kind by its own factor."""
     names, other = others.index, others.fillna(0.0).to_numpy()
     kinds = [np.array([SPENT_ON[name] == kind for name in names])
@@ -195,7 +197,7 @@ def _begun_from(others: pd.Series, work: np.ndarray, times: np.ndarray) -> pd.Se
     size = np.sqrt((relative**2).mean(axis=0))
     done = size > 0
     relative, shares = relative[:, done] / size[done], begin[done] * size[done]
-    begin[done] = least_relative_from(relative, shares, KEEP_PRICE / (shares + LEAST_SHARE))
+    begin[done] = least_relative_from(relative, shares, keep / (shares + LEAST_SHARE))
     begin[done] /= size[done]
     return pd.Series(begin, index=names)
 

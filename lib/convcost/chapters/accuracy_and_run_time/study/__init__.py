@@ -222,15 +222,16 @@ class Study(study.Study):
 
     @property
     def _known_times(self) -> tuple[Planned, ...]:
-        """One sweep a use and batch: groups of nets, each in turns."""
+        """One sweep a use and batch: groups of nets in turns, all of them in each session."""
         scale = self.scale
         sweeps = []
         for what, batch, gmacs, most in scale.known_cases:
             names = prediction.names_up_to(gmacs, scale.known_millions, most)
             groups = max(1, round(len(names) / scale.known_in_turns))
             plan = [
-                {"names": names[at::groups], "what": what, "batch": batch,
+                {"names": names[at::groups], "what": what, "batch": batch, "session": session,
                  "repetitions": scale.known_repetitions}
+                for session in range(scale.known_sessions)
                 for at in range(groups)
             ]  # fmt: skip
             sweeps.append(self._clocked("timed", plan, prediction.timed_s))

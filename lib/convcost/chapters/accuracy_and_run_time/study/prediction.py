@@ -54,8 +54,9 @@ def calibrated(
 
 
 def timed(
-    names: list[str], what: str, batch: int, repetitions: int, threads: int, device: str
-) -> Iterator[dict]:
+    names: list[str], what: str, batch: int, session: int, repetitions: int, threads: int,
+    device: str,
+) -> Iterator[dict]:  # fmt: skip
     """Several nets of torchvision in turns, each at its own size of image."""
     shapes = {name: nets.get(name).input_shape for name in names}
     cases = {
@@ -63,11 +64,12 @@ def timed(
         for name in names
     }
     measured = timing.measure_many(
-        cases, repetitions=repetitions, warmup=1, min_s=0.01, threads=threads, device=device,
+        cases, repetitions=repetitions, warmup=1, min_s=0.1, threads=threads, device=device,
         skip_out_of_memory=True,
     )  # fmt: skip
     for name, found in measured.items():
         for sample in found.samples.to_dict("records"):
+            sample["repetition"] += session * repetitions
             yield {"net": name, "input_px": shapes[name][-1], "stable": found.stable} | sample
 
 
@@ -102,14 +104,19 @@ def with_work(rows: Iterable[dict] | pd.DataFrame) -> pd.DataFrame:
 def known_rows(known_net_times: pd.DataFrame) -> pd.DataFrame:
     """The nets timed here as `tables.joined` has them: a row a net, use and batch.
 
-    seconds are of one image, the median over the repetitions.
+    seconds are of one image, the median over the repetitions in which the machine was quiet; of a
+    net without any over all, and it is not stable.
     """
     keys = ["net", "input_px", "what", "batch"]
     samples = known_net_times.assign(
         seconds=known_net_times["seconds"] / known_net_times["calls"] / known_net_times["batch"]
     )
-    medians = samples.groupby(keys, sort=False).agg(
-        seconds=("seconds", "median"), stable=("stable", "all")
+    stable = samples["stable"].astype(bool)
+    quiet = stable.groupby([samples[key] for key in keys]).transform("any")
+    medians = (
+        samples[stable | ~quiet]
+        .groupby(keys, sort=False)
+        .agg(seconds=("seconds", "median"), stable=("stable", "all"))
     )
     times = medians.reset_index().assign(params_millions=np.nan)
     rows, dropped = tables.joined(times[list(tables.COLUMNS)])

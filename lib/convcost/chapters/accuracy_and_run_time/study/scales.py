@@ -27,7 +27,8 @@ class Scale:
     timed at.
 
     `known_cases`: (use, batch, at most so many 10^9 multiply-adds, at most so many nets or None) of
-    torchvision's nets of at most `known_millions` parameters, `known_in_turns` at a time.
+    torchvision's nets of at most `known_millions` parameters, `known_in_turns` at a time, in
+    `known_sessions` that follow each other: a machine is not the same in all of them.
     `calibration_rounds`: (use, rounds of made nets). `tables`: published tables that the models are
     judged on, (file, use); `transfers`: (file, device to begin from), with `transfer_given` nets,
     drawn `transfer_draws` times.
@@ -37,12 +38,13 @@ class Scale:
     threads: int | None = None  # None: as many as there are usable cores
     known_cases: tuple[tuple[str, int, float, int | None], ...] = (
         ("inference", 1, 20, None),
-        ("inference", 8, 9, None),
+        ("inference", 8, 5, None),
         ("training", 4, 5, None),
     )
     known_millions: float = 150
     known_in_turns: int = 5
-    known_repetitions: int = 7
+    known_repetitions: int = 5
+    known_sessions: int = 3
     calibration_rounds: tuple[tuple[str, int], ...] = (("inference", 15), ("training", 9))
     calibration_repetitions: int = 5
     tables: tuple[tuple[str, str], ...] = (
@@ -94,6 +96,7 @@ class Scale:
 _QUICK = Scale(
     known_cases=(("inference", 1, 5, 8), ("training", 2, 1, 5)),
     known_repetitions=3,
+    known_sessions=1,
     calibration_rounds=(("inference", 2), ("training", 2)),
     calibration_repetitions=2,
     tables=((_PYCLS, "inference"), (_PYCLS, "training")),
