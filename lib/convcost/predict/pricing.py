@@ -160,8 +160,8 @@ def transferred(
     What others charge for multiplying, for moving data and for beginning is scaled until it meets
     the given times best; then single prices move away from that, the more nets say so the
     further. Of several others the mean of what follows from each is taken. One net is enough to be
-    scaled by. `keep`: how hard it is for a price to leave its scaled one. Rows as of `fit`. Raises BadInputError for times that are no positive numbers and
-    for no net.
+    scaled by. `keep`: how hard it is for a price to leave its scaled one. Rows as of `fit`. Raises
+    BadInputError for times that are no positive numbers and for no net.
     """
     times = np.asarray(seconds, float)
     if not (len(times) and (np.isfinite(times) & (times > 0)).all()):
