@@ -19,13 +19,16 @@ from convcost.chapters.accuracy_and_run_time.findings.known_nets import (
     windows,
 )
 from convcost.chapters.accuracy_and_run_time.findings.prediction import (
+    answer,
     atsumi,
     attention,
     cheng,
+    cheng_referee,
     here_in_short,
     ke,
     misses,
     misses_here,
+    noise_here,
     on_tables,
     on_this_machine,
     ranks_of_layers,
@@ -53,6 +56,7 @@ from convcost.chapters.accuracy_and_run_time.findings.training_compute import (
 
 __all__ = [
     "accuracies",
+    "answer",
     "atsumi",
     "attention",
     "between_devices",
@@ -62,6 +66,7 @@ __all__ = [
     "block_roofline",
     "block_times",
     "cheng",
+    "cheng_referee",
     "cited_trends",
     "correlations",
     "doubling_times",
@@ -74,6 +79,7 @@ __all__ = [
     "more_data",
     "net_comparison",
     "net_speed_ups",
+    "noise_here",
     "of_example",
     "on_tables",
     "on_this_machine",

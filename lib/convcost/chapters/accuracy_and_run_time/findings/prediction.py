@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from convcost.chapters.accuracy_and_run_time.findings import known_nets as known
 from convcost.chapters.accuracy_and_run_time.tables.prediction import (
     BOTH,
     DESIGN,
@@ -19,11 +20,36 @@ from convcost.chapters.complexity_precision import findings as complexity
 from convcost.chapters.complexity_precision.findings.configurations import BASELINE, NAMES
 from convcost.chapters.relu_zero_rates.findings import paper as atsumi_paper
 from convcost.chapters.relu_zero_rates.findings import times as atsumi_times
+from convcost.chapters.training_time.findings import hypotheses
 from convcost.chapters.training_time.findings import paper as cheng_paper
 from convcost.records import MissingTableError
 
 WITHIN = 0.10
+SESSIONS = 3  # of the reference scale: `study.scales.Scale.known_sessions`
 OURS = MODELS[-1]
+
+
+def answer(
+    known_nets: pd.DataFrame, published_times: pd.DataFrame, table_scores: pd.DataFrame
+) -> str:
+    """The notebook's answer in three sentences, as Markdown, with its numbers."""
+    pairs = known.bigger(known_nets)
+    pairs = pairs[(pairs["among"] != known.ALL) & (pairs["size"] == "flops")].iloc[0]
+    thick = known.thickness(known_nets, published_times)
+    spread = thick.set_index(["quantity", "device"])["spread"]
+    points = next(value for (what, _), value in spread.items() if "top-1" in what)
+    slower = max(value for (what, device), value in spread.items() if device == "rtx4090")
+    scores = on_tables(table_scores).iloc[0]
+    return (
+        "- **The larger net of two by one recipe is the more accurate one in "
+        f"{pairs['in_order']:.0%} of {pairs['pairs']:,} pairs** (95 % interval "
+        f"{pairs['low']:.0%} to {pairs['high']:.0%}).\n"
+        f"- **Nets of equal FLOPs lie {points:.1f} points of accuracy apart, and a factor of "
+        f"{slower:.1f} in time** on an RTX 4090 (5th to 95th percentile).\n"
+        "- **FLOPs miss the time of a design that was not fitted by "
+        f"{scores['flops']:.0f} % on average; a price for each kind of work misses it by "
+        f"{scores['ours']:.0f} %** ({scores['rows']} nets, {scores['device']}, {scores['what']})."
+    )
 
 
 # --- published tables ------------------------------------------------------------------------
@@ -154,6 +180,28 @@ def misses_here(own_predictions: pd.DataFrame, what: str = "inference") -> pd.Da
     return found.sort_values("mape", ascending=False).reset_index()
 
 
+def noise_here(known_net_times: pd.DataFrame) -> str:
+    """How much the time of one net differs from session to session, in a sentence.
+
+    A session is a run of repetitions under one mark of stable; the middle over nets of the largest
+    over the smallest of the sessions' medians, in inference of one image.
+    """
+    mine = known_net_times[known_net_times["what"] == "inference"]
+    mine = mine[mine["batch"] == mine["batch"].min()]
+    each = mine["repetition"].groupby(mine["net"]).transform("nunique")
+    session = mine["repetition"] // max(1, int(each.max()) // SESSIONS)
+    medians = (mine["seconds"] / mine["calls"]).groupby([mine["net"], session]).median()
+    ratio = medians.groupby("net").max() / medians.groupby("net").min() - 1
+    quiet = mine["stable"].astype(bool).mean()
+    if session.nunique() < 2:
+        return f"One session only; the machine was quiet in {quiet:.0%} of the repetitions."
+    return (
+        f"From the fastest to the slowest of {session.nunique()} sessions one net differs by "
+        f"{ratio.median():.0%} (the middle of {len(ratio)} nets; nine in ten by less than "
+        f"{ratio.quantile(0.9):.0%}); the machine was quiet in {quiet:.0%} of the repetitions."
+    )
+
+
 # --- the papers ------------------------------------------------------------------------------
 
 
@@ -178,29 +226,50 @@ def cheng(paper_predictions: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values("distance", ignore_index=True)
 
 
-def atsumi(paper_predictions: pd.DataFrame, layer_times: pd.DataFrame) -> pd.DataFrame:
+def cheng_referee(predicted: pd.DataFrame) -> str:
+    """The nearest protocol of `cheng` beside the rule that all five nets take equally long."""
+    equal = hypotheses.baselines().set_index("rule")["distance"]["all take the same time"]
+    best = predicted.iloc[0]
+    nearer = (predicted["distance"] < equal).sum()
+    return (
+        f"All five equally long: distance {equal:.2f}. The nearest of {len(predicted)} predicted "
+        f"protocols ({best['device']}, {best['case']}): {best['distance']:.2f}; {nearer} of them "
+        "are nearer than equal times."
+    )
+
+
+def atsumi(
+    paper_predictions: pd.DataFrame, layer_times: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Atsumi's Table I, our clock (notebook 03, one image) and our prices: a row a layer.
 
     layer, published_s, measured_s (median), predicted_s, and the rank of each (1 the slowest).
+    Without `layer_times` of this machine nothing is measured.
     """
     mine = paper_predictions[paper_predictions["paper"] == "atsumi2020"]
     predicted = mine.set_index("item")["predicted_s"]
-    table = atsumi_times.table_one(layer_times)
-    table = table[(table["batch"] == 1) & (table["threads"] == table["threads"].min())]
-    table = table.set_index("layer").reindex(atsumi_paper.table_i().index)
+    published = atsumi_paper.table_i()
+    measured = pd.Series(np.nan, index=published.index)
+    if layer_times is not None:
+        table = atsumi_times.table_one(layer_times)
+        table = table[(table["batch"] == 1) & (table["threads"] == table["threads"].min())]
+        measured = table.set_index("layer")["median_s"].reindex(published.index)
     found = pd.DataFrame(
-        {"published_s": table["published_s"], "measured_s": table["median_s"],
-         "predicted_s": predicted.reindex(table.index)}
+        {"published_s": published, "measured_s": measured,
+         "predicted_s": predicted.reindex(published.index)}
     )  # fmt: skip
     for name in ("published", "measured", "predicted"):
         found[f"{name}_rank"] = found[f"{name}_s"].rank(ascending=False).astype("Int64")
     return found.rename_axis("layer").reset_index()
 
 
-def ranks_of_layers(paper_predictions: pd.DataFrame, layer_times: pd.DataFrame) -> pd.DataFrame:
-    """Rank correlations (Spearman) of the three columns of `atsumi`: between, spearman, layers."""
-    table = atsumi(paper_predictions, layer_times).dropna()
+def ranks_of_layers(
+    paper_predictions: pd.DataFrame, layer_times: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Rank correlations (Spearman) of the columns of `atsumi`: between, layers, spearman."""
+    table = atsumi(paper_predictions, layer_times).dropna(axis=1, how="all").dropna()
     pairs = (("published", "measured"), ("measured", "predicted"), ("published", "predicted"))
+    pairs = [pair for pair in pairs if {f"{name}_s" for name in pair} <= set(table)]
     return pd.DataFrame(
         [
             {"between": f"{one} and {other}", "layers": len(table),
@@ -212,16 +281,19 @@ def ranks_of_layers(paper_predictions: pd.DataFrame, layer_times: pd.DataFrame) 
 
 def ke(
     paper_predictions: pd.DataFrame,
-    forward_times: pd.DataFrame,
-    configuration_trainings: pd.DataFrame,
+    forward_times: pd.DataFrame | None,
+    configuration_trainings: pd.DataFrame | None,
 ) -> pd.DataFrame:
     """Errors on Ke's C(T): eq. (1), notebook 04's model, and prices of work.
 
     C is the time relative to the baseline's. A row a set (held out; optimum: the nets that eq. (7)
     chose, timed later) and model: nets, mean_percent, median_percent, max_percent. The prices have
-    seen no net of the family; the other models were fitted to 120 nets of it. Nets without a
-    prediction are left out of all.
+    seen no net of the family; the other models were fitted to nets of it. Nets without a
+    prediction are left out of all. Without tables of this machine nothing comes out.
     """
+    if forward_times is None or configuration_trainings is None:
+        columns = ["set", "model", "nets", "mean_percent", "median_percent", "max_percent"]
+        return pd.DataFrame(columns=columns)
     table = complexity.complexities(forward_times, configuration_trainings)
     mine = paper_predictions[paper_predictions["paper"] == "ke"].copy()
     mine[list(NAMES)] = mine["item"].str.split(expand=True).reindex(columns=range(4)).astype(int)

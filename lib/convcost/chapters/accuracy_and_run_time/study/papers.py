@@ -9,7 +9,6 @@ from convcost.chapters.training_time.findings import paper
 from convcost.counting.count import count
 from convcost.predict import estimate, prices
 from convcost.predict.operators import FEATURES, TRAINED, USED, of_net
-from convcost.records import REFERENCE, MissingTableError, Results, machines
 
 SIZES, BATCHES = (224, 96, 64), (32, 64, 128)
 CHENG_DEVICES = (("rtx3090", "rtx3090"), ("rtx3090", "rtx4090"))
@@ -59,16 +58,12 @@ def layers(here: prices.Known) -> Iterator[dict]:
         }  # fmt: skip
 
 
-def configurations(here: prices.Known) -> Iterator[dict]:
+def configurations(here: prices.Known, times: pd.DataFrame | None) -> Iterator[dict]:
     """Each net of Ke's family that notebook 04 timed on this machine, by its prices.
 
-    Nothing where notebook 04 has no times of this machine.
+    `times`: its table `forward_times`; None where there is none.
     """
-    if here.device not in machines(REFERENCE):
-        return
-    try:
-        times = Results(REFERENCE, here.device).table("forward_times")
-    except MissingTableError:
+    if times is None:
         return
     names = ["filters", "input_px", "kernel_px", "layers"]
     for told in times[[*names, "batch"]].drop_duplicates().itertuples():
