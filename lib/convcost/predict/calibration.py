@@ -20,7 +20,7 @@ from convcost.predict.operators import FEATURES, TRAINED, USED, WHATS
 MINUTES = {prices.CPU: 3.0, prices.GPU: 1.0}  # of a calibration, in all
 BATCHES = {
     (prices.CPU, USED): (1, 1, 1, 4, 1, 1, 8),
-    (prices.CPU, TRAINED): (2, 4, 8),
+    (prices.CPU, TRAINED): (2, 1, 4, 1),
     (prices.GPU, USED): (64, 32, 1, 128),
     (prices.GPU, TRAINED): (32, 64, 16),
 }

@@ -45,7 +45,7 @@ class Scale:
     known_in_turns: int = 5
     known_repetitions: int = 5
     known_sessions: int = 3
-    calibration_rounds: tuple[tuple[str, int], ...] = (("inference", 15), ("training", 9))
+    calibration_rounds: tuple[tuple[str, int], ...] = (("inference", 15), ("training", 20))
     calibration_repetitions: int = 5
     tables: tuple[tuple[str, str], ...] = (
         (f"{_TIMM}-infer-amp-nchw-pt291-cu128-4090.csv", "inference"),
