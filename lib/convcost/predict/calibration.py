@@ -126,12 +126,23 @@ def rounds(
         last = time.perf_counter() - begin - used
 
 
-def fitted(rows: Sequence[dict] | pd.DataFrame, name: str, title: str, kind: str) -> prices.Known:
-    """Prices of a machine from rows of `round_of`, of one use."""
+def quiet(rows: Sequence[dict] | pd.DataFrame) -> pd.DataFrame:
+    """The rows of `round_of` that a fit may use, with a column for every feature.
+
+    Those that were timed while the machine was quiet; all of them where these are fewer than two
+    rounds.
+    """
     table = pd.DataFrame(rows)
     table = table.reindex(columns=[*dict.fromkeys([*table.columns, *FEATURES])])
     table[list(FEATURES)] = table[list(FEATURES)].fillna(0.0)
-    return known_from(table, name, title, kind)
+    stable = table["stable"].astype(bool)
+    enough = stable.sum() >= LEAST_ROUNDS * table["design"].nunique()
+    return (table[stable] if enough else table).reset_index(drop=True)
+
+
+def fitted(rows: Sequence[dict] | pd.DataFrame, name: str, title: str, kind: str) -> prices.Known:
+    """Prices of a machine from rows of `round_of` of one use, those of `quiet`."""
+    return known_from(quiet(rows), name, title, kind)
 
 
 def calibrate(
@@ -179,6 +190,8 @@ def calibrate(
             rows += more
             shaky = "" if all(row["stable"] for row in more) else " (the machine was not quiet)"
             told(f"{what}: round {number + 1}, {len(rows)} nets{shaky}")
+        if rows and not quiet(rows)["stable"].all():
+            told(f"{what}: the machine was hardly ever quiet, so unsteady rounds are used, too")
         try:
             known = fitted(rows, name, title, kind)
         except BadInputError as error:

@@ -258,19 +258,22 @@ class Study(study.Study):
         return self._clocked("calibrated", plan, prediction.calibrated_s)
 
     @cached_property
-    def made(self) -> pd.DataFrame:
+    def _made(self) -> pd.DataFrame:
         """The made nets that were timed here, with their work, those of unstable rounds too."""
-        return prediction.with_work(self.done(self._calibration).rows)
+        return self.done(self._calibration).rows
+
+    def made(self, what: str) -> pd.DataFrame:
+        """Those of one use that prices are fitted to."""
+        return calibration.quiet(self._made[self._made["what"] == what])
 
     def calibration_times(self) -> pd.DataFrame:
         """One row a made net."""
-        return study.typed(self.made.rename(columns={"seconds": "image_s"}), "calibration_times")
+        return study.typed(self._made.rename(columns={"seconds": "image_s"}), "calibration_times")
 
     def priced(self, what: str) -> prices.Known:
         """This machine's prices, fitted to the made nets."""
-        mine = self.made[self.made["what"] == what]
         kind = prices.CPU if self.scale.device == "cpu" else prices.GPU
-        return calibration.fitted(mine, self.host.name, "this machine", kind)
+        return calibration.fitted(self.made(what), self.host.name, "this machine", kind)
 
     def own_predictions(self) -> pd.DataFrame:
         """One row a net timed here, model and what it was fitted to."""
@@ -278,7 +281,7 @@ class Study(study.Study):
         rows = [
             row
             for what, mine in known_rows.groupby("what", sort=False)
-            for row in prediction.predicted(self.made[self.made["what"] == what], mine)
+            for row in prediction.predicted(self.made(what), mine)
         ]
         return study.typed(pd.DataFrame(rows), "own_predictions")
 

@@ -3,7 +3,7 @@
 `Study` plans them. What is judged on published tables is computed from the tables alone.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -92,13 +92,6 @@ def names_up_to(gmacs: float, millions: float, most: int | None = None) -> list[
 
 
 # --- predicted for what was timed here -------------------------------------------------------
-
-
-def with_work(rows: Iterable[dict] | pd.DataFrame) -> pd.DataFrame:
-    """Rows with a column for every feature, 0 where there is no such work."""
-    table = pd.DataFrame(rows)
-    table = table.reindex(columns=[*dict.fromkeys([*table.columns, *FEATURES])])
-    return table.fillna(dict.fromkeys(FEATURES, 0.0))
 
 
 def known_rows(known_net_times: pd.DataFrame) -> pd.DataFrame:
