@@ -161,8 +161,10 @@ def decades(axis, marks: tuple[int, ...], words) -> None:
 
 def legend_above(figure: plt.Figure, handles: list, **look) -> None:
     """One line of a legend over all panels."""
-    look = {"columnspacing": 1.1, "handletextpad": 0.4, "ncols": len(handles)} | look
-    figure.legend(handles=handles, loc="outside upper left", frameon=False, fontsize=9.5, **look)
+    look = {
+        "columnspacing": 1.1, "handletextpad": 0.4, "ncols": len(handles), "fontsize": 9.5
+    } | look  # fmt: skip
+    figure.legend(handles=handles, loc="outside upper left", frameon=False, **look)
 
 
 def percents(axis, symbol: str = "%") -> None:

@@ -52,10 +52,7 @@ def known_from(rows: pd.DataFrame, device: str, title: str, kind: str) -> prices
     predicted = validation.leave_one_design_out(rows)[validation.OURS]
     plain = pricing.is_plain(rows[list(FEATURES)])
     low, high = pricing.interval((rows["seconds"] / predicted).to_numpy(), rows["design"])
-    if rows["design"].nunique() < validation.FEW_DESIGNS:
-        model, _ = validation.from_others(rows)
-    else:
-        model = pricing.fit(rows[list(FEATURES)], rows["seconds"], rows["batch"], rows["design"])
+    model = validation.fit(rows)
     return prices.Known(
         device, str(rows["what"].iloc[0]), kind, title, "calibrated", "",
         (float(rows["batch"].min()), float(rows["batch"].max())),

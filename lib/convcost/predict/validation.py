@@ -59,7 +59,7 @@ def leave_one_design_out(
     """
     of = rows if of is None else of
     found = pd.DataFrame(index=of.index, columns=[*REFEREES, OURS], dtype=float)
-    few = rows["design"].nunique() < FEW_DESIGNS
+    few = is_few(rows)
     for value, others in of.groupby(by, sort=False):
         known = rows[rows[by] != value]
         for model in found:
@@ -78,6 +78,12 @@ def folds(rows: pd.DataFrame, number: int = FOLDS) -> pd.Series:
     A net's siblings are then on both sides, so that errors are smaller than on unseen designs.
     """
     return pd.Series(np.random.default_rng(0).permutation(len(rows)) % number, index=rows.index)
+
+
+def is_few(rows: pd.DataFrame) -> bool:
+    """Whether a fit begins from the prices of other devices: designs are few, or made nets."""
+    made = rows["design"].astype(str).str.startswith(MADE).any()
+    return bool(made or rows["design"].nunique() < FEW_DESIGNS)
 
 
 def predictor(
@@ -176,7 +182,7 @@ def fit(table: Path | str | pd.DataFrame, what: str | None = None) -> pricing.Mo
         if rows.empty:
             first = f" ({dropped['net'][0]}: {dropped['reason'][0]})" if len(dropped) else ""
             raise BadInputError(f"{table}: no row can be used{first}")
-    if rows["design"].nunique() < FEW_DESIGNS:
+    if is_few(rows):
         return from_others(rows)[0]
     return pricing.fit(rows[list(FEATURES)], rows["seconds"], rows["batch"], rows["design"])
 
@@ -215,7 +221,7 @@ def report(table: Path | str, test: Path | str | None = None, what: str | None =
     if judged["design"].nunique() == 1 == rows["design"].nunique():
         by, rows, judged = "net", rows.copy(), judged.copy()
     predicted = leave_one_design_out(rows, judged, by)
-    few, limits, like = rows["design"].nunique() < FEW_DESIGNS, None, ()
+    few, limits, like = is_few(rows), None, ()
     if few:
         begun_from = from_others(rows)[1]
         like = [prices.of(name, USED).model for name in begun_from]

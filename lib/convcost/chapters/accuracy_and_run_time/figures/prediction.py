@@ -64,6 +64,8 @@ def on_tables(table_scores: pd.DataFrame) -> plt.Figure:
     style.decades(axis.xaxis, (1, 2, 5), "{x:g} %")
     axis.set_xlim(errors["ours"].min() / 1.5, max(errors.max().max() * 1.2, 60))
     axis.set_xlabel("mean error on designs that no fit has seen")
+    best, worst = errors["ours"].min(), errors["ours"].max()
+    axis.set_title(f"A price for each kind of work misses by {best:.0f} to {worst:.0f} %")
     handles = [
         Line2D([], [], linestyle="none", markersize=9, label=NAMES[model], **LOOKS[model])
         for model in MODELS
@@ -90,7 +92,7 @@ def here(own_predictions: pd.DataFrame) -> plt.Figure:
     style.apply()
     figure, axes = plt.subplots(1, 2, figsize=(_WIDE, 3.9), sharex=True, sharey=True)
     ends = np.array([mine["image_s"].min() / 1.4, mine["image_s"].max() * 1.4])
-    for axis, (model, table) in zip(axes, rows.items(), strict=True):
+    for axis, words, (model, table) in zip(axes, ("FLOPs", "prices"), rows.items(), strict=True):
         axis.fill_between(ends, 0.9 * ends, 1.1 * ends, color="0.85", linewidth=0, zorder=0)
         axis.plot(ends, ends, color="0.5", linewidth=1, zorder=1)
         look = {"linestyle": "none", "markersize": 6, **LOOKS[model]}
@@ -100,7 +102,7 @@ def here(own_predictions: pd.DataFrame) -> plt.Figure:
         off = (table["predicted_s"] / table["image_s"] - 1).abs()
         if stable.any():
             off = off[stable]
-        axis.set_title(f"{NAMES[model]}: off by {100 * off.mean():.0f} %", fontsize=11)
+        axis.set_title(f"{words}: off by {100 * off.mean():.0f} %", fontsize=11)
         axis.set(xscale="log", yscale="log", xlim=ends, xlabel="measured time of one image")
     axes[0].set_ylabel("predicted")
     for axis in axes:

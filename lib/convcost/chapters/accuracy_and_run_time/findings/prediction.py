@@ -37,8 +37,8 @@ def answer(
     pairs = pairs[(pairs["among"] != known.ALL) & (pairs["size"] == "flops")].iloc[0]
     thick = known.thickness(known_nets, published_times)
     spread = thick.set_index(["quantity", "device"])["spread"]
-    points = next(value for (what, _), value in spread.items() if "top-1" in what)
-    slower = max(value for (what, device), value in spread.items() if device == "rtx4090")
+    points = spread[known.TOP1_AT_FLOPS].iloc[0]
+    slower = spread[known.TIME_AT_FLOPS, "rtx4090"]
     scores = on_tables(table_scores).iloc[0]
     return (
         "- **The larger net of two by one recipe is the more accurate one in "

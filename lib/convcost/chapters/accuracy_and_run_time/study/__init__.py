@@ -14,6 +14,7 @@ from convcost import records
 from convcost.chapters.accuracy_and_run_time.study import known, papers, prediction
 from convcost.chapters.accuracy_and_run_time.study import separable as separable_measurements
 from convcost.chapters.accuracy_and_run_time.study.scales import SCALES, SMOKE
+from convcost.core.errors import ConvcostError
 from convcost.datasets import Dataset, benchmarks
 from convcost.datasets.library import MissingDataError
 from convcost.predict import calibration, prices
@@ -296,7 +297,12 @@ class Study(study.Study):
                   for one in benchmarks.COLLECTIONS.values()},
         )  # fmt: skip
         planned = replace(planned, function=f"{prediction.__name__}:{function}")
-        return planned.run().rows
+        done = planned.run()
+        if (failed := done.units[done.units["status"].ne("done")]).size:
+            raise ConvcostError(
+                f"{function} of {failed['table'].iloc[0]}: {failed['reason'].iloc[0]}"
+            )
+        return done.rows
 
     @_of_published
     def table_scores(self) -> pd.DataFrame:
@@ -319,7 +325,7 @@ class Study(study.Study):
         """Errors on a device of which few nets are given."""
         scale = self.scale
         plan = [
-            {"table": table, "begun_from": begun_from, "given": list(scale.transfer_given),
+            {"table": table, "begun_from": begun_from, "numbers": list(scale.transfer_given),
              "draws": scale.transfer_draws}
             for table, begun_from in scale.transfers
         ]  # fmt: skip

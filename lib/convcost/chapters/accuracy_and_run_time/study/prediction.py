@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -146,7 +145,7 @@ def predicted(made: pd.DataFrame, known: pd.DataFrame) -> Iterator[dict]:
 def _limits(rows: pd.DataFrame, found: pd.DataFrame, model: str) -> tuple[float, float]:
     """The interval of a model from how it did on designs that it was not fitted to."""
     like: Sequence[pricing.Model] = ()
-    if model == validation.OURS and rows["design"].nunique() < validation.FEW_DESIGNS:
+    if model == validation.OURS and validation.is_few(rows):
         like = [prices.of(name, USED).model for name in validation.from_others(rows)[1]]
     return pricing.interval((rows["seconds"] / found[model]).to_numpy(), rows["design"], like)
 
@@ -177,7 +176,7 @@ def scored(table: str, what: str | None) -> list[dict]:
     """Every model on a published table: rows of `table_scores`."""
     told = validation.report(benchmarks.path(table), what=what)
     shared = {
-        "table": Path(table).name, "device": DEVICES[table], "what": what,
+        "table": table, "device": DEVICES[table], "what": what,
         "begun_from": " and ".join(told.get("begun_from", ())),
     }  # fmt: skip
     places = {
@@ -205,7 +204,7 @@ def grouped(table: str, what: str) -> Iterator[dict]:
     for by, names in groups.items():
         for group, errors in off.groupby(names):
             yield {
-                "table": Path(table).name, "device": DEVICES[table], "what": what, "by": by,
+                "table": table, "device": DEVICES[table], "what": what, "by": by,
                 "group": group, "nets": len(errors), "mape": float(errors.abs().mean()),
                 "bias": float(errors.mean()),
             }  # fmt: skip
@@ -242,7 +241,7 @@ def dearest(rows: pd.DataFrame) -> pd.Series:
     return sums.idxmax(axis=1).set_axis(rows.index)
 
 
-def transferred(table: str, begun_from: str, given: list[int], draws: int) -> Iterator[dict]:
+def transferred(table: str, begun_from: str, numbers: list[int], draws: int) -> Iterator[dict]:
     """Errors on nets of a table of which few are given, begun from another device's prices.
 
     `draws` times at random, each net of another design; and five well-known nets. Judged on nets
@@ -253,7 +252,7 @@ def transferred(table: str, begun_from: str, given: list[int], draws: int) -> It
     like = [prices.begin_from(USED)[begun_from]]
     draw = np.random.default_rng(0)
     chosen: list[tuple[str, np.ndarray]] = []
-    for number in given:
+    for number in numbers:
         for at in range(draws):
             designs = draw.permutation(rows["design"].unique())[:number]
             some = [draw.choice(np.flatnonzero(rows["design"] == one)) for one in designs]
@@ -268,7 +267,7 @@ def transferred(table: str, begun_from: str, given: list[int], draws: int) -> It
         ours = model.of(unseen[list(FEATURES)], unseen["batch"])
         line = validation.predictor(few, "linear")(unseen)
         yield {
-            "table": Path(table).name, "device": DEVICES[table], "what": USED,
+            "table": table, "device": DEVICES[table], "what": USED,
             "begun_from": begun_from, "given": len(some), "draw": name, "rows": len(unseen),
             "mape": float(100 * np.abs(ours / unseen["seconds"] - 1).mean()),
             "own_mape": float(100 * np.abs(line / unseen["seconds"] - 1).mean()),

@@ -86,7 +86,7 @@ TABLES: dict[str, Table] = {
         "how well a model predicts nets of a published table that no fit has seen",
         ("table", "what", "split", "nets", "model"),
         {
-            "table": text("file name of the published table"),
+            "table": text("the published table: collection and file"),
             "device": text("what was timed there"),
             "what": _WHAT,
             "split": text("what is left out together: a design, a lineage of them, a random fifth"),
@@ -100,7 +100,7 @@ TABLES: dict[str, Table] = {
         "errors of ours on unseen designs, by design or by the work that takes most of the time",
         ("table", "what", "by", "group"),
         {
-            "table": text("file name of the published table"),
+            "table": text("the published table: collection and file"),
             "device": text("what was timed there"),
             "what": _WHAT,
             "by": text("design, or work: what is charged most for (`predict.operators.FEATURES`)"),
