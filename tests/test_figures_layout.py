@@ -2,6 +2,7 @@
 
 import pytest
 
+import accuracy_tables
 import complexity_tables
 import figure_checks
 import training_time_tables
@@ -41,6 +42,10 @@ CASES = {
         "whole": lambda: complexity_tables.tables(p=complexity_tables.eq6, noise=0.004),
         "thin": lambda: complexity_tables.tables(**THIN_FITS),
     },
+    "05-accuracy-and-run-time": {
+        "whole": lambda: accuracy_tables.tables(),
+        "thin": lambda: accuracy_tables.tables(thin=True),
+    },
 }
 
 
@@ -73,7 +78,10 @@ def test_legends_caption_and_panels_do_not_overlap(drawn):
 
 
 def test_words_do_not_overlap(drawn):
-    in_markers = {"03-dark-pixels"}  # there digits stand in markers, which may touch
+    in_markers = {
+        "03-dark-pixels",
+        "05-separable-roofline",
+    }  # there digits stand in markers, which may touch
     found = {
         name: figure_checks.colliding_words(figure, texts=name not in in_markers)
         for name, figure in drawn.items()

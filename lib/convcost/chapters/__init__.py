@@ -41,7 +41,7 @@ CHAPTERS = (
     ),
     Chapter(
         "05-accuracy-and-run-time",
-        "How do accuracy, FLOPs and run time of known nets relate?",
+        "How do accuracy, FLOPs and run time of known nets relate, and what predicts the time?",
         f"{_HERE}.accuracy_and_run_time",
         measures=True,
     ),

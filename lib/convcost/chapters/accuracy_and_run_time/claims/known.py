@@ -1,4 +1,7 @@
-"""Checks of what the post says of known nets, and of the growth of training."""
+"""Checks of what the sources say of known nets, and of the growth of training."""
+
+from functools import partial
+from itertools import pairwise
 
 import pandas as pd
 
@@ -16,6 +19,10 @@ TENDENCY = 0.75  # of the pairs of one recipe, that a tendency needs
 CLEAR, PERFECT = 0.5, 0.99  # a correlation is clear from the one on, and perfect from the other
 MUCH = 2.0  # points of top-1
 APART = 1.5  # times as long
+FEWEST_OTHERS = 5  # nets to compare with
+FEWER = 2.0  # times fewer multiply-adds, that is less computing
+CLEARLY = 1.0  # points of top-1
+PRECISE, FRAMES = 0.8, 30.0  # of top-1; images a second
 
 
 def _found(results: Results, make) -> pd.DataFrame:
@@ -150,11 +157,91 @@ def _doubling(results: Results, published: Published, name: str) -> Finding:
     )
 
 
+# --- what the papers say of single designs ---------------------------------------------------
+
+_SHUFFLENETS = partial(known_nets.beside_others, prefix="shufflenet_v2")
+_EFFICIENTNETS = partial(known_nets.beside_others, prefix="efficientnet_b")
+_PRECISE_NETS = partial(known_nets.accurate_and_slow, top1=PRECISE, limit_s=1 / FRAMES)
+
+
+def _vgg(results: Results, published: Published, name: str) -> Finding:
+    table = made(results, known_nets.vgg_by_depth, "known_nets")
+    steps = [
+        100 * (deeper - shallower)
+        for _, mine in table.groupby("norm")
+        for shallower, deeper in pairwise(mine.sort_values("depth")["top1"])
+    ]
+    if len(steps) < 2 * (len(known_nets.VGG_DEPTHS) - 1):
+        raise lacking("all eight VGGs of torchvision")
+    return Finding(
+        f"top-1 rises in {sum(step > 0 for step in steps)} of {len(steps)} steps",
+        agrees=all(step > 0 for step in steps),
+        protocol="of accuracy, from 11 to 19 layers",
+        reason=f"published top-1 of torchvision's VGG11, 13, 16 and 19, without and with batch "
+        f"normalisation, one training each: steps of {min(steps):.1f} to {max(steps):.1f} points; "
+        "holds where every step is up; what features express is judged by accuracy alone",
+    )
+
+
+def _shufflenet(results: Results, published: Published, name: str) -> Finding:
+    table = made(results, _SHUFFLENETS, "known_nets")
+    table = table[table["as_accurate"] >= FEWEST_OTHERS]
+    if table.empty:
+        raise lacking(f"ShuffleNets with {FEWEST_OTHERS} other nets of about their accuracy")
+    told = ", ".join(f"{row.net} {row.fewer:.1f}" for row in table.itertuples())
+    return Finding(
+        f"{table['fewer'].min():.1f} to {table['fewer'].max():.1f} times fewer multiply-adds",
+        agrees=bool(table["fewer"].median() >= FEWER),
+        protocol="of ShuffleNet v2 in the middle of its sizes",
+        reason=f"the median multiply-adds of nets of other designs within "
+        f"{known_nets.NEAR_POINTS:g} point of top-1 ({table['as_accurate'].min()} or more), over "
+        f"its own: {told}; holds where the middle one is {FEWER:g} or more; trained on "
+        "ImageNet-1k alone; whether it is the shuffle that does it was not varied",
+    )
+
+
+def _efficientnet(results: Results, published: Published, name: str) -> Finding:
+    table = made(results, _EFFICIENTNETS, "known_nets")
+    table = table[table["as_costly"] >= FEWEST_OTHERS]
+    if table.empty:
+        raise lacking(f"EfficientNets with {FEWEST_OTHERS} other nets of about their cost")
+    told = ", ".join(f"{row.net} {row.points:+.1f}" for row in table.itertuples())
+    return Finding(
+        f"{table['points'].min():+.1f} to {table['points'].max():+.1f} points",
+        agrees=bool(table["points"].median() >= CLEARLY),
+        protocol="in the middle of its sizes, against nets of today's recipes",
+        reason=f"top-1 less the median of nets of other designs whose multiply-adds are within a "
+        f"factor of {known_nets.WINDOW:g} ({table['as_costly'].min()} or more): {told}; holds "
+        f"where the middle one is {CLEARLY:g} point or more above; trained on ImageNet-1k alone, "
+        "the best weights of each net; most of the others are younger than EfficientNet",
+    )
+
+
+def _too_slow(results: Results, published: Published, name: str) -> Finding:
+    table = made(results, _PRECISE_NETS, "known_nets", "known_net_times")
+    if len(table) < FEWEST_OTHERS:
+        raise lacking(f"{FEWEST_OTHERS} nets of {_percent(PRECISE)} that were timed while quiet")
+    slow = int(table["slow"].sum())
+    return Finding(
+        f"{slow} of {len(table)} nets",
+        agrees=slow > len(table) / 2,
+        protocol=f"{_percent(PRECISE)} of top-1, {FRAMES:g} images a second, this processor",
+        reason=f"of torchvision's nets of at least {_percent(PRECISE)} on ImageNet that were timed "
+        f"here, one image at a time, so many take longer than {1000 / FRAMES:.0f} ms; the fastest "
+        f"takes {1000 * table['image_s'].min():.0f} ms; holds where more than half do; on a "
+        "graphics card it is another matter",
+    )
+
+
 _RANGE = Tolerance(
     "the source prints a range, and one line cannot lie at both of its ends", words="in 3 to 4"
 )
 
 CHECKS: dict[str, Check] = {
+    "cheng2025/vgg_depth_helps": Check(_vgg, _NETS, LOGICAL),
+    "cheng2025/shufflenet_cheaper_same_accuracy": Check(_shufflenet, _NETS, LOGICAL),
+    "cheng2025/efficientnet_better_at_same_cost": Check(_efficientnet, _NETS, LOGICAL),
+    "ke/cnn_too_slow_for_real_time": Check(_too_slow, _NETS, LOGICAL),
     "geifman/bigger_more_accurate": Check(_bigger, _NETS, LOGICAL),
     "geifman/positive_not_perfect_correlation": Check(_correlated, _NETS, LOGICAL),
     "geifman/same_cost_different_accuracy": Check(_same_cost, _NETS, LOGICAL),

@@ -88,6 +88,7 @@ def block(separable_times: pd.DataFrame) -> plt.Figure:
     axes[-1, 0].set_xlim(0, 1.08 * shown)
     axes[-1, 0].xaxis.set_major_formatter("{x:g} ×")
     axes[-1, 0].set_xlabel("plain over separable")
+    axes[-1, 0].set_ylabel("channels, side of the map")
     handles = [
         Line2D([], [], linestyle="none", label="operations", **_PROMISE | {"markersize": 12})
     ]

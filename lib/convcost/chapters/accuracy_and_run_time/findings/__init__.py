@@ -5,6 +5,7 @@ multiply-add, accuracies and other shares are fractions, points are percentage p
 """
 
 from convcost.chapters.accuracy_and_run_time.findings.known_nets import (
+    beside_others,
     between_devices,
     bigger,
     correlations,
@@ -20,18 +21,13 @@ from convcost.chapters.accuracy_and_run_time.findings.known_nets import (
 )
 from convcost.chapters.accuracy_and_run_time.findings.prediction import (
     answer,
-    atsumi,
     attention,
-    cheng,
-    cheng_referee,
     here_in_short,
-    ke,
     misses,
     misses_here,
     noise_here,
     on_tables,
     on_this_machine,
-    ranks_of_layers,
     transfer,
 )
 from convcost.chapters.accuracy_and_run_time.findings.separable import (
@@ -57,22 +53,19 @@ from convcost.chapters.accuracy_and_run_time.findings.training_compute import (
 __all__ = [
     "accuracies",
     "answer",
-    "atsumi",
     "attention",
+    "beside_others",
     "between_devices",
     "bigger",
     "block_peaks",
     "block_ratios",
     "block_roofline",
     "block_times",
-    "cheng",
-    "cheng_referee",
     "cited_trends",
     "correlations",
     "doubling_times",
     "fronts",
     "here_in_short",
-    "ke",
     "left_out",
     "misses",
     "misses_here",
@@ -84,7 +77,6 @@ __all__ = [
     "on_tables",
     "on_this_machine",
     "paired_accuracies",
-    "ranks_of_layers",
     "records_of",
     "same_net",
     "shared_fronts",

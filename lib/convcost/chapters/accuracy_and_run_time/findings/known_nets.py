@@ -580,3 +580,56 @@ def shared_fronts(
         )  # fmt: skip
     columns = ["device", "nets", "on_flops", "on_time", "on_both", "shared", "slower"]
     return pd.DataFrame(rows, columns=columns)
+
+
+# --- single designs -------------------------------------------------------------------------------
+
+VGG_DEPTHS = (11, 13, 16, 19)
+NEAR_POINTS = 1.0  # of top-1, within which nets are about equally accurate
+
+
+def vgg_by_depth(known_nets: pd.DataFrame) -> pd.DataFrame:
+    """torchvision's VGGs by depth: net, norm (whether with batch normalisation), depth, top1."""
+    rows = known_nets[known_nets["source"] == "torchvision"].set_index("net")["top1"]
+    return pd.DataFrame(
+        [
+            {"net": name, "norm": bool(suffix), "depth": depth, "top1": rows[name]}
+            for suffix in ("", "_bn")
+            for depth in VGG_DEPTHS
+            if (name := f"vgg{depth}{suffix}") in rows.index
+        ]
+    )
+
+
+def beside_others(known_nets: pd.DataFrame, prefix: str) -> pd.DataFrame:
+    """torchvision's nets whose name begins so, beside all nets of other designs.
+
+    Columns: net, macs, top1, as_accurate (nets of others within a point of top-1), fewer (their
+    median multiply-adds over its own), as_costly (nets of others within a factor of `WINDOW` in
+    multiply-adds), points (its top-1 less their median). ImageNet-1k alone, of each net its best
+    weights.
+    """
+    every = counted(known_nets).sort_values("top1", kind="stable")
+    best = every.drop_duplicates(_NET, keep="last")
+    mine = best[(best["source"] == "torchvision") & best["net"].str.startswith(prefix)]
+    others = best[~best["net"].str.startswith(prefix) & ~best["design"].isin(mine["design"])]
+    rows = []
+    for row in mine.sort_values("macs").itertuples():
+        alike = others[(others["top1"] - row.top1).abs() <= NEAR_POINTS / 100]
+        costly = others[others["macs"].between(row.macs / WINDOW, row.macs * WINDOW)]
+        rows.append(
+            {"net": row.net, "macs": int(row.macs), "top1": row.top1, "as_accurate": len(alike),
+             "fewer": alike["macs"].median() / row.macs, "as_costly": len(costly),
+             "points": 100 * (row.top1 - costly["top1"].median())}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def accurate_and_slow(
+    known_nets: pd.DataFrame, known_net_times: pd.DataFrame, top1: float, limit_s: float
+) -> pd.DataFrame:
+    """Nets timed here that reach an accuracy: net, top1, image_s, slow (longer than `limit_s`)."""
+    table = timed(known_nets, None, known_net_times)
+    table = table.sort_values("top1").drop_duplicates(_NET, keep="last")
+    table = table[table["top1"] >= top1]
+    return table[["net", "top1", "image_s"]].assign(slow=table["image_s"] > limit_s)

@@ -123,6 +123,8 @@ SCALES = {
             ("inference", 64, 20, None),
             ("training", 32, 13, None),
         ),
+        calibration_rounds=(("inference", 8), ("training", 8)),
+        known_sessions=1,  # a card is lent for minutes, and hardly differs from one to the next
         separable_peaks=((4096, 8192), (256, 512, 1024), (2**24, 2**28)),
         separable_seeds=tuple((net, 5) for net, _ in Scale().separable_seeds),
         separable_longer=tuple((net, 5) for net, _ in Scale().separable_seeds),
