@@ -190,7 +190,8 @@ def _begun_from(others: pd.Series, work: np.ndarray, times: np.ndarray, keep: fl
     kinds = [np.array([SPENT_ON[name] == kind for name in names])
              for kind in (COMPUTE, MEMORY, LAUNCH)]  # fmt: skip
     parts = np.stack([work[:, kind] @ other[kind] for kind in kinds], axis=1) / times[:, None]
-    common = np.exp(np.median(-np.log(parts.sum(axis=1))))
+    # work that no other device charges for says nothing of the scale
+    common = np.exp(np.median(-np.log(np.maximum(parts.sum(axis=1), 1e-12))))
     parts *= common
     share = np.sqrt((parts**2).mean(axis=0))
     scales = least_relative_from(parts, np.ones(3), KEEP_SCALE * share)
