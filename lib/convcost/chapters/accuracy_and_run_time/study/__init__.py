@@ -289,6 +289,8 @@ class Study(study.Study):
     def _judged(self, function: str, plan: Iterable[dict], cost: float) -> pd.DataFrame:
         """What follows from published tables, each of which is read and kept once."""
         plan = list(plan)
+        if not plan:  # a scale without such a table
+            return pd.DataFrame()
         for unit in plan:
             benchmarks.path(unit["table"])  # MissingDataError before anything is begun
         planned = self.planned(

@@ -11,6 +11,7 @@ RECIPE = Recipe()
 
 _TIMM = "timm/benchmark"
 _RTX_3090 = f"{_TIMM}-infer-amp-nchw-pt240-cu124-rtx3090.csv"
+_CORE_I7 = f"{_TIMM}-infer-fp32-nchw-pt240-cpu-i7_12700h-dynamo.csv"
 _PYCLS = "pycls/model_timing.json"
 
 
@@ -49,7 +50,7 @@ class Scale:
     calibration_repetitions: int = 5
     tables: tuple[tuple[str, str], ...] = (
         (f"{_TIMM}-infer-amp-nchw-pt291-cu128-4090.csv", "inference"),
-        (f"{_TIMM}-infer-fp32-nchw-pt240-cpu-i7_12700h-dynamo.csv", "inference"),
+        (_CORE_I7, "inference"),
         (f"{_TIMM}-train-amp-nhwc-pt112-cu113-rtx3090.csv", "training"),
         (_RTX_3090, "inference"),
         (f"{_TIMM}-infer-amp-nhwc-pt240-cu124-rtx3090.csv", "inference"),
@@ -59,7 +60,7 @@ class Scale:
     transfers: tuple[tuple[str, str], ...] = (
         (f"{_TIMM}-infer-amp-nchw-pt291-cu128-4090.csv", "rtx3090"),
         (_RTX_3090, "rtx4090"),
-        (f"{_TIMM}-infer-fp32-nchw-pt240-cpu-i7_12700h-dynamo.csv", "rtx4090"),
+        (_CORE_I7, "rtx4090"),
     )
     transfer_given: tuple[int, ...] = (1, 2, 5, 10, 20)
     transfer_draws: int = 40
@@ -99,7 +100,7 @@ _QUICK = Scale(
     known_sessions=1,
     calibration_rounds=(("inference", 2), ("training", 2)),
     calibration_repetitions=2,
-    tables=((_PYCLS, "inference"), (_PYCLS, "training")),
+    tables=((_CORE_I7, "inference"), (_PYCLS, "inference"), (_PYCLS, "training")),
     transfers=((_RTX_3090, "rtx4090"),),
     transfer_given=(1, 5),
     transfer_draws=5,
