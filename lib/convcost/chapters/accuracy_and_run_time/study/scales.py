@@ -95,10 +95,10 @@ class Scale:
 
 
 _QUICK = Scale(
-    known_cases=(("inference", 1, 5, 8), ("training", 2, 1, 5)),
+    known_cases=(("inference", 1, 5, 6), ("training", 2, 1, 4)),
     known_repetitions=3,
     known_sessions=1,
-    calibration_rounds=(("inference", 2), ("training", 2)),
+    calibration_rounds=(("inference", 2), ("training", 1)),
     calibration_repetitions=2,
     tables=((_CORE_I7, "inference"), (_PYCLS, "inference"), (_PYCLS, "training")),
     transfers=((_RTX_3090, "rtx4090"),),
