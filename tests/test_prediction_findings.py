@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from convcost import nets, predict, records
+from convcost import figures, nets, predict, records
 from convcost.chapters.accuracy_and_run_time.figures import prediction as drawn
 from convcost.chapters.accuracy_and_run_time.findings import prediction as found
 from convcost.chapters.accuracy_and_run_time.study import papers, prediction, scales
@@ -274,6 +274,10 @@ def test_where_the_time_goes_shows_the_dearest_parts():
     assert len(labels) == drawn.LAYERS_SHOWN and "conv1" in labels and "layer1.0" in labels
     assert "on rtx4090" in figure.axes[0].get_title(loc="left")
     plt.close(figure)
+    before = plt.get_fignums()
+    shown = figures.where_the_time_goes(told)
+    assert "for inference of a batch of 64 on rtx4090" in shown.alt
+    assert plt.get_fignums() == before  # or a notebook would show it twice
 
 
 def test_every_column_that_a_finding_makes_up_is_in_its_table():

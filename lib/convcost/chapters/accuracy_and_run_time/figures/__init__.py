@@ -1,5 +1,7 @@
 """Figures of notebook 05: which tables each takes, and what it shows, in words."""
 
+import io
+
 from convcost import records
 from convcost.chapters.accuracy_and_run_time.figures import (
     frontier,
@@ -114,8 +116,23 @@ def accuracy_frontier(run: records.Run) -> str:
     return frontier.frontier(*(results.table(name) for name in _TIMES))
 
 
+def where_the_time_goes(estimate):
+    """`prediction.where_the_time_goes` of what `predict.time` gives: an Image for a notebook.
+
+    One picture with an alternative text; a figure that is left open would be shown once more.
+    """
+    import matplotlib.pyplot as plt
+    from IPython.display import Image
+
+    figure, png = prediction.where_the_time_goes(estimate), io.BytesIO()
+    figure.savefig(png, format="png")
+    plt.close(figure)
+    alt = f"Predicted milliseconds of the dearest parts of a net, by what they go into: {estimate}."
+    return Image(png.getvalue(), format="png", width=700, alt=alt)
+
+
 # as `convcost.figures.accuracy_frontier` and so on, too
 OFFERED = {
     "accuracy_frontier": accuracy_frontier,
-    "where_the_time_goes": prediction.where_the_time_goes,
+    "where_the_time_goes": where_the_time_goes,
 }

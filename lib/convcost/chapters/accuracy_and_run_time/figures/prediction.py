@@ -65,7 +65,7 @@ def on_tables(table_scores: pd.DataFrame) -> plt.Figure:
     axis.set_xlim(errors["ours"].min() / 1.5, max(errors.max().max() * 1.2, 60))
     axis.set_xlabel("mean error on designs that no fit has seen")
     best, worst = errors["ours"].min(), errors["ours"].max()
-    axis.set_title(f"A price for each kind of work misses by {best:.0f} to {worst:.0f} %")
+    axis.set_title(f"A price for each kind of work misses by {best:.1f} to {worst:.1f} %")
     handles = [
         Line2D([], [], linestyle="none", markersize=9, label=NAMES[model], **LOOKS[model])
         for model in MODELS
