@@ -124,11 +124,10 @@ def predicted(made: pd.DataFrame, known: pd.DataFrame) -> Iterator[dict]:
     """
     models = [*validation.REFEREES, validation.OURS]
     for batch, mine in known.groupby("batch"):
-        others = known[known["batch"] == batch]
         fits = {MADE: _of_made(made, mine, models)}
         if mine["design"].nunique() > 1:
-            fits[OTHERS] = _of_others(others, models)
-            both = pd.concat([made, others.assign(known=True)]).fillna({"known": False})
+            fits[OTHERS] = _of_others(mine, models)
+            both = pd.concat([made, mine.assign(known=True)]).fillna({"known": False})
             fits[BOTH] = _of_both(both, [validation.OURS])
         for fitted_to, (found, limits) in fits.items():
             for model in found:
