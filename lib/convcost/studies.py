@@ -8,6 +8,7 @@ from convcost.core.doors import door
 __getattr__ = door(
     __name__,
     {
+        "acceleration": "convcost.chapters.acceleration.study",
         "accuracy_and_run_time": "convcost.chapters.accuracy_and_run_time.study",
         "complexity_precision": "convcost.chapters.complexity_precision.study",
         "relu_zeros": "convcost.chapters.relu_zero_rates.study",

@@ -45,7 +45,12 @@ CHAPTERS = (
         f"{_HERE}.accuracy_and_run_time",
         measures=True,
     ),
-    Chapter("06-acceleration", "What do quantisation, pruning and distillation really save?"),
+    Chapter(
+        "06-acceleration",
+        "What do quantisation, pruning and distillation really save?",
+        f"{_HERE}.acceleration",
+        measures=True,
+    ),
     Chapter("07-verdicts", "What is left of every claim?", claims=False),
     Chapter("08-your-network", "What does your own net cost?", claims=False),
 )

@@ -15,6 +15,7 @@ from convcost.datasets.library import (
     missing_folder,
     names,
     places,
+    splits,
     status,
 )
 from convcost.datasets.sets import SETS, find
@@ -39,5 +40,6 @@ __all__ = [
     "names",
     "network",
     "places",
+    "splits",
     "status",
 ]

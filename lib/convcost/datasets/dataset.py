@@ -114,6 +114,17 @@ class Dataset:
             )
         return self._only(np.sort(np.concatenate([place[:count] for place in places])))
 
+    def last(self, count: int) -> "Dataset":
+        """The last `count` images, in their order: a part that `first` of the rest has not seen.
+
+        Raises BadInputError unless there are as many, and `count` is at least 1.
+        """
+        if not 1 <= count <= len(self):
+            raise BadInputError(
+                f"{self.name} has {len(self)} images: {count} of them cannot be had"
+            )
+        return self._only(np.arange(len(self) - count, len(self)))
+
     def spread(self, count: int) -> "Dataset":
         """`count` images, evenly over the order of the set: of a set sorted by class some of each.
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -236,6 +237,24 @@ def load(
     images, labels, classes = embedded.stand_in(spec, split)
     return Dataset(
         spec.key, "digits", split, images, labels, classes, "embedded stand-in", spec, tuple(notes)
+    )
+
+
+@cache
+def splits(
+    name: str, train_images: int | None = None, test_images: int | None = None
+) -> tuple[Dataset, Dataset]:
+    """The training and the test split, cut to their first images; None: all of them.
+
+    As `load`; a process has each pair once, so what is kept beside a set stays with it.
+
+    >>> [len(part) for part in splits("digits", 100)]
+    [100, 350]
+    """
+    parts = zip((load(name, "train"), load(name, "test")), (train_images, test_images), strict=True)
+    return tuple(
+        part if images is None or images >= len(part) else part.first(images)
+        for part, images in parts
     )
 
 

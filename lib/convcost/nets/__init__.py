@@ -1,13 +1,13 @@
 """The registry of networks: a name to a constructor, an input shape and a source.
 
 Own nets are those the sources describe (`own`), those that courses and books teach under the
-same names (`textbook`), and plain and separable nets of one depth (`separable`); every net of
-torchvision that can be counted from shapes is there by its torchvision name: classification,
-segmentation, video, optical flow, and those made for quantisation (as they are before it).
-Detection nets are not: how many boxes they work on depends on the picture. `build` makes one
-without loading weights; on the meta device it allocates nothing. `load` takes a net from a file of
-the user's. torchvision takes seconds to import, so that is left to the functions that need it: own
-nets and files do without.
+same names (`textbook`), plain and separable nets of one depth (`separable`), and residual nets of
+one plan (`residual`); every net of torchvision that can be counted from shapes is there by its
+torchvision name: classification, segmentation, video, optical flow, and those made for quantisation
+(as they are before it). Detection nets are not: how many boxes they work on depends on the picture.
+`build` makes one without loading weights; on the meta device it allocates nothing. `load` takes a
+net from a file of the user's. torchvision takes seconds to import, so that is left to the functions
+that need it: own nets and files do without.
 """
 
 import difflib
@@ -22,7 +22,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from convcost.core.errors import BadInputError
-from convcost.nets import own, separable, textbook
+from convcost.nets import own, residual, separable, textbook
 from convcost.nets.own import (  # noqa: F401 - the registry's own nets and their layers
     LENET5_C3,
     Net,
@@ -38,7 +38,7 @@ from convcost.nets.own import (  # noqa: F401 - the registry's own nets and thei
 )
 
 CHENG_NETS = ("alexnet", "vgg16", "googlenet", "resnet18", "densenet121")  # cheng2025, Table 1
-OWN: dict[str, Net] = own.NETS | textbook.NETS | separable.NETS
+OWN: dict[str, Net] = own.NETS | textbook.NETS | separable.NETS | residual.NETS
 
 
 # ---------------------------------------------------------------- the registry

@@ -2,8 +2,9 @@
 
 What counts is the function, and whatever it uses:
 
-- of its own module, of other modules beside it and of chapters, the definitions that it reaches
-  by name: a changed plan or scale leaves the results of a measuring function alone;
+- of its own module, of other modules beside it, of chapters and of the methods of compression, the
+  definitions that it reaches by name: a changed plan or scale leaves the results of a measuring
+  function alone;
 - of the rooms that measure (`WHOLE`), every module that these import, as a whole: what a registry
   or a method does there is not to be seen from names.
 
@@ -26,7 +27,7 @@ from convcost.core.paths import LIBRARY
 
 OURS = LIBRARY.name
 WHOLE = ("counting", "nets", "datasets", "predict", "fits", "measuring", "training")
-BY_NAME = ("chapters",)
+BY_NAME = ("chapters", "compression")
 _WHOLE = tuple(f"{OURS}.{room}" for room in WHOLE)
 UNITS = f"{OURS}.core.units"  # of the ground the factor 2 only: the rest is words and places
 

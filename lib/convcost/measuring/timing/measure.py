@@ -246,19 +246,57 @@ def _in_turns(
         for name, function in functions.items():
             with _named(name, cases[name], name_lost):
                 function()
-        first = next(iter(functions))
-        with sensors.watching(device, every_s=every_s) as watch:
-            table = interleaved(
-                functions, repetitions=repetitions, warmup=warmup, calls=calls, **options
-            )
-            again = interleaved(
-                {first: functions[first]},
-                repetitions=min(repetitions, max(3, math.ceil(repetitions / 2))),
-                warmup=0,
-                calls=int(table[table.case == first].calls.iloc[0]),
-                **options,
-            )
+        table, again, watch = _watched(
+            functions, repetitions, every_s=every_s, warmup=warmup, calls=calls, **options
+        )
         return table, again, watch, torch.get_num_threads()
+
+
+def watched(
+    functions: Mapping[str, Callable[[], object]],
+    *,
+    repetitions: int = 20,
+    device: str = "cpu",
+    drift_limit: float | None = None,
+    load_limit: float = LOAD_LIMIT,
+    every_s: float = 0.5,
+    **options,
+) -> tuple[pd.DataFrame, str]:
+    """Any functions in turns on a machine that is watched: (rows of `interleaved`, instability).
+
+    As `measure_many`, for what is no module: the first one is timed again at the end, and what
+    passed its limit is told in words, "" where nothing did. `options` are those of `interleaved`,
+    which also says what is refused.
+    """
+    limit = (
+        DRIFT_LIMIT["cuda" if on_cuda(device) else "cpu"] if drift_limit is None else drift_limit
+    )
+    table, again, watch = _watched(
+        functions, repetitions, every_s=every_s, device=device, **{"warmup": 3} | options
+    )
+    drift = drift_between(table[table.case == next(iter(functions))], again)
+    return table, instability(drift, watch.others_load, limit, load_limit)
+
+
+def _watched(
+    functions: Mapping[str, Callable[[], object]], repetitions: int, *, device: str, every_s: float,
+    warmup: int, calls: int | None = None, **options,
+) -> tuple[pd.DataFrame, pd.DataFrame, sensors.Watch]:  # fmt: skip
+    """All functions in turns, the first one again, and how the machine was."""
+    options = {"device": device} | options
+    first = next(iter(functions), None)
+    with sensors.watching(device, every_s=every_s) as watch:
+        table = interleaved(
+            functions, repetitions=repetitions, warmup=warmup, calls=calls, **options
+        )
+        again = interleaved(
+            {first: functions[first]},
+            repetitions=min(repetitions, max(3, math.ceil(repetitions / 2))),
+            warmup=0,
+            calls=int(table[table.case == first].calls.iloc[0]),
+            **options,
+        )
+    return table, again, watch
 
 
 @contextlib.contextmanager

@@ -115,14 +115,9 @@ def block_peaks_of(
 # --- in a worker: nets -----------------------------------------------------------------------
 
 
-@cache
 def fashion(train_images: int | None, test_images: int | None) -> tuple[Dataset, Dataset]:
     """Both splits of FashionMNIST, cut to the first images; None: all of them."""
-    both = []
-    for split, images in (("train", train_images), ("test", test_images)):
-        part = datasets.load("fashionmnist", split)
-        both.append(part if images is None or images >= len(part) else part.first(images))
-    return tuple(both)
+    return datasets.splits("fashionmnist", train_images, test_images)
 
 
 @cache

@@ -1,0 +1,1 @@
+"""Notebook 06: a residual net made smaller or cheaper by every method, and measured."""
