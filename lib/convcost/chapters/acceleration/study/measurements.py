@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from convcost.compression import bits, exported, lowrank, pruned, sparse_weights
 from torch import nn
 
 from convcost import datasets, nets, training
 from convcost.chapters.acceleration.study import steps
 from convcost.chapters.acceleration.study.steps import IMAGE, NET, Pipeline
+from convcost.compression import bits, exported, lowrank, pruned, sparse_weights
 from convcost.core.errors import BadInputError
 from convcost.measuring import timing, zeros
 from convcost.training import Recipe
@@ -127,7 +127,7 @@ def skippable_of(images: int, **told) -> list[dict]:
     work.model.cpu()
     table = zeros.skippable_macs(work.model, work.images(images))
     return [{"images": images, "macs": int(table["macs"].sum()),
-             "skippable": int(table["skippable"].sum())}]  # fmt: skip
+             "skippable": int(table["zero_input_macs"].sum())}]  # fmt: skip
 
 
 def searched_of(

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from convcost.compression import bits, exported, lowrank, pruned
 from torch import nn
 
 from convcost import datasets, training
+from convcost.compression import bits, exported, lowrank, pruned
 from convcost.core import machine, paths
 from convcost.core.errors import BadInputError
 from convcost.counting.count import count
