@@ -21,6 +21,7 @@ from convcost.claims import checks, verdicts
 from convcost.core import paths
 from convcost.core.errors import BadInputError
 from convcost.figures import style
+from convcost.fits.comparison import mean_interval
 from convcost.sweep import planned
 from figure_checks import closed  # noqa: F401 - pytest finds it by its name
 
@@ -174,12 +175,12 @@ def test_other_than_three_widths_are_refused(widths):
 
 def test_an_interval_by_students_table():
     # t of 0.975 with two degrees of freedom is 4.303; the deviation of 1, 2, 3 is 1
-    assert rules.interval([1, 2, 3]) == pytest.approx(
+    assert mean_interval([1, 2, 3]) == pytest.approx(
         (2, 2 - 4.303 / 3**0.5, 2 + 4.303 / 3**0.5), abs=1e-3
     )
-    assert np.isnan(rules.interval([5.0])[1:]).all()
+    assert np.isnan(mean_interval([5.0])[1:]).all()
     with pytest.raises(BadInputError, match="at least one"):
-        rules.interval([])
+        mean_interval([])
 
 
 def test_the_promise_and_what_the_clock_gives():
@@ -254,7 +255,7 @@ def test_accuracies_are_those_of_the_last_epoch():
 def test_nets_are_compared_seed_by_seed():
     table = found.paired_accuracies(trainings()).set_index(["net", "against"])
     row = table.loc["separable_cnn", "plain_cnn"]
-    mean, low, high = rules.interval([-0.5, -0.5, -0.8])
+    mean, low, high = mean_interval([-0.5, -0.5, -0.8])
     assert row[["mean_points", "low_points", "high_points"]].tolist() == pytest.approx(
         [mean, low, high]
     )

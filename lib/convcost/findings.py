@@ -8,6 +8,7 @@ from convcost.core.doors import door
 __getattr__ = door(
     __name__,
     {
+        "acceleration": "convcost.chapters.acceleration.findings",
         "accuracy_and_run_time": "convcost.chapters.accuracy_and_run_time.findings",
         "complexity_precision": "convcost.chapters.complexity_precision.findings",
         "training_time": "convcost.chapters.training_time.findings",

@@ -30,7 +30,8 @@ def factorised(
     share: how much of a layer's multiply-adds may stay at most, above 0. The rank is the largest
     that does, at least 1; for "tucker" both ranks are the same share of their channels, the second
     as large as is left. layers: paths; None: every Conv2d with a kernel above 1 x 1, at least
-    8 channels on either side and no groups that gets cheaper by it. Factors are computed in float64.
+    8 channels on either side and no groups that gets cheaper by it. Factors are computed in
+    float64.
 
     Refused with `BadInputError`: an unknown method, a share that is not above 0, a path that is no
     plain Conv2d without groups, weights that are not finite.

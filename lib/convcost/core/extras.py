@@ -14,6 +14,8 @@ EXTRA_OF = {
     **dict.fromkeys(("pooch", "requests", "sklearn", "tqdm"), "data"),
     **dict.fromkeys(("lmfit", "scipy"), "fits"),
     **dict.fromkeys(("matplotlib", "seaborn"), "figures"),
+    **dict.fromkeys(("onnx", "onnxruntime", "onnxscript", "optuna"), "acceleration"),
+    "torch_pruning": "acceleration",
     **dict.fromkeys(("IPython", "jupyterlab", "jupyter_client", "jupyter_core"), "notebooks"),
     **dict.fromkeys(("nbclient", "nbformat", "pandera", "papermill", "thop"), "notebooks"),
     **dict.fromkeys(("dask", "distributed"), "cluster"),

@@ -74,6 +74,24 @@ def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, floa
     return float(low), float(high)
 
 
+def mean_interval(values: Iterable[float]) -> tuple[float, float, float]:
+    """(mean, low, high): the mean and its 95 % interval by Student's t; no interval for one value.
+
+    >>> mean_interval([1.0, 1.0, 1.0])
+    (1.0, 1.0, 1.0)
+
+    Raises BadInputError where there is no value.
+    """
+    values = np.asarray(list(values), dtype=float)
+    if not len(values):
+        raise BadInputError("an interval needs at least one value")
+    mean = float(values.mean())
+    if len(values) == 1:
+        return mean, np.nan, np.nan
+    half = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    return mean, mean - float(half), mean + float(half)
+
+
 def bootstrap(
     statistic: Callable[..., np.ndarray], *samples: np.ndarray, draws: int, seed: int = 0
 ) -> tuple[float, float]:

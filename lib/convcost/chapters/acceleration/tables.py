@@ -210,4 +210,18 @@ TABLES: dict[str, Table] = {
             "stable": _STABLE,
         },
     ),
+    "search_trials": Table(
+        "the best net that one search has found after so many trials, looked up in searched_nets",
+        ("limit_share", "strategy", "repeat", "trials"),
+        {
+            "limit_share": Column("float", "time that a net may take, over the slowest one's", 0),
+            "strategy": text("how the next net is chosen"),
+            "repeat": count("number of the search; equal numbers see the same seed"),
+            "trials": count("nets that the search has had trained"),
+            "gap": Column(
+                "float", "test accuracy of the best net within the limit less that of the one "
+                "found, by seeds that the search has not seen (shares)"
+            ),
+        },
+    ),
 }  # fmt: skip

@@ -11,7 +11,7 @@ from functools import cached_property
 import pandas as pd
 
 from convcost import datasets, predict
-from convcost.chapters.acceleration.study import measurements, steps
+from convcost.chapters.acceleration.study import measurements, search, steps
 from convcost.chapters.acceleration.study.scales import SCALES, SMOKE, Method
 from convcost.core.errors import BadInputError
 from convcost.datasets import Dataset
@@ -306,6 +306,15 @@ class Study(study.Study):
     def searched_times(self) -> pd.DataFrame:
         """One row a repetition of a net of the space."""
         return self._of(self._searched_times, "searched_times")
+
+    def search_trials(self) -> pd.DataFrame:
+        """One row a search and number of trials: how good the best net was by then."""
+        scale, times = self.scale, self.searched_times()
+        rows = [] if times.empty else search.simulated(
+            self.searched_nets(), times, scale.search_limits, scale.search_trials,
+            scale.search_repeats,
+        )  # fmt: skip
+        return study.typed(pd.DataFrame(rows), "search_trials")
 
     def predicted_speeds(self) -> pd.DataFrame:
         """What the stored prices of the measuring machine say of each net, in PyTorch.

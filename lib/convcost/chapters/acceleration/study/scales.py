@@ -36,7 +36,9 @@ class Scale:
     of the teacher), `kept_shares` of a layer's multiply-adds after factorisation, `dropped` blocks.
 
     `searched`: (kind, width of the first stage, blocks a stage) of the nets that a search chooses
-    from, trained by `search_recipe` on `search_images`, tried on as many other training images.
+    from, trained by `search_recipe` on `search_images`, tried on as many other training images;
+    every way to search is repeated `search_repeats` times for `search_trials`, with each of
+    `search_limits` (share of the slowest net's time).
     `timed_cases`: (batch, threads or None for all) on the clock, each net beside the base in
     `timed_sessions` of `repetitions`; `input_px` is the side of the images there. `sparse_layers`:
     (channels, map side) of the convolutions whose weights are stored sparse.
@@ -67,6 +69,9 @@ class Scale:
     search_seeds: int = 2
     search_recipe: Recipe = field(default_factory=lambda: Recipe(epochs=1))
     search_images: int | None = 20_000
+    search_limits: tuple[float, ...] = (0.25, 0.5)
+    search_trials: int = 20
+    search_repeats: int = 100
     timed_cases: tuple[tuple[int, int | None], ...] = ((1, 1), (1, None), (64, None))
     timed_sessions: int = 3
     repetitions: int = 15
@@ -223,6 +228,8 @@ _QUICK = Scale(
     search_seeds=1,
     search_recipe=_BRIEF,
     search_images=500,
+    search_trials=6,
+    search_repeats=4,
     timed_cases=((1, 1), (64, None)),
     timed_sessions=1,
     repetitions=3,

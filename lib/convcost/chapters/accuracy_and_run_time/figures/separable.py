@@ -14,6 +14,7 @@ from convcost.chapters.accuracy_and_run_time import findings
 from convcost.chapters.accuracy_and_run_time.findings import separable as rules
 from convcost.core.units import readable, scaled
 from convcost.figures import style
+from convcost.fits.comparison import mean_interval
 
 _WIDTH = 7.2  # inches: a page's column, and still read on a phone
 _LAYOUTS = {
@@ -231,7 +232,7 @@ def accuracy(separable_trainings: pd.DataFrame, separable_net_times: pd.DataFram
         places = [(left, scaled(seeds["macs"].iloc[0], "M"))]
         if net in times.index:
             places.append((right, 1e6 * times.loc[net, "image_s"]))
-        mean, low, high = rules.interval(seeds["accuracy"])
+        mean, low, high = mean_interval(seeds["accuracy"])
         # of two seeds an interval is wider than all that is drawn
         off = np.nan_to_num([[mean - low], [high - mean]]) if len(seeds) > 2 else None
         for axis, place in places:

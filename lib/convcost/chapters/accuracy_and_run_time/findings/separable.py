@@ -4,14 +4,12 @@ Ratios are plain over separable, so that above 1 the separable one is the cheape
 interval is Student's t of values that were paired: by repetition for times, by seed for accuracies.
 """
 
-from collections.abc import Iterable
-
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from convcost.core.errors import BadInputError
 from convcost.core.units import FLOPS_PER_MAC
+from convcost.fits.comparison import mean_interval
 
 REGULAR, SEPARABLE, DEPTHWISE, POINTWISE = "regular", "separable", "depthwise", "pointwise"
 BLOCKS = (REGULAR, SEPARABLE, DEPTHWISE, POINTWISE)
@@ -26,31 +24,12 @@ PAIRS = ((SEPARABLE_NET, PLAIN), (SEPARABLE_NET, NARROW), (WIDE, PLAIN), (NARROW
 """Which nets are compared, and with which: the first less the second."""
 
 FRESH = 0.1
-_LEVEL = 0.95
 _SHAPE = ["in_channels", "out_channels", "map_px", "batch", "layout", "threads"]
-
-
-def interval(values: Iterable[float]) -> tuple[float, float, float]:
-    """(mean, low, high): the mean and its 95 % interval by Student's t; no interval for one value.
-
-    >>> interval([1.0, 1.0, 1.0])
-    (1.0, 1.0, 1.0)
-
-    Raises BadInputError where there is no value.
-    """
-    values = np.asarray(list(values), dtype=float)
-    if not len(values):
-        raise BadInputError("an interval needs at least one value")
-    mean = float(values.mean())
-    if len(values) == 1:
-        return mean, np.nan, np.nan
-    half = stats.t.ppf((1 + _LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-    return mean, mean - float(half), mean + float(half)
 
 
 def _ratio(logarithms: pd.Series) -> dict[str, float]:
     """The geometric mean of ratios whose logarithms these are, with its interval."""
-    found = np.exp(interval(logarithms))
+    found = np.exp(mean_interval(logarithms))
     return dict(zip(("time_ratio", "low", "high"), map(float, found), strict=True))
 
 
@@ -238,7 +217,7 @@ def paired_accuracies(separable_trainings: pd.DataFrame) -> pd.DataFrame:
             points = 100 * (wide[net] - wide[against]).dropna()
             if points.empty:
                 continue
-            mean, low, high = interval(points)
+            mean, low, high = mean_interval(points)
             fewer = facts.loc[against] / facts.loc[net]
             rows.append(
                 {"epochs": epochs, "net": net, "against": against, "seeds": len(points),
