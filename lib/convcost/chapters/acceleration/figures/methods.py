@@ -302,8 +302,8 @@ def search(search_trials: pd.DataFrame) -> plt.Figure:
             colour = look["color"]
             axis.fill_between(mine["trials"], mine["low"], mine["high"], color=colour, alpha=0.12,
                               linewidth=0)  # fmt: skip
-            axis.plot(mine["trials"], mine["gap"], color=colour, linestyle=look.get("linestyle", "-"),
-                      linewidth=2)  # fmt: skip
+            dashes = look.get("linestyle", "-")
+            axis.plot(mine["trials"], mine["gap"], color=colour, linestyle=dashes, linewidth=2)
         axis.axhline(0, color="0.4", linewidth=1)
         axis.set(xlabel="nets trained", title=f"at most {limit:.0%} of the slowest net's time")
         axis.title.set_fontsize(10.5)

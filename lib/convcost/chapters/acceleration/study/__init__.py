@@ -59,7 +59,7 @@ class Study(study.Study):
             ),
             "speeds": Part(
                 "every one of them on the clock beside the net that nothing was done to",
-                (*self._speeds, *self._format_times),
+                (self._speeds, self._format_times),
                 essential=True,
             ),
             "layers": Part(
@@ -240,43 +240,45 @@ class Study(study.Study):
         return found
 
     @property
-    def _speeds(self) -> tuple[Planned, ...]:
-        """One sweep a batch; every net in each session: a machine is not the same in all."""
-        scale, sweeps = self.scale, []
-        for batch, threads in scale.timed_cases:
-            plan = [
-                method.unit()
-                | {"batch": batch, "threads": threads or self.threads, "session": session,
-                   "repetitions": scale.repetitions, "input_px": scale.input_px,
-                   "runtimes": list(scale.runtimes), "device": scale.device}
-                for session in range(scale.timed_sessions)
-                for method in self.shapes.values()
-            ]  # fmt: skip
-            cost = lambda unit: 6 + 0.25 * unit["repetitions"]  # noqa: E731
-            sweeps.append(self._clocked("speeds_of", plan, cost))
-        return tuple(sweeps)
+    def _cases(self) -> list[list[int]]:
+        return [[batch, threads or self.threads] for batch, threads in self.scale.timed_cases]
+
+    @property
+    def _speeds(self) -> Planned:
+        """Every net in each session: a machine is not the same in all."""
+        scale = self.scale
+        plan = [
+            method.unit()
+            | {"cases": self._cases, "session": session, "repetitions": scale.repetitions,
+               "input_px": scale.input_px, "runtimes": list(scale.runtimes),
+               "device": scale.device}
+            for session in range(scale.timed_sessions)
+            for method in self.shapes.values()
+        ]  # fmt: skip
+        return self._clocked(
+            "speeds_of", plan, lambda unit: 8 + 0.15 * unit["repetitions"] * len(unit["cases"])
+        )
 
     def accelerated_times(self) -> pd.DataFrame:
         """One row a repetition of a net or of the base beside it."""
-        rows = pd.concat([self.done(planned).rows for planned in self._speeds])
+        rows = self.done(self._speeds).rows.drop(columns=["cases", "pipeline"])
         return study.typed(rows, "accelerated_times")
 
     @property
-    def _format_times(self) -> tuple[Planned, ...]:
+    def _format_times(self) -> Planned:
         scale = self.scale
         plan = [
-            {"formats": list(scale.formats), "batch": batch, "threads": threads or self.threads,
+            {"formats": list(scale.formats), "batch": batch, "threads": threads,
              "input_px": scale.input_px, "session": session, "repetitions": scale.repetitions,
              "device": scale.device}
-            for batch, threads in scale.timed_cases
+            for batch, threads in self._cases
             for session in range(scale.timed_sessions)
         ]  # fmt: skip
-        return (self._clocked("format_times_of", plan, lambda unit: 5),)
+        return self._clocked("format_times_of", plan, lambda unit: 5)
 
     def format_times(self) -> pd.DataFrame:
         """One row a repetition of the base in a format of numbers."""
-        rows = pd.concat([self.done(planned).rows for planned in self._format_times])
-        return study.typed(rows, "format_times")
+        return study.typed(self.done(self._format_times).rows, "format_times")
 
     @property
     def _sparse_times(self) -> Planned:

@@ -167,31 +167,36 @@ def searched_of(
 # --- on the clock ------------------------------------------------------------------------------
 
 
-def _functions(
-    model: nn.Module, folder: Path, name: str, runtimes: Sequence[str], batch: int, input_px: int,
-    threads: int, device: str,
-) -> dict[str, Callable[[], object]]:  # fmt: skip
-    """Calls of a net by runtime and format: "torch float32", "onnx float32", "onnx int8"."""
-    images = torch.randn(batch, IMAGE[0], input_px, input_px, generator=_drawn())
-    found = {}
-    if "torch" in runtimes:
-        last = torch.channels_last
-        ready = model.to(device, memory_format=last)
-        given = images.to(device, memory_format=last)
-        found["torch float32"] = _inferring(ready, given)
-        if device != "cpu":
-            for dtype in (torch.bfloat16, torch.float16):
-                cast = _copied(ready).to(dtype)
-                label = str(dtype).removeprefix("torch.")
-                found[f"torch {label}"] = _inferring(cast, given.to(dtype))
-    if "onnx" in runtimes:
-        shape = (IMAGE[0], input_px, input_px)
-        path = exported.exported(model.cpu(), shape, folder / f"{name}.onnx")
-        calibration = torch.randn(64, *shape, generator=_drawn()).numpy()
-        int8 = exported.quantised(path, calibration, folder / f"{name}-int8.onnx")
-        for label, file in (("onnx float32", path), ("onnx int8", int8)):
-            found[label] = exported.Session(file, threads).prepared(images.numpy())
-    return found
+class _Ready:
+    """A net in every runtime and format, to be called with batches of any size."""
+
+    def __init__(
+        self, model: nn.Module, folder: Path, name: str, runtimes: Sequence[str], input_px: int,
+        device: str,
+    ):  # fmt: skip
+        self.shape, self.device = (IMAGE[0], input_px, input_px), device
+        self.models, self.files = {}, {}
+        if "torch" in runtimes:
+            self.models["float32"] = _copied(model).to(device, memory_format=torch.channels_last)
+            if device != "cpu":
+                for dtype in (torch.bfloat16, torch.float16):
+                    cast = _copied(self.models["float32"]).to(dtype)
+                    self.models[str(dtype).removeprefix("torch.")] = cast
+        if "onnx" in runtimes:
+            path = exported.exported(model, self.shape, folder / f"{name}.onnx")
+            calibration = torch.randn(64, *self.shape, generator=_drawn()).numpy()
+            int8 = exported.quantised(path, calibration, folder / f"{name}-int8.onnx")
+            self.files = {"float32": path, "int8": int8}
+
+    def calls(self, batch: int, threads: int) -> Iterator[tuple[str, Callable[[], object]]]:
+        """("torch float32", call), ("onnx int8", call) and so on."""
+        images = torch.randn(batch, *self.shape, generator=_drawn())
+        for name, model in self.models.items():
+            dtype = next(model.parameters()).dtype
+            given = images.to(self.device, dtype).to(memory_format=torch.channels_last)
+            yield f"torch {name}", _inferring(model, given)
+        for name, path in self.files.items():
+            yield f"onnx {name}", exported.Session(path, threads).prepared(images.numpy())
 
 
 def _drawn() -> torch.Generator:
@@ -217,26 +222,32 @@ def _rows(
 
 
 def speeds_of(
-    method: str, setting: str, pipeline: Pipeline, batch: int, input_px: int,
-    runtimes: list[str], session: int, repetitions: int, threads: int, device: str,
+    method: str, setting: str, pipeline: Pipeline, cases: list[tuple[int, int]], input_px: int,
+    runtimes: list[str], session: int, repetitions: int, device: str,
 ) -> Iterator[dict]:  # fmt: skip
-    """Rows of `accelerated_times`: a net and the base in turns, by every runtime and format."""
-    models = {
-        "base": steps.shaped([("base", {})], **UNTRAINED),
-        "net": steps.shaped(pipeline, **UNTRAINED),
-    }
+    """Rows of `accelerated_times`: a net and the base in turns, by every runtime and format.
+
+    cases: (batch, threads).
+    """
+    pipelines = {"base": [("base", {})], "net": pipeline}
     with tempfile.TemporaryDirectory() as folder:
-        functions = {
-            f"{name} {how}": function
-            for name, model in models.items()
-            for how, function in _functions(
-                model, Path(folder), name, runtimes, batch, input_px, threads, device
-            ).items()
+        ready = {
+            name: _Ready(
+                steps.shaped(words, **UNTRAINED), Path(folder), name, runtimes, input_px, device
+            )
+            for name, words in pipelines.items()
         }
-        for row in _rows(functions, repetitions, threads, device):
-            net, runtime, number_format = row.pop("case").split()
-            row["repetition"] += session * repetitions
-            yield row | {"net": net, "runtime": runtime, "format": number_format}
+        for batch, threads in cases:
+            functions = {
+                f"{name} {how}": call
+                for name, net in ready.items()
+                for how, call in net.calls(batch, threads)
+            }
+            for row in _rows(functions, repetitions, threads, device):
+                net, runtime, number_format = row.pop("case").split()
+                row["repetition"] += session * repetitions
+                yield row | {"batch": batch, "threads": threads, "net": net, "runtime": runtime,
+                             "format": number_format}  # fmt: skip
 
 
 def format_times_of(

@@ -1,0 +1,162 @@
+"""Checks of what the sources say of distillation and low rank, and of all methods together."""
+
+from convcost.chapters.acceleration import findings as found
+from convcost.chapters.acceleration.claims.evidence import (
+    DATA,
+    NETS,
+    SEEDS,
+    decided,
+    listed,
+    losses,
+    paired,
+    points,
+    setting,
+)
+from convcost.chapters.acceleration.findings import accuracy as kinds
+from convcost.claims.lookup import lacking, made, one
+from convcost.claims.verdicts import LOGICAL, Check, Finding, Published, Tolerance
+from convcost.records import Results
+
+CHOSEN = "temperature 4, weight 0.9"  # before any was tried
+LARGE = 0.1  # relative error, that is "large"
+
+
+def _student(results: Results, published: Published, name: str) -> Finding:
+    pair = paired(results, (kinds.DISTILLED, CHOSEN), (kinds.DISTILLED, kinds.ALONE))
+    longer = paired(results, (kinds.DISTILLED, CHOSEN), (kinds.DISTILLED, kinds.LONGER))
+    table = made(results, found.distillation, NETS)
+    tried = table[table["setting"].str.startswith("temperature")]
+    agrees = decided(pair)
+    return Finding(
+        points(pair),
+        agrees=agrees,
+        protocol=f"{CHOSEN}, {setting(results)}" if agrees else None,
+        reason=f"{pair['seeds']:.0f} seeds in pairs, chosen beforehand among {len(tried)} settings "
+        f"that were tried ({tried['points'].min():+.2f} to {tried['points'].max():+.2f}); less the "
+        f"student alone for twice as long: {points(longer)}",
+    )
+
+
+def _teacher(results: Results, published: Published, name: str) -> Finding:
+    pair = paired(results, (kinds.DISTILLED, CHOSEN), (kinds.DISTILLED, kinds.WEAK))
+    agrees = decided(pair)
+    return Finding(
+        points(pair),
+        agrees=agrees,
+        protocol=f"{CHOSEN}, two teachers" if agrees else None,
+        reason="with the base as teacher less with one that has seen a twentieth of the images, "
+        f"{pair['seeds']:.0f} seeds in pairs",
+    )
+
+
+def _both_models(results: Results, published: Published, name: str) -> Finding:
+    """What a teacher costs where its answers are kept: a pass over the images, and the answers."""
+    nets = results.table(NETS)
+    base = nets[nets["method"].eq(kinds.NONE) & nets["word"].eq("base")]
+    student = nets[nets["method"].eq(kinds.DISTILLED) & nets["word"].eq("train")]
+    if base.empty or student.empty:
+        raise lacking("student and teacher")
+    base, student = base.iloc[0], student[student["setting"].eq(CHOSEN)].iloc[0]
+    answers = base["train_images"] * 10 * 4
+    # a step of training takes about three passes
+    share = base["macs"] / (3 * student["epochs"] * student["macs"])
+    return Finding(
+        "not together in memory",
+        agrees=False,
+        reason=f"the images are not changed on the way, so the teacher is run once and its answers "
+        f"are kept: {answers / 1e6:.1f} MB beside {base['file_bytes'] / 1e6:.1f} MB of weights; "
+        f"that pass takes {share:.1f} times the multiply-adds of the student's whole training, "
+        "so resources it does need. With images that are changed in every epoch both have to be "
+        "there",
+    )
+
+
+def _fewer_parameters(results: Results, published: Published, name: str) -> Finding:
+    table = losses(results, kinds.FACTORISED, "factorise")
+    base = one(losses(results, kinds.NONE), word="base")
+    ratios = base["params"] / table["params"]
+    return Finding(
+        f"{ratios.min():.1f} to {ratios.max():.1f} times fewer",
+        agrees=bool((ratios > 1).all()),
+        reason=", ".join(
+            f"{row['setting']}: {row['params']:,} of {base['params']:,}"
+            for _, row in table.iterrows()
+        ),
+    )
+
+
+def _relu(results: Results, published: Published, name: str) -> Finding:
+    """Errors before and behind ReLU, and where all layers are factorised."""
+    table = made(results, found.reconstruction, "reconstruction_errors")
+    if table["seeds"].min() < SEEDS:
+        raise lacking(f"{SEEDS} seeds of factors ({table['seeds'].min()} were measured)")
+    worse, large = (table["low"] > 1).all(), (table["network_error"] > LARGE).all()
+    agrees = bool(worse and large)
+    after = losses(results, kinds.FACTORISED, "train")
+    return Finding(
+        f"errors behind ReLU are {table['relu_ratio'].min():.2f} to "
+        f"{table['relu_ratio'].max():.2f} times those before it",
+        agrees=agrees,
+        protocol=f"not trained on, {setting(results)}" if agrees else None,
+        reason="; ".join(
+            f"{row['factors']}, {row['share']:.0%} kept: {row['weight_error']:.0%} of the filters, "
+            f"{row['output_error_before']:.0%} of outputs, {row['output_error_after_relu']:.0%} "
+            f"behind ReLU, {row['network_error']:.0%} in the whole net"
+            for _, row in table.iterrows()
+        )
+        + f"; an epoch of training repairs most: {listed(after)}",
+    )
+
+
+def _costs(results: Results, published: Published, name: str) -> Finding:
+    """Of every method: whether some net of it loses accuracy, or needs training, or gains no
+    time."""
+    drawbacks = {}
+    for method, word in (
+        (kinds.QUANTISED, "quantise"), (kinds.MASKED, "mask"), (kinds.NARROWED, "narrow"),
+        (kinds.FACTORISED, "factorise"), (kinds.DROPPED, "drop"), (kinds.COMPACT, "train"),
+        (kinds.DISTILLED, "train"),
+    ):  # fmt: skip
+        table = losses(results, method, word)
+        drawbacks[method] = (table["low"] > 0).sum(), len(table), table["lost"].max()
+    agrees = all(worse for worse, _, _ in drawbacks.values())
+    return Finding(
+        f"{sum(worse > 0 for worse, _, _ in drawbacks.values())} of {len(drawbacks)} methods lose "
+        "accuracy",
+        agrees=agrees,
+        protocol=setting(results) if agrees else None,
+        reason="settings that lose accuracy, not trained on: "
+        + "; ".join(
+            f"{method} {worse} of {many}, {most:.1f} points at most"
+            for method, (worse, many, most) in drawbacks.items()
+        ),
+    )
+
+
+_PAIRS = Tolerance(
+    f"the whole 95 % interval of at least {SEEDS} paired seeds on one side of 0",
+    words="above 0 by the whole interval",
+)
+_DISTILLATION, _LOW_RANK, _FRONT = "Distillation", "Low rank", "What should I try first?"
+CHECKS: dict[str, Check] = {
+    "geifman/distilled_student_better": Check(_student, _DISTILLATION, _PAIRS, DATA),
+    "cheng2025/distillation_depends_on_teacher": Check(_teacher, _DISTILLATION, _PAIRS, DATA),
+    "cheng2025/distillation_needs_both_models": Check(
+        _both_models, _DISTILLATION,
+        Tolerance("together is together: both models in memory at one time",
+                  words="both in memory at one time"),
+    ),
+    "cheng2025/low_rank_reduces_parameters": Check(_fewer_parameters, _LOW_RANK, LOGICAL, DATA),
+    "cheng2025/low_rank_poor_with_relu": Check(
+        _relu, _LOW_RANK,
+        Tolerance(f"worse behind ReLU by the whole interval, and errors of more than {LARGE:.0%} "
+                  "in the whole net, at every share that is kept",
+                  words=f"above 1 by the whole interval, and above {LARGE:.0%} in the net"),
+        (("reconstruction_errors", "fashionmnist"),),
+    ),
+    "geifman/all_methods_have_costs": Check(
+        _costs, _FRONT,
+        Tolerance("some setting of every method loses accuracy by its whole interval",
+                  words="every method loses somewhere"), DATA,
+    ),
+}  # fmt: skip
