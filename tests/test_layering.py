@@ -22,7 +22,7 @@ FLOORS = {
     1: "sources records counting",
     2: "nets datasets fits sweep claims figures",
     3: "measuring",
-    4: "training predict",
+    4: "training compression predict",
     5: "chapters",
     6: "application",
 }

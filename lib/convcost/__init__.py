@@ -23,7 +23,7 @@ __all__ = ["Count", "__version__", "cheapest_face_net", "count"]
 _enter = door(
     __name__,
     {
-        "compress": "convcost.measuring.compress",
+        "compress": "convcost.compression.filters",
         "conventions": "convcost.counting.conventions",
         "equations": "convcost.sources.equations",
         "guide": "convcost.application.guide",

@@ -39,7 +39,7 @@ def narrowed(
 
     What comes out: a net with narrower layers, no masks; outputs of the last linear layer stay.
     Layers whose channels meet, as in an addition, lose the same ones. A layer of c channels keeps
-    c - int(c * share) of them.
+    int(c * (1 - share)) of them.
 
     input_shape: of one image, without the batch. criterion: "smallest L1 norm" (sum of absolute
     weights of a channel over all layers of its group) or "random" (from `seed`; torch's generator

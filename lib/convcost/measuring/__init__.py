@@ -1,1 +1,1 @@
-"""The instruments: time, memory, zeros in activations, sparse execution, models made smaller."""
+"""The instruments: time, memory, zeros in activations, sparse execution."""

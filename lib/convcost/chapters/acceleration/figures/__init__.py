@@ -1,12 +1,12 @@
 """Figures of notebook 06: which tables each takes, and what it shows, in words."""
 
-from convcost.chapters.acceleration.figures import methods, together
+from convcost.chapters.acceleration.figures import ideas, methods, together
 from convcost.figures.spec import FigureSpec
 
 _NOTEBOOK = "06-acceleration"
 _BOTH = ("accelerated_nets", "accelerated_times")
 
-SPECS: dict[str, FigureSpec] = {
+MEASURED: dict[str, FigureSpec] = {
     "06-front": FigureSpec(
         together.front,
         _BOTH,
@@ -81,3 +81,10 @@ SPECS: dict[str, FigureSpec] = {
         "within the limit; a panel for each limit of time.",
     ),
 }
+
+DRAWN: dict[str, FigureSpec] = {
+    f"06-idea-{name}": FigureSpec(draw, (), _NOTEBOOK, alt)
+    for name, (draw, alt) in ideas.IDEAS.items()
+}
+
+SPECS: dict[str, FigureSpec] = MEASURED | DRAWN

@@ -25,11 +25,12 @@ from convcost.chapters.relu_zero_rates.study.scales import (
     TIMED_IMAGES,
     WHOLE,
 )
+from convcost.compression.filters import CRITERIA, ranking, without_filters, zero_fractions
 from convcost.core import machine, paths
 from convcost.core.errors import BadInputError
 from convcost.counting.count import count
 from convcost.datasets import Dataset
-from convcost.measuring import compress, sparse, timing, zeros
+from convcost.measuring import sparse, timing, zeros
 from convcost.measuring.timing.blocks import on_threads
 from convcost.training import Execution, Recipe
 
@@ -233,7 +234,7 @@ def smaller_lenets(
     shapes = {(WHOLE, 0): net}
     for layer, counts in removals.items():
         for removed in counts:
-            shapes[layer, removed] = compress.without_filters(net, layer, range(removed))
+            shapes[layer, removed] = without_filters(net, layer, range(removed))
     macs = {shape: _macs(small) for shape, small in shapes.items()}
     images = _inputs(trained, batch).to(device)
     with torch.inference_mode():
@@ -342,10 +343,10 @@ def _net_s(unit: dict) -> float:
 
 
 def _pruned_s(unit: dict) -> float:
-    tunings = len(compress.CRITERIA) * sum(map(len, unit["tunings"].values()))
+    tunings = len(CRITERIA) * sum(map(len, unit["tunings"].values()))
     epochs = unit["tuning_images"] / 60_000 * (1 + tunings)
     again = sum(map(len, unit["from_scratch"].values())) * unit["recipe"]["epochs"]
-    tried = 0.15 * len(compress.CRITERIA) * sum(map(len, unit["removals"].values()))
+    tried = 0.15 * len(CRITERIA) * sum(map(len, unit["removals"].values()))
     return tried + (epochs + again) * (3.1 if unit["device"] == "cpu" else 0.8)
 
 
@@ -429,17 +430,17 @@ def pruned_nets_of_seed(
     rows = [row(net, WHOLE, WHOLE)]
     rows.append(tuned(net, rows[0], tuning, tuning_sets))
     for layer, counts in removals.items():
-        rates = compress.zero_fractions(net, layer, images)
-        for criterion in compress.CRITERIA:
-            order = compress.ranking(net, layer, criterion, images=images, seed=seed)
+        rates = zero_fractions(net, layer, images)
+        for criterion in CRITERIA:
+            order = ranking(net, layer, criterion, images=images, seed=seed)
             for removed in counts:
-                small = compress.without_filters(net, layer, order[:removed])
+                small = without_filters(net, layer, order[:removed])
                 rows.append(row(small, layer, criterion, order[:removed], rates))
                 if removed in tunings.get(layer, ()):
                     rows.append(tuned(small, rows[-1], tuning, tuning_sets))
         # the control that needs no trained net: the small one from new weights, by the full recipe
         for removed in from_scratch.get(layer, ()):
-            small = _with_new_weights(compress.without_filters(net, layer, range(removed)), seed)
+            small = _with_new_weights(without_filters(net, layer, range(removed)), seed)
             before = row(small, layer, FROM_SCRATCH, list(range(removed)))
             rows.append(tuned(small, before, recipe, sets))
     return rows

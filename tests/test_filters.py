@@ -12,10 +12,10 @@ from torch import nn
 from torch.nn.utils import prune
 
 from convcost import datasets, nets
+from convcost.compression import filters as removal
+from convcost.compression.filters import CRITERIA, ranking, without_filters, zero_fractions
 from convcost.core.errors import BadInputError
 from convcost.counting.count import count
-from convcost.measuring import compress
-from convcost.measuring.compress import CRITERIA, ranking, without_filters, zero_fractions
 from convcost.training import Execution, Recipe, fit
 from small_nets import Calls
 
@@ -696,4 +696,4 @@ def test_every_criterion_feeds_the_removal():
         smaller = without_filters(model, "conv1", gone)
         left = [i for i in range(6) if i not in gone]
         assert torch.equal(smaller.conv1.bias, model.conv1.bias[left])
-    assert compress.CRITERIA == ("highest zero rate", "smallest L1 norm", "random")
+    assert removal.CRITERIA == ("highest zero rate", "smallest L1 norm", "random")
