@@ -55,7 +55,7 @@ def test_a_door_leads_to_the_room_itself():
     assert all(getattr(protocols, name) is getattr(counted, name) for name in counted.__all__)
     assert tables.show.__module__ == "convcost.core.tables"
     assert {getattr(convcost, name).__name__.rpartition(".")[2] for name in DOORS} == {
-        "cheapest_net", *(DOORS - {"optimum"})
+        "cheapest_net", "filters", *(DOORS - {"optimum", "compress"})
     }  # fmt: skip
 
 

@@ -329,16 +329,18 @@ def ledger(
     source: str | None = None,
     verdict: str | None = None,
     notebook: str | None = None,
+    section: str | None = None,
     machine: str | None = None,
 ) -> list[Entry]:
     """Every claim with the reference's finding and this machine's own, in source order.
 
     `source` a key of `sources.SOURCES`, `verdict` one of `VERDICTS` ("reproduced under protocol"
-    takes any protocol), `notebook` a name such as "01-flop-counting" or its number; `machine`
-    a folder of `data/results/`, None the first that can tell (see `evaluate`). `verdict` of an
-    entry is that of the user's own results where there are any, else the reference's; both stand
-    beside it, as `verdict_this_run` ("not tested yet" where no run has written its numbers) and
-    `verdict_reference`. Raises BadInputError for an unknown source, verdict or notebook.
+    takes any protocol), `notebook` a name such as "01-flop-counting" or its number, `section` the
+    heading of that notebook under which a claim is tested; `machine` a folder of `data/results/`,
+    None the first that can tell (see `evaluate`). `verdict` of an entry is that of the user's own
+    results where there are any, else the reference's; both stand beside it, as `verdict_this_run`
+    ("not tested yet" where no run has written its numbers) and `verdict_reference`. Raises
+    BadInputError for an unknown source, verdict, notebook or section.
     """
     every = claims(checks.all_checks())
     if source is not None and source not in sources.SOURCES:
@@ -353,8 +355,13 @@ def ledger(
     names = sorted({claim.notebook for claim in every})
     if notebook is not None and not any(n == notebook or n[:2] == notebook for n in names):
         raise BadInputError(f"no claim belongs to notebook {notebook!r}: {', '.join(names)}")
+    sections = sorted({claim.check.section for claim in every if claim.check})
+    if section is not None and section not in sections:
+        raise BadInputError(f"no claim is tested under {section!r}: {', '.join(sections)}")
     entries = []
     for claim in every:
+        if section is not None and (claim.check is None or claim.check.section != section):
+            continue
         if source not in (None, claim.source):
             continue
         if notebook is not None and notebook not in (claim.notebook, claim.notebook[:2]):

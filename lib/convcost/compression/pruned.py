@@ -7,6 +7,7 @@ one chain.
 
 import copy
 import math
+import warnings
 import zlib
 from collections.abc import Iterable, Sequence
 
@@ -78,7 +79,9 @@ def narrowed(
     wide = _widths(smaller)
     linear = [module for module in smaller.modules() if isinstance(module, nn.Linear)]
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            # parameters that belong to no layer it would cut on a guess
+            warnings.filterwarnings("error", message="Unwrapped parameters")
             if seed is not None:
                 torch.manual_seed(seed)
             smaller.eval()  # torch-pruning runs the net: it must not move its statistics

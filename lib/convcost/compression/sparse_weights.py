@@ -5,6 +5,7 @@ skipped: the input is laid out as a matrix, once for each call, and sparse rows 
 it. That skips multiplications; whether it is faster is to be measured beside a dense layer.
 """
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -110,7 +111,9 @@ def _dense(weight: Tensor):
 
 
 def _csr_torch(weight: Tensor):
-    rows = weight.to_sparse_csr()
+    with warnings.catch_warnings():  # that it is in beta is said in every process
+        warnings.simplefilter("ignore", UserWarning)
+        rows = weight.to_sparse_csr()
     return lambda matrix: rows @ matrix
 
 

@@ -5,6 +5,7 @@ extras of pyproject.toml, whose names stand here, so that a missing package is t
 """
 
 import contextlib
+import importlib.util
 from collections.abc import Iterator
 
 from convcost.core.errors import ConvcostError
@@ -25,6 +26,15 @@ EXTRA_OF = {
 
 class MissingPackageError(ConvcostError, ImportError):
     """A package that an extra brings is not installed; the text names the extra."""
+
+
+def lacking(*packages: str) -> list[str]:
+    """Those of these packages that are not installed, in their order; nothing is imported.
+
+    >>> lacking("json", "no_such_package")
+    ['no_such_package']
+    """
+    return [name for name in packages if importlib.util.find_spec(name) is None]
 
 
 @contextlib.contextmanager

@@ -68,6 +68,15 @@ class Study:
         """Threads of the arithmetic, in everything that is timed."""
         return getattr(self.scale, "threads", None) or self.host.cores
 
+    def earlier(self, table: str) -> pd.DataFrame | None:
+        """A table that an earlier notebook wrote on the machine that measures; None without."""
+        for where in (records.REFERENCE, records.LOCAL):
+            try:
+                return records.read(table, machine=self.host.name, where=where)
+            except records.MissingTableError:
+                continue
+        return None
+
     def parts(self) -> dict[str, Part]:
         """Its parts by name, the most valuable first; the cheap rest, counted, is in none."""
         raise NotImplementedError

@@ -17,13 +17,16 @@ from convcost.chapters.acceleration.findings.accuracy import (
     sensitivities,
 )
 from convcost.chapters.acceleration.findings.overview import (
+    answer,
     best_of_each,
+    for_practice,
     front,
     overview,
     within,
 )
 from convcost.chapters.acceleration.findings.search import (
     agreement,
+    facts,
     progress,
     space,
     trials_to_reach,
@@ -32,6 +35,7 @@ from convcost.chapters.acceleration.findings.speed import (
     break_even,
     format_speeds,
     formats,
+    prediction_errors,
     predictions,
     runtimes,
     sparse_weights,
@@ -40,11 +44,14 @@ from convcost.chapters.acceleration.findings.speed import (
 
 __all__ = [
     "agreement",
+    "answer",
     "best_of_each",
     "blocks",
     "break_even",
     "curve",
     "distillation",
+    "facts",
+    "for_practice",
     "format_speeds",
     "formats",
     "front",
@@ -52,6 +59,7 @@ __all__ = [
     "losses",
     "overview",
     "paired",
+    "prediction_errors",
     "predictions",
     "progress",
     "quantisation",

@@ -17,9 +17,7 @@ from convcost.fits.comparison import mean_interval
 NONE, BASE, CONTROL = "none", "trained", "trained on"
 QUANTISED, MIXED = "quantisation", "mixed bits"
 MASKED, NARROWED = "unstructured pruning", "structured pruning"
-RANDOM, SCRATCH, STEPWISE = (
-    "structured pruning, random", "small net from scratch", "structured pruning, three epochs",
-)  # fmt: skip
+RANDOM, SCRATCH = "structured pruning, random", "small net from scratch"
 DISTILLED, FACTORISED, DROPPED = "distillation", "low rank", "blocks removed"
 COMPACT, COMBINED = "compact design", "combined"
 ALONE, LONGER, WEAK = "student alone", "student alone, twice as long", "weak teacher"

@@ -6,10 +6,12 @@ import pandas as pd
 from convcost.chapters.acceleration.findings import accuracy as kinds
 from convcost.chapters.acceleration.findings import speed
 from convcost.chapters.acceleration.findings.accuracy import last, losses
-from convcost.core.errors import BadInputError
 
-SINGLE, MANY = "one image, one core", "batch of 64, all cores"
 FORMATS = {"float32": kinds.FLOAT, "int8": kinds.INT8}
+_ORDER = ["method", "setting", "format", "seeds", "accuracy", "lost", "low", "high", "params",
+          "macs", "file_bytes", "smaller", "macs_ratio", "agreement", "difference"]  # fmt: skip
+_MEASURED = ["times_faster", "low", "high", "image_s", "stable", "threads", "batch"]
+_TIMED = [f"{name}{suffix}" for suffix in ("_single", "_many") for name in _MEASURED]
 
 
 def overview(accelerated_nets: pd.DataFrame, accelerated_times: pd.DataFrame) -> pd.DataFrame:
@@ -23,34 +25,28 @@ def overview(accelerated_nets: pd.DataFrame, accelerated_times: pd.DataFrame) ->
     high, image_s and stable, with `_single` and `_many` behind, against the control in float32 by
     the same runtime.
 
-    Raises BadInputError where nothing was exported or nothing was timed by ONNX Runtime.
+    No rows where nothing was exported, or nothing timed by ONNX Runtime: its package was missing.
     """
     table = losses(accelerated_nets)
     parts = [last(table, word).assign(format=name) for name, word in FORMATS.items()]
     nets = pd.concat(parts)
-    if nets.empty:
-        raise BadInputError("no net was exported: the stored results have no step onnx")
+    times = speed.speed_ups(accelerated_times)
+    times = times[times["runtime"].eq(speed.ONNX)]
+    if nets.empty or times.empty:
+        return pd.DataFrame(columns=_ORDER + _TIMED)
     control = nets[nets["method"].eq(kinds.NONE) & nets["format"].eq("float32")].iloc[0]
     nets["smaller"] = control["file_bytes"] / nets["file_bytes"]
     nets["macs_ratio"] = control["macs"] / nets["macs"]
     nets = nets.rename(columns={"same_share": "agreement"})
-    times = speed.speed_ups(accelerated_times)
-    times = times[times["runtime"].eq(speed.ONNX)]
-    if times.empty:
-        raise BadInputError("no net was timed by ONNX Runtime")
     # nets of equal shapes are equally fast, whichever method made them: one of them was timed
     shapes = last(table)[["method", "setting", "params", "macs"]]
     times = times.merge(shapes, on=["method", "setting"]).drop(columns=["method", "setting"])
-    measured = ["times_faster", "low", "high", "image_s", "stable", "threads", "batch"]
     for suffix, chosen in (("_single", _single(times)), ("_many", _many(times))):
         chosen = chosen.drop_duplicates(["params", "macs", "format"])
-        chosen = chosen[["params", "macs", "format", *measured]]
-        chosen = chosen.rename(columns={name: name + suffix for name in measured})
+        chosen = chosen[["params", "macs", "format", *_MEASURED]]
+        chosen = chosen.rename(columns={name: name + suffix for name in _MEASURED})
         nets = nets.merge(chosen, on=["params", "macs", "format"], how="left")
-    order = ["method", "setting", "format", "seeds", "accuracy", "lost", "low", "high", "params",
-             "macs", "file_bytes", "smaller", "macs_ratio", "agreement", "difference"]  # fmt: skip
-    timed = [f"{name}{suffix}" for suffix in ("_single", "_many") for name in measured]
-    return nets[order + timed].reset_index(drop=True)
+    return nets[_ORDER + _TIMED].reset_index(drop=True)
 
 
 def _single(times: pd.DataFrame) -> pd.DataFrame:
@@ -92,3 +88,85 @@ def best_of_each(
     mine = table[table["lost"] <= points].dropna(subset=[times])
     mine = mine.sort_values(times, ascending=False).drop_duplicates("method")
     return mine.assign(sure=mine["high"] <= points).reset_index(drop=True)
+
+
+# --- what to try first -------------------------------------------------------------------------
+
+NEEDS = {
+    kinds.QUANTISED: "some hundred images, no training",
+    kinds.NARROWED: "the training data, an epoch",
+    kinds.COMBINED: "the training data, an epoch, and the net itself as teacher",
+    kinds.DISTILLED: "the training data, a whole training, a teacher",
+    kinds.FACTORISED: "the training data, an epoch",
+    kinds.DROPPED: "the training data, an epoch, a net with shortcuts",
+    kinds.COMPACT: "the training data, a whole training",
+}
+"""Method -> what it takes to do it, as it was done here."""
+
+
+def for_practice(table: pd.DataFrame, points: tuple[float, ...] = (0.5, 1.5)) -> pd.DataFrame:
+    """Of `overview`: how fast each method gets within so many points lost, on average.
+
+    One row a method, the fastest at the last of `points` first: method, needs, and for each of
+    these points, in float32 and with int8: times_<format>_<points>, the largest times_faster_single
+    (missing where no setting of it loses so little). What 8 bits do to the net itself is the row
+    "quantisation".
+    """
+    rows = []
+    for method, needs in NEEDS.items():
+        mine = table[table["method"].eq(method)]
+        if method == kinds.QUANTISED:  # 8 bits after training are a step of the net itself
+            itself = table["method"].eq(kinds.NONE) & table["format"].eq("int8")
+            mine = table[itself | (table["method"].eq(method) & table["format"].eq("int8"))]
+        if mine.empty:
+            continue
+        row = {"method": method, "needs": needs}
+        for number_format in FORMATS:
+            for most in points:
+                fit = mine[mine["format"].eq(number_format) & (mine["lost"] <= most)]
+                row[f"{number_format} at {most:g} points"] = fit["times_faster_single"].max()
+        rows.append(row)
+    if not rows:
+        return pd.DataFrame(columns=["method", "needs"])
+    order = f"int8 at {points[-1]:g} points"
+    return pd.DataFrame(rows).sort_values(order, ascending=False, ignore_index=True)
+
+
+def _told(row: pd.Series) -> str:
+    """How fast and what is lost, in words."""
+    lost = f"{row['lost']:.2f} points"
+    if np.isfinite(row["low"]):
+        lost += f" ({row['low']:.2f} to {row['high']:.2f})"
+    return (
+        f"{row['times_faster_single']:.1f} times as fast for one image, "
+        f"{row['times_faster_many']:.1f} times for a batch, {row['smaller']:.1f} times smaller, "
+        f"{lost} lost"
+    )
+
+
+def answer(accelerated_nets: pd.DataFrame, accelerated_times: pd.DataFrame) -> str:
+    """The notebook's answer in three sentences, as Markdown, with its numbers."""
+    table = overview(accelerated_nets, accelerated_times)
+    if table.empty:
+        return (
+            "No net was exported and timed by ONNX Runtime, so the question stays open here: "
+            'install `pip install "convcost[acceleration]"` and run this notebook again.'
+        )
+    int8 = table[table["method"].eq(kinds.NONE) & table["format"].eq("int8")].iloc[0]
+    lines = [f"- **8 bits after training**: {_told(int8)}, with no training at all."]
+    for method, words, most in (
+        (kinds.NARROWED, "Fewer filters, trained on for an epoch", 1.0),
+        (kinds.COMBINED, "Both, with the net itself as teacher", 1.5),
+    ):
+        number_format = "float32" if method == kinds.NARROWED else "int8"
+        mine = table[table["method"].eq(method) & table["format"].eq(number_format)]
+        fit = mine[mine["lost"] <= most].dropna(subset=["times_faster_single"])
+        chosen = fit if len(fit) else mine
+        if chosen.empty:
+            continue
+        best = chosen.sort_values(
+            "times_faster_single" if len(fit) else "lost", ascending=not len(fit)
+        ).iloc[0]
+        lines.append(f"- **{words}** ({best['setting']}): {_told(best)}.")
+    seeds = f"{table['seeds'].min()} seeds in pairs"
+    return "\n".join([*lines, "", f"Losses are means over {seeds}, with 95 % intervals."])

@@ -70,3 +70,23 @@ def agreement(searched_nets: pd.DataFrame) -> float:
         return float("nan")
     both = table.iloc[:, :2].dropna()
     return float(spearman(both.iloc[:, 0].to_numpy(), both.iloc[:, 1].to_numpy()))
+
+
+def facts(searched_nets: pd.DataFrame, searched_times: pd.DataFrame) -> str:
+    """What the space is, what all of it took to train, and how far one brief training is to be
+    trusted, in sentences."""
+    if searched_times.empty:
+        return "No net of the space was timed: ONNX Runtime is not installed."
+    table = space(searched_nets, searched_times)
+    hours = searched_nets["train_s"].sum() / 3600
+    best = table.loc[table["test"].idxmax()]
+    ranks = agreement(searched_nets)
+    seeds = f", rank correlation between two seeds {ranks:.2f}" if np.isfinite(ranks) else ""
+    return (
+        f"{len(table)} nets, {table['macs'].min() / 1e6:.1f} to {table['macs'].max() / 1e6:.1f} "
+        f"million multiply-adds, {1e6 * table['image_s'].min():.0f} to "
+        f"{1e6 * table['image_s'].max():.0f} µs an image; training all of them "
+        f"{int(table['seeds'].max())} times took {60 * hours:.0f} minutes of one core{seeds}. "
+        f"Best: {best['kind']}, width {best['width']}, {best['blocks']} blocks a stage, "
+        f"{best['test']:.2%}."
+    )

@@ -183,3 +183,17 @@ def predictions(predicted_speeds: pd.DataFrame, accelerated_times: pd.DataFrame)
     keep = [*_CASE, "macs", "macs_ratio", "predicted_ratio", "times_faster", "low", "high",
             "error", "macs_error", "stable"]  # fmt: skip
     return table[keep]
+
+
+def prediction_errors(compared: pd.DataFrame) -> pd.DataFrame:
+    """Of `predictions`: mean relative errors over nets, the base left out.
+
+    One row a batch and threads: batch, threads, nets, macs (by the ratio of multiply-adds), prices.
+    """
+    mine = compared[compared["method"].ne("none")]
+    groups = mine.groupby(["batch", "threads"], sort=False)
+    return groups.agg(
+        nets=("error", "size"),
+        macs=("macs_error", lambda errors: errors.abs().mean()),
+        prices=("error", lambda errors: errors.abs().mean()),
+    ).reset_index()

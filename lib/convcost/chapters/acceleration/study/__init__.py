@@ -13,11 +13,20 @@ import pandas as pd
 from convcost import datasets, predict
 from convcost.chapters.acceleration.study import measurements, search, steps
 from convcost.chapters.acceleration.study.scales import SCALES, SMOKE, Method
+from convcost.chapters.relu_zero_rates import findings as relu_zero_rates
+from convcost.core import extras
 from convcost.core.errors import BadInputError
 from convcost.datasets import Dataset
 from convcost.sweep import Planned, study
 from convcost.sweep.study import Part
 
+EXPORTING = ("onnx", "onnxruntime", "onnxscript")
+PACKAGES = dict.fromkeys(EXPORTING, "export and 8 bits") | {
+    "torch_pruning": "structured pruning and what is combined with it",
+    "optuna": "one way to search",
+}
+"""Package -> what of this notebook needs it."""
+WORDS_OF = dict.fromkeys(EXPORTING, ("export",)) | {"torch_pruning": ("narrow",)}
 SHORT_S = 15.0  # of training in all: done before workers would be ready
 _HAD = {"trained_on": "train_images", "tried_on": "test_images"}
 
@@ -45,9 +54,36 @@ class Study(study.Study):
         return list(range(self.scale.seeds))
 
     @cached_property
+    def lacking(self) -> dict[str, str]:
+        """Package that is not installed -> what is left out without it."""
+        return {name: PACKAGES[name] for name in extras.lacking(*PACKAGES)}
+
+    def said(self) -> str:
+        """What is left out for want of packages, and how to get them; or that all are there."""
+        if not self.lacking:
+            return "All packages of this notebook are installed."
+        without = "; ".join(f"{name}: {what}" for name, what in self.lacking.items())
+        return f'LEFT OUT, not installed: {without}. pip install "convcost[acceleration]"'
+
+    @cached_property
     def methods(self) -> tuple[Method, ...]:
-        """Every method at every setting, the most valuable first."""
-        return self.scale.methods()
+        """Every method at every setting that the installed packages can do, the most valuable
+        first."""
+        missing = {word for package in self.lacking for word in WORDS_OF.get(package, ())}
+        found = []
+        for method in self.scale.methods():
+            words = {word for word, _ in method.pipeline}
+            if words & missing - {"export"}:
+                continue
+            steps_left = tuple(step for step in method.pipeline if step[0] not in missing)
+            found.append(replace(method, pipeline=steps_left))
+        return tuple(found)
+
+    @property
+    def runtimes(self) -> list[str]:
+        """Those of the scale that are installed."""
+        exports = not set(EXPORTING) & self.lacking.keys()
+        return [name for name in self.scale.runtimes if name != "onnx" or exports]
 
     def parts(self) -> dict[str, Part]:
         """What a machine measures, the most valuable first."""
@@ -165,7 +201,7 @@ class Study(study.Study):
 
     @property
     def _blocks(self) -> Planned:
-        return self._of_base("removed_blocks_of", 150)
+        return self._of_base("removed_blocks_of", 150, pairs=not self.scale.brief)
 
     def removed_blocks(self) -> pd.DataFrame:
         """One row a block, or pair of blocks, that the base goes without."""
@@ -196,6 +232,16 @@ class Study(study.Study):
     def skippable_products(self) -> pd.DataFrame:
         """One row a seed: what zeros of ReLU make needless in the base."""
         return self._of(self._zeros, "skippable_products")
+
+    def skipping(self) -> pd.DataFrame | None:
+        """What notebook 03 found on this machine: whole nets whose zeros are skipped, as ideal and
+        as measured; None where it did not run."""
+        layers = self.earlier("sparse_layers")
+        if layers is None:
+            return None
+        table = relu_zero_rates.sparse_speed_ups(layers)
+        table = table[table["layer"].eq("(net)")]
+        return table[["net", "batch", "threads", "zero_input_share", "ideal", "speed_up"]]
 
     @property
     def _searched(self) -> Planned:
@@ -231,9 +277,15 @@ class Study(study.Study):
 
     @property
     def shapes(self) -> dict[tuple, Method]:
-        """The methods that change how fast a net is, each shape once, by its pipeline's words."""
+        """The methods that change how fast a net is, each shape once, by its pipeline's words.
+
+        With ONNX Runtime, of what is exported.
+        """
         found = {}
         for method in self.methods:
+            words = [word for word, _ in method.pipeline]
+            if "onnx" in self.runtimes and "export" not in words:
+                continue
             shape = [[word, options] for word, options in method.pipeline if word in steps.SHAPES]
             if any(word != "base" for word, _ in shape) or method.method == "none":
                 found.setdefault(repr(shape), method)
@@ -250,7 +302,7 @@ class Study(study.Study):
         plan = [
             method.unit()
             | {"cases": self._cases, "session": session, "repetitions": scale.repetitions,
-               "input_px": scale.input_px, "runtimes": list(scale.runtimes),
+               "input_px": scale.input_px, "runtimes": self.runtimes,
                "device": scale.device}
             for session in range(scale.timed_sessions)
             for method in self.shapes.values()
@@ -299,7 +351,7 @@ class Study(study.Study):
     @property
     def _searched_times(self) -> Planned:
         scale = self.scale
-        every = [list(net) for net in scale.searched] if "onnx" in scale.runtimes else []
+        every = [list(net) for net in scale.searched] if "onnx" in self.runtimes else []
         plan = [
             {"nets_": every, "batch": 1, "threads": 1, "repetitions": scale.repetitions}
         ] if every else []  # fmt: skip
@@ -315,6 +367,7 @@ class Study(study.Study):
         rows = [] if times.empty else search.simulated(
             self.searched_nets(), times, scale.search_limits, scale.search_trials,
             scale.search_repeats,
+            [s for s in search.STRATEGIES if s != search.TPE or "optuna" not in self.lacking],
         )  # fmt: skip
         return study.typed(pd.DataFrame(rows), "search_trials")
 

@@ -52,12 +52,13 @@ def _trained_base(**told) -> steps.Work:
     return work
 
 
-def removed_blocks_of(**told) -> Iterator[dict]:
-    """Rows of `removed_blocks`: each block alone, and each pair of those that leave nothing."""
+def removed_blocks_of(pairs: bool, **told) -> Iterator[dict]:
+    """Rows of `removed_blocks`: each block alone, and with `pairs` each pair of those that leave
+    nothing."""
     work = _trained_base(**told)
     singles = [[path] for path in pruned.blocks(work.model)]
-    pairs = map(list, combinations(steps.removable(work.model), 2))
-    for gone in ([], *singles, *pairs):
+    both = map(list, combinations(steps.removable(work.model), 2)) if pairs else ()
+    for gone in ([], *singles, *both):
         model = pruned.without_blocks(work.model, gone) if gone else work.model
         given = steps.scores(work, model, work.sets[1])
         yield {

@@ -9,6 +9,8 @@ from convcost.training import Recipe
 BASE, TRAIN, EXPORT = ("base", {}), ("train", {}), ("export", {})
 CONTROL = "trained on"
 STUDENT = {"widths": [16, 32, 64], "blocks": 1}
+BRIEFLY_EXPORTED = ("none", "structured pruning", "combined")
+COMPARED = "temperature 4, weight 0.9"
 COMBINED = {"teacher": "base", "temperature": 4, "weight": 0.9}
 
 
@@ -41,10 +43,12 @@ class Scale:
     `search_limits` (share of the slowest net's time).
     `timed_cases`: (batch, threads or None for all) on the clock, each net beside the base in
     `timed_sessions` of `repetitions`; `input_px` is the side of the images there. `sparse_layers`:
-    (channels, map side) of the convolutions whose weights are stored sparse.
+    (channels, map side) of the convolutions whose weights are stored sparse. `brief`: one setting a
+    method, few of them exported, no pairs of blocks.
     """
 
     device: str = "cpu"
+    brief: bool = False
     threads: int | None = None  # None: as many as there are usable cores
     train_images: int | None = 30_000  # half of them: of all, an hour would become two
     test_images: int | None = None
@@ -63,7 +67,7 @@ class Scale:
     untuned_kept_shares: tuple[float, ...] = (0.75, 0.125)
     dropped: tuple[int, ...] = (1, 2, 3)
     searched: tuple[tuple[str, int, int], ...] = tuple(
-        (kind, width, blocks) for kind in KINDS for width in (8, 12, 16, 24, 32)
+        (kind, width, blocks) for kind in KINDS for width in (8, 16, 24, 32)
         for blocks in (1, 2, 3)
     )  # fmt: skip
     search_seeds: int = 2
@@ -83,7 +87,20 @@ class Scale:
     sparse_levels: tuple[float, ...] = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
 
     def methods(self) -> tuple[Method, ...]:
-        """Every method at every setting, the most valuable first."""
+        """Every method at every setting, the most valuable first; of a brief scale one each."""
+        every = self._every()
+        if not self.brief:
+            return every
+        chosen = {method.method: method for method in reversed(every)}
+        student = next(m for m in every if m.setting == COMPARED)
+        first = [*reversed(chosen.values()), student]
+        return tuple(
+            m if m.method in BRIEFLY_EXPORTED
+            else replace(m, pipeline=tuple(step for step in m.pipeline if step != EXPORT))
+            for m in first
+        )  # fmt: skip
+
+    def _every(self) -> tuple[Method, ...]:
         anew = ("train", {"epochs": self.recipe.epochs + self.tuning.epochs, "first": True})
         return (
             Method("none", CONTROL, (BASE, TRAIN, EXPORT)),
@@ -185,46 +202,42 @@ def _distilled(scale: Scale, anew: tuple[str, dict]) -> tuple[Method, ...]:
 
 def _controls(scale: Scale, anew: tuple[str, dict]) -> tuple[Method, ...]:
     """What pruned nets are to be compared with."""
-    half, three = ("narrow", {"share": 0.5}), ("train", {"epochs": 3})
-    third = ("narrow", {"share": 1 - 0.5 ** (1 / 3)})
     return (
         *(
             Method("structured pruning, random", f"{share:.0%} of the filters",
                    (BASE, ("narrow", {"share": share, "criterion": "random"}), TRAIN))
-            for share in scale.shares[1:2]
+            for share in scale.shares
+            if share == 0.5
         ),
         *(
             Method("small net from scratch", f"{share:.0%} of the filters",
                    (("new", {"widths": [round(width * (1 - share)) for width in (32, 64, 128)]}),
                     anew))
-            for share in scale.shares[1:]
+            for share in scale.shares
+            if share >= 0.5
         ),
-        Method("structured pruning, three epochs", "at once", (BASE, half, three)),
-        Method("structured pruning, three epochs", "in three steps",
-               (BASE, third, TRAIN, third, TRAIN, third, TRAIN)),
     )  # fmt: skip
 
 
 _BRIEF = Recipe(epochs=1, batch_size=32)
 _QUICK = Scale(
+    brief=True,
     train_images=1_000,
     test_images=500,
     seeds=2,
     recipe=replace(_BRIEF, epochs=2),
     tuning=replace(_BRIEF, lr=1e-3),
-    weight_bits=(8, 1),
+    weight_bits=(1,),
     mixed_averages=(),
     sensitivity_bits=(4,),
     sparsities=(0.9,),
     untuned_sparsities=(0.5,),
-    shares=(0.25, 0.5, 0.75),
+    shares=(0.5, 0.75),
     taught=((4, 0.9),),
     kept_shares=(0.25,),
     untuned_kept_shares=(),
     dropped=(1,),
-    searched=tuple(
-        (kind, width, blocks) for kind in KINDS for width in (8, 16) for blocks in (1, 2)
-    ),
+    searched=(("plain", 8, 1), ("plain", 16, 1), ("separable", 8, 1), ("shuffle", 8, 1)),
     search_seeds=1,
     search_recipe=_BRIEF,
     search_images=500,

@@ -1,6 +1,6 @@
 """Ways to search for an architecture, tried over and over on a table of nets that are trained."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,12 @@ STRATEGIES = (RANDOM, TPE, MODEL, LARGEST)
 
 
 def simulated(
-    nets: pd.DataFrame, times: pd.DataFrame, limits: tuple[float, ...], most: int, repeats: int
+    nets: pd.DataFrame,
+    times: pd.DataFrame,
+    limits: Iterable[float],
+    most: int,
+    repeats: int,
+    strategies: Iterable[str] = STRATEGIES,
 ) -> Iterator[dict]:
     """Rows of `search_trials`: searches that look a net up instead of training it.
 
@@ -33,7 +38,7 @@ def simulated(
             judging = [seed for seed in seeds if seed != seen] or [seen]
             score = inside[[("held_out", seen)]].iloc[:, 0].to_numpy()
             truth = inside[[("test", seed) for seed in judging]].mean(axis=1).to_numpy()
-            for strategy in STRATEGIES:
+            for strategy in strategies:
                 order = _ORDERS[strategy](inside, score, min(most, len(inside)), repeat)
                 found = np.maximum.accumulate(score[order])
                 best = [order[: n + 1][np.argmax(score[order[: n + 1]])] for n in range(len(found))]

@@ -195,7 +195,7 @@ def scores(work: Work, model: nn.Module, part: Dataset) -> np.ndarray:
 
 def judged(work: Work, model: nn.Module) -> float:
     """Share of hits on the training images that choices look at; no test image has a say."""
-    part = work.sets[0].first(min(JUDGED_ON, len(work.sets[0])))
+    part = work.sets[0].first(min(JUDGED_ON, max(1, len(work.sets[0]) // 4)))
     given = training.logits(model, part, work.sets[0], work.recipe, work.execution)
     return float((given.argmax(1).numpy() == part.labels).mean())
 

@@ -333,15 +333,6 @@ class Study(study.Study):
         ]  # fmt: skip
         return self._judged("transferred", plan, 10)
 
-    def earlier(self, table: str) -> pd.DataFrame | None:
-        """A table that an earlier notebook wrote on the machine that measures; None without."""
-        for where in (records.REFERENCE, records.LOCAL):
-            try:
-                return records.read(table, machine=self.host.name, where=where)
-            except records.MissingTableError:
-                continue
-        return None
-
     def paper_predictions(self) -> pd.DataFrame:
         """What prices say of what the papers timed: epochs, layers, configurations."""
         here = self.priced("inference")
