@@ -2,6 +2,7 @@
 
 import pytest
 
+import acceleration_tables
 import accuracy_tables
 import complexity_tables
 import figure_checks
@@ -45,6 +46,10 @@ CASES = {
     "05-accuracy-and-run-time": {
         "whole": lambda: accuracy_tables.tables(),
         "thin": lambda: accuracy_tables.tables(thin=True),
+    },
+    "06-acceleration": {
+        "whole": lambda: acceleration_tables.tables(),
+        "thin": lambda: acceleration_tables.tables(thin=True),
     },
 }
 

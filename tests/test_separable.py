@@ -458,12 +458,12 @@ def study(tmp_path_factory):
         patch.delenv("CONVCOST_DATA", raising=False)
         patch.setattr(paths, "RAW", raw)
         patch.setattr(
-            datasets, "load", lambda *a, of=datasets.load: of(*a, download=False, raw=raw)
+            datasets.library, "load", lambda *a, of=datasets.load: of(*a, download=False, raw=raw)
         )
         patch.setattr(planned, "run", here)
-        measurements.fashion.cache_clear()
+        datasets.splits.cache_clear()
         yield Study("quick", TINY)
-        measurements.fashion.cache_clear()
+        datasets.splits.cache_clear()
 
 
 @pytest.mark.parametrize("table", tables())

@@ -78,7 +78,7 @@ MEASURED: dict[str, FigureSpec] = {
         _NOTEBOOK,
         "Points that the best net found so far lies below the best one there is, against the "
         "number of nets trained, for random search, Optuna, a fitted model and the largest net "
-        "within the limit; a panel for each limit of time.",
+        "within the limit; a panel for each limit, in shares of the slowest net's time.",
     ),
 }
 

@@ -54,9 +54,9 @@ def _space(nets: pd.DataFrame, times: pd.DataFrame) -> pd.DataFrame:
         test=lambda t: t["test_correct"] / t["test_images"],
     )
     wide = nets.pivot_table(index=net, columns="seed", values=["held_out", "test"]).dropna()
-    wide["macs"] = nets.groupby(net)["macs"].first()
+    wide["macs", ""] = nets.groupby(net)["macs"].first()
     each = times.assign(image_s=times["seconds"] / times["calls"])
-    wide["image_s"] = each.groupby(net)["image_s"].median()
+    wide["image_s", ""] = each.groupby(net)["image_s"].median()
     return wide.sort_index()
 
 
