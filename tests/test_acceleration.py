@@ -196,6 +196,21 @@ def test_advice_holds_to_its_points():
     assert np.isnan(fast["compact design"])  # loses 6
 
 
+def test_one_table_has_the_fastest_net_of_each_method_that_loses_little():
+    overview = found.overview(made.nets(), made.times())
+    compared = found.predictions(made.predicted(), made.times())
+    table = found.one_table(overview, compared).set_index("method")
+    pruned = table.loc["structured pruning"]
+    # half the filters lose 1.2 points, and 1.3 with 8 bits
+    assert pruned[["setting", "format"]].tolist() == ["50% of the filters", "int8"]
+    assert pruned["single"] == pytest.approx(7.5, rel=0.01)
+    assert pruned["million_macs"] == 34 / 4 and pruned["megabytes"] == 0.25
+    assert table.loc["compact design", "lost"] == pytest.approx(6.0)  # none loses so little
+    assert table.loc["quantisation", "setting"] == "trained on"
+    assert table.loc["none", "images_per_s"] == pytest.approx(1e3, rel=0.1)
+    assert found.one_table(overview.head(0), compared).empty
+
+
 def test_the_answer_has_its_numbers_and_says_where_a_package_is_missing():
     text = found.answer(made.nets(), made.times())
     assert "2.5 times as fast for one image, 3.0 times for a batch, 4.0 times smaller" in text

@@ -21,6 +21,7 @@ from convcost.chapters.acceleration.findings.overview import (
     best_of_each,
     for_practice,
     front,
+    one_table,
     overview,
     within,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "front",
     "last",
     "losses",
+    "one_table",
     "overview",
     "paired",
     "prediction_errors",

@@ -104,6 +104,58 @@ NEEDS = {
 """Method -> what it takes to do it, as it was done here."""
 
 
+SAID = {
+    kinds.NONE: "",
+    kinds.QUANTISED: "a quarter of the size, three times as fast",
+    kinds.NARROWED: "usually degrades accuracy",
+    kinds.COMBINED: "",
+    kinds.DISTILLED: "a student better than it gets alone",
+    kinds.FACTORISED: "fewer parameters, large errors with ReLU",
+    kinds.DROPPED: "15 % less latency",
+    kinds.COMPACT: "fewer operations, comparable accuracy",
+}
+"""Method -> what the sources promise or warn of, in our words."""
+
+
+def one_table(table: pd.DataFrame, compared: pd.DataFrame, points: float = 1.5) -> pd.DataFrame:
+    """What each method really buys: of each its fastest net within so many points, on average.
+
+    Where no net of a method loses so little it is the one that loses least. `table`: `overview`;
+    `compared`: `speed.predictions`. One row a method: method, setting, format, lost, params,
+    megabytes, million_macs, predicted (times as fast in PyTorch, by prices; missing without),
+    single and many (times as fast, measured, ONNX Runtime), images_per_s (of the batch), said (by
+    the sources).
+    """
+    mine = table.copy()
+    itself = mine["method"].eq(kinds.NONE) & mine["format"].eq("int8")
+    mine.loc[itself, "method"] = kinds.QUANTISED
+    rows = []
+    for method, said in SAID.items():
+        of = mine[mine["method"].eq(method)]
+        if of.empty:
+            continue
+        fit = of[of["lost"] <= points]
+        row = (
+            fit.loc[fit["times_faster_single"].idxmax()]
+            if fit["times_faster_single"].notna().any()
+            else of.loc[of["lost"].idxmin()]
+        )
+        rows.append(
+            {"method": method, "setting": row["setting"], "format": row["format"],
+             "lost": row["lost"], "params": row["params"], "megabytes": row["file_bytes"] / 1e6,
+             "million_macs": row["macs"] / 1e6, "predicted": _predicted(compared, row),
+             "single": row["times_faster_single"], "many": row["times_faster_many"],
+             "images_per_s": 1 / row["image_s_many"], "said": said}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _predicted(compared: pd.DataFrame, row: pd.Series) -> float:
+    """By prices, at batch 1; of a net of the same multiply-adds where it was not timed itself."""
+    same = compared[compared["macs"].eq(row["macs"]) & compared["batch"].eq(1)]
+    return float(same["predicted_ratio"].iloc[0]) if len(same) else float("nan")
+
+
 def for_practice(table: pd.DataFrame, points: tuple[float, ...] = (0.5, 1.5)) -> pd.DataFrame:
     """Of `overview`: how fast each method gets within so many points lost, on average.
 

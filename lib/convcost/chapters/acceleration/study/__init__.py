@@ -128,7 +128,12 @@ class Study(study.Study):
     def _of_base(self, function: str, seconds: float, **more) -> Planned:
         """Something that is found of the trained net of every seed."""
         plan = [self.scale.training() | {"seed": seed} | more for seed in self.seeds]
-        return self._trained(function, plan, lambda unit: seconds)
+        return self._trained(function, plan, lambda unit: seconds * self._slowness)
+
+    @property
+    def _slowness(self) -> float:
+        """Of trying a net, against one core."""
+        return 1.0 if self.scale.device == "cpu" else 0.1
 
     def _train_s(self, macs: float, images: int, epochs: float) -> float:
         """Guessed seconds of a training, by one core or on a GPU."""
@@ -150,7 +155,8 @@ class Study(study.Study):
         ]  # fmt: skip
         return self._trained(
             "accelerated_of", plan,
-            lambda unit: 5 + self._train_s(3.4e7, self._images, scale.recipe.epochs),
+            lambda unit: 5 * self._slowness
+            + self._train_s(3.4e7, self._images, scale.recipe.epochs),
         )  # fmt: skip
 
     @property
@@ -164,7 +170,7 @@ class Study(study.Study):
 
     def _pipeline_s(self, unit: dict) -> float:
         """By the words of a pipeline: what is trained of how large a net, and tries of it."""
-        macs, seconds = 3.4e7, 5.0
+        macs, seconds = 3.4e7, 5.0 * self._slowness
         for word, options in unit["pipeline"]:
             if word == "new":
                 kind = options.get("kind", "plain")
@@ -178,7 +184,8 @@ class Study(study.Study):
                 epochs = options.get("epochs", 1)
                 seconds += slower * self._train_s(macs, self._images, epochs)
             elif word in ("export", "mix", "drop"):
-                seconds += {"export": 8, "mix": 60, "drop": 10}[word]
+                # the export is the processor's work everywhere
+                seconds += 8 if word == "export" else 60 * self._slowness
         return seconds
 
     def accelerated_nets(self) -> pd.DataFrame:
@@ -257,7 +264,7 @@ class Study(study.Study):
 
         def seconds(unit: dict) -> float:
             macs = unit["width"] ** 1.5 * unit["blocks"] * 6e4
-            return 8 + self._train_s(macs, images, scale.search_recipe.epochs)
+            return 8 * self._slowness + self._train_s(macs, images, scale.search_recipe.epochs)
 
         return self._trained("searched_of", plan, seconds)
 

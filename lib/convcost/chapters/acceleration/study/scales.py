@@ -58,16 +58,16 @@ class Scale:
     weight_bits: tuple[int, ...] = (8, 4, 2, 1)
     mixed_averages: tuple[float, ...] = (2.0,)
     mixed_choices: tuple[int, ...] = (4, 2, 1)
-    sensitivity_bits: tuple[int, ...] = (8, 4, 2, 1)
-    sparsities: tuple[float, ...] = (0.8, 0.9, 0.95, 0.98)
-    untuned_sparsities: tuple[float, ...] = (0.3, 0.5, 0.6, 0.7, 0.99)
+    sensitivity_bits: tuple[int, ...] = (2,)
+    sparsities: tuple[float, ...] = (0.9, 0.95, 0.98)
+    untuned_sparsities: tuple[float, ...] = (0.3, 0.5, 0.6, 0.7, 0.8)
     shares: tuple[float, ...] = (0.25, 0.5, 0.75)
-    taught: tuple[tuple[float, float], ...] = ((1, 0.9), (4, 0.9), (10, 0.9), (4, 0.5))
+    taught: tuple[tuple[float, float], ...] = ((4, 0.9), (10, 0.9), (4, 0.5))
     kept_shares: tuple[float, ...] = (0.5, 0.25)
     untuned_kept_shares: tuple[float, ...] = (0.75, 0.125)
-    dropped: tuple[int, ...] = (1, 2, 3)
+    dropped: tuple[int, ...] = (1, 3)
     searched: tuple[tuple[str, int, int], ...] = tuple(
-        (kind, width, blocks) for kind in KINDS for width in (8, 16, 24, 32)
+        (kind, width, blocks) for kind in KINDS for width in (8, 16, 32)
         for blocks in (1, 2, 3)
     )  # fmt: skip
     search_seeds: int = 2
@@ -257,7 +257,6 @@ SCALES = {
     "gpu": Scale(
         device="cuda",
         train_images=None,
-        seeds=5,
         search_images=20_000,
         timed_cases=((1, None), (64, None)),
         timed_sessions=1,
