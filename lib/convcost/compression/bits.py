@@ -34,13 +34,14 @@ class _Rounded(nn.Module):
             rows = weight.float().flatten(1)
             if self.bits == 1:
                 scale = rows.detach().abs().mean(1).view(-1, *[1] * (weight.ndim - 1))
-                signs = torch.where(weight >= 0, scale, -scale)
-                return weight + (signs - weight).detach()
+                signs = torch.where(weight >= 0, scale, -scale).to(weight.dtype)
+                return signs + (weight - weight.detach())  # adds exactly 0, and the gradient
             most = 2 ** (self.bits - 1) - 1
             scale = (rows.detach().abs().amax(1) / most).clamp_min(torch.finfo().tiny)
+            zero = torch.zeros_like(scale, dtype=torch.int32)
             return torch.fake_quantize_per_channel_affine(
-                weight.float(), scale, torch.zeros_like(scale, dtype=torch.int32), 0, -most, most
-            )
+                weight.float(), scale, zero, 0, -most, most
+            ).to(weight.dtype)
 
 
 class _Input(nn.Module):
@@ -54,7 +55,7 @@ class _Input(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            x = x.float()
+            given, x = x.dtype, x.float()
             if self.training:
                 with torch.no_grad():
                     low, high = x.aminmax()
@@ -63,13 +64,29 @@ class _Input(nn.Module):
             levels = 2**self.bits - 1
             scale = ((self.high - self.low) / levels).clamp_min(torch.finfo().tiny)
             zero = (-self.low / scale).round().clamp(0, levels).to(torch.int32)
-            return torch.fake_quantize_per_tensor_affine(x, scale, zero, 0, levels)
+            return torch.fake_quantize_per_tensor_affine(x, scale, zero, 0, levels).to(given)
 
 
 def layers(model: nn.Module) -> dict[str, nn.Module]:
     """Path -> layer, of every Conv2d and Linear in order: what has weights to be rounded."""
     kinds = (nn.Conv2d, nn.Linear)
     return {path: m for path, m in model.named_modules() if isinstance(m, kinds)}
+
+
+def _plain_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """`layers`, after a look whether rounding their weights would have an effect."""
+    found = layers(model)
+    if not found:
+        raise BadInputError("the net has no Conv2d and no Linear whose weights could be rounded")
+    for path, layer in found.items():
+        if "weight" not in layer._parameters:  # it is computed: what is written to it is lost
+            raise BadInputError(
+                f"weights of {path!r} are masked, rounded or parametrized already: make them plain "
+                "first (pruned.made_permanent, bits.made_plain)"
+            )
+        if not layer.weight.isfinite().all():
+            raise BadInputError(f"weights of {path!r} are NaN or infinite: they cannot be rounded")
+    return found
 
 
 def fake_quantised(
@@ -94,8 +111,8 @@ def fake_quantised(
     number.
 
     Refused with `BadInputError`: numbers of bits out of range, paths that are no layers or layers
-    without bits, a net without layers, weights that are not finite or parametrized already, missing
-    images or such as the net cannot take.
+    without bits, a net without layers, weights that are not finite, or masked or parametrized
+    already, missing images or such as the net cannot take.
 
     Source: Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
     Integer-Arithmetic-Only Inference", section 3; one bit Rastegari et al. 2016, XNOR-Net, section
@@ -106,17 +123,13 @@ def fake_quantised(
     >>> fake_quantised(net, 1, None, ends=None).weight  # (0.5 + 1 + 3) / 3
     tensor([[ 1.5000, -1.5000,  1.5000]], grad_fn=<AddBackward0>)
     """
+    widths = _widths(_plain_layers(model), weight_bits, ends)
     rounded = copy.deepcopy(model)
     found = layers(rounded)
-    widths = _widths(found, weight_bits, ends)
     if activation_bits is not None:
         _check_bits(activation_bits, 2, "activation_bits")
         ranges = _ranges(rounded, found, images)
     for path, layer in found.items():
-        if not layer.weight.isfinite().all():
-            raise BadInputError(f"weights of {path!r} are NaN or infinite: they cannot be rounded")
-        if parametrize.is_parametrized(layer):
-            raise BadInputError(f"{path!r} is parametrized already: make it plain first")
         parametrize.register_parametrization(layer, "weight", _Rounded(widths[path]))
         if activation_bits is not None:
             entry = _Input(activation_bits, *ranges[path]).to(layer.weight.device)
@@ -136,8 +149,6 @@ def _check_bits(bits, low: int, what: str) -> None:
 
 
 def _widths(found: dict[str, nn.Module], bits, ends: int | None) -> dict[str, int]:
-    if not found:
-        raise BadInputError("the net has no Conv2d and no Linear whose weights could be rounded")
     if isinstance(bits, Mapping):
         if bits.keys() != found.keys():
             strange = sorted(bits.keys() ^ found.keys())
@@ -147,8 +158,10 @@ def _widths(found: dict[str, nn.Module], bits, ends: int | None) -> dict[str, in
             )
         widths = dict(bits)
     else:
+        _check_bits(bits, 1, "weight_bits")
         widths = dict.fromkeys(found, bits)
-        if ends is not None and isinstance(bits, int):
+        if ends is not None:
+            _check_bits(ends, 1, "ends")
             for path in (next(iter(found)), next(reversed(found))):
                 widths[path] = max(ends, bits)
     for path, width in widths.items():
@@ -177,7 +190,7 @@ def _ranges(model: nn.Module, found: dict[str, nn.Module], images) -> dict[str, 
     try:
         with torch.no_grad():
             model.eval()(images.to(device))
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, IndexError) as error:  # whatever its modules say of shapes
         raise BadInputError(
             f"the net cannot take images of the shape {tuple(images.shape)}: "
             f"{str(error).splitlines()[0]}"
@@ -195,16 +208,26 @@ def _ranges(model: nn.Module, found: dict[str, nn.Module], images) -> dict[str, 
 def made_plain(model: nn.Module) -> nn.Module:
     """A copy whose float weights are the rounded ones for good, and whose inputs are not rounded.
 
-    Of a net that is not rounded a plain copy.
+    Of a net that is not rounded a copy as it is. Parameters stand in their old order and need
+    gradients as before.
+
+    >>> net = nn.Linear(3, 1, bias=False)
+    >>> net.weight.data = torch.tensor([[0.5, -1.0, 3.0]])
+    >>> made_plain(fake_quantised(net, 2, None, ends=None)).weight  # levels of 3 / (2 - 1)
+    Parameter containing:
+    tensor([[0., 0., 3.]], requires_grad=True)
     """
     plain = copy.deepcopy(model)
     for layer in layers(plain).values():
         if parametrize.is_parametrized(layer, "weight"):
+            rounding = layer.parametrizations.weight
+            if type(rounding[0]) is not _Rounded:
+                continue
             # torch's own removal would take the weight from the class, which copies share
-            weight = nn.Parameter(layer.weight.detach().clone())
+            weight = nn.Parameter(layer.weight.detach().clone(), rounding.original.requires_grad)
             del layer._modules["parametrizations"]
             layer.__class__ = type(layer).__bases__[0]
-            layer.register_parameter("weight", weight)
+            layer._parameters = {"weight": weight} | layer._parameters
         if "rounded_input" in layer._modules:
             del layer._modules["rounded_input"]
             for number, hook in list(layer._forward_pre_hooks.items()):
@@ -219,12 +242,12 @@ def weight_bytes(
     """What the file of a plain net would take with its weights packed at these bits.
 
     Weights at their bits, a float32 scale for each output channel, and every other parameter and
-    buffer as float32. Bits and what is refused are as in `fake_quantised`.
+    buffer as float32. Bits and what is refused are as in `fake_quantised`: give it the plain net.
 
     >>> weight_bytes(nn.Linear(16, 4), 2, ends=None)  # 16*4*2/8 + 4*4 + 4*4
     48
     """
-    found = layers(model)
+    found = _plain_layers(model)
     widths = _widths(found, weight_bits, ends)
     weights = {id(layer.weight) for layer in found.values()}
     rest = [t for t in (*model.parameters(), *model.buffers()) if id(t) not in weights]
@@ -244,11 +267,21 @@ def sensitivity(model: nn.Module, bits: int, judge: Callable[[nn.Module], float]
     One row a layer, in order: `layer`, `weights` (how many), `score` (what `judge` says of the
     net, such as a share of hits), `lost` (the score of the untouched net less that).
 
+    Refused with `BadInputError`: bits out of 1 to 16, a net without layers, weights that are not
+    finite, or masked or parametrized already, for these would be computed anew.
+
     Source: Dong et al. 2019, HAWQ, ask the same by second derivatives; here it is tried.
+
+    >>> net = nn.Linear(2, 1, bias=False)
+    >>> net.weight.data = torch.tensor([[1.0, 3.0]])
+    >>> sensitivity(net, 1, lambda net: net.weight.max().item())["lost"].tolist()  # 3 - (1 + 3) / 2
+    [1.0]
     """
+    _check_bits(bits, 1, "bits")
+    found = _plain_layers(model)
     whole = judge(model)
     rows = []
-    for path, layer in layers(model).items():
+    for path, layer in found.items():
         alone = copy.deepcopy(model)
         rounding = _Rounded(bits)
         one = alone.get_submodule(path)
@@ -269,7 +302,8 @@ def widths_by_sensitivity(
     most bits; again and again that layer goes one choice down which loses least for each bit that
     is saved, until the average is reached.
 
-    Refused with `BadInputError`: choices without a table, an average below the least choice.
+    Refused with `BadInputError`: choices without a table, tables of different layers or without a
+    loss, an average below the least choice.
 
     >>> losses = pd.DataFrame({"layer": ["a", "b"], "weights": [10, 10], "lost": [0.3, 0.1]})
     >>> none = losses.assign(lost=0.0)
@@ -283,6 +317,14 @@ def widths_by_sensitivity(
         raise BadInputError(f"average_bits is {average_bits:g}: the least choice is {choices[-1]}")
     lost = {bits: table.set_index("layer")["lost"].to_dict() for bits, table in tables.items()}
     weights = tables[choices[0]].set_index("layer")["weights"].to_dict()
+    for bits in choices:
+        if strange := sorted(lost[bits].keys() ^ weights.keys()):
+            raise BadInputError(
+                f"tables of {choices[0]} and {bits} bits are of different layers: "
+                f"{', '.join(strange)}"
+            )
+        if tables[bits]["lost"].isna().any():
+            raise BadInputError(f"the table of {bits} bits has layers without a loss: judge again")
     widths = dict.fromkeys(weights, choices[0])
     while sum(widths[p] * weights[p] for p in weights) > average_bits * sum(weights.values()):
         prices = {}

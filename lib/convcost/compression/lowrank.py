@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 from convcost.core.errors import BadInputError
 from convcost.counting.probe import evaluating
@@ -25,13 +26,15 @@ def factorised(
     """A copy whose convolutions are products of smaller ones that come as near as can be.
 
     What comes out: each chosen Conv2d is a Sequential of two ("svd") or three ("tucker")
-    convolutions, without anything in between; stride, padding, dilation and bias are kept.
+    convolutions, without anything in between; stride, padding, dilation, bias, type, device, order
+    in memory and requires_grad are kept.
 
-    share: how much of a layer's multiply-adds may stay at most, above 0. The rank is the largest
-    that does, at least 1; for "tucker" both ranks are the same share of their channels, the second
-    as large as is left. layers: paths; None: every Conv2d with a kernel above 1 x 1, at least
-    8 channels on either side and no groups that gets cheaper by it. Factors are computed in
-    float64.
+    share: how much of a layer's weights may stay at most, above 0; with it go the multiply-adds,
+    but for "tucker" with a stride, whose first factor runs at every position of the input. The rank
+    is the largest that does, at least 1; for "tucker" both ranks are the same share of their
+    channels, the second as large as is left. layers: paths; None: every Conv2d with a kernel above
+    1 x 1, at least 8 channels on either side and no groups that gets fewer weights by it. Factors
+    are computed in float64.
 
     Refused with `BadInputError`: an unknown method, a share that is not above 0, a path that is no
     plain Conv2d without groups, weights that are not finite.
@@ -57,7 +60,9 @@ def factorised(
             continue
         factors = (_svd if method == "svd" else _tucker)(layer, *ranks)
         for factor in factors:
-            factor.to(layer.weight.device, layer.weight.dtype).train(layer.training)
+            factor.train(layer.training)
+        if not path:  # the net is that layer
+            return factors
         parent, _, name = path.rpartition(".")
         setattr(smaller.get_submodule(parent), name, factors)
     return smaller
@@ -94,7 +99,7 @@ def _ranks(layer: nn.Conv2d, method: str, share: float) -> tuple[int, ...]:
     area = kernel[0] * kernel[1]
     most = share * layer.weight.numel()
     if method == "svd":
-        return (max(1, min(int(most / (c * area + d)), c * area, d)),)
+        return (max(1, int(min(most / (c * area + d), c * area, d))),)
     low, high = 0.0, 1.0
     for _ in range(40):  # the share of channels that costs just that much
         middle = (low + high) / 2
@@ -103,9 +108,7 @@ def _ranks(layer: nn.Conv2d, method: str, share: float) -> tuple[int, ...]:
         else:
             high = middle
     first = max(1, round(c * low))
-    # map sides before and after differ by the stride only; weights stand for multiply-adds
-    second = int((most - c * first) / (first * area + d))
-    return first, max(1, min(second, d))
+    return first, max(1, int(min((most - c * first) / (first * area + d), d)))
 
 
 def _cost(layer: nn.Conv2d, ranks: tuple[int, ...]) -> int:
@@ -121,11 +124,15 @@ def _conv(layer: nn.Conv2d, weight: Tensor, *, spatial: bool, bias: bool) -> nn.
     """A convolution with these weights: the layer's own stride and padding where it is spatial."""
     more = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation,
             "padding_mode": layer.padding_mode} if spatial else {}  # fmt: skip
-    conv = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2:], bias=bias, **more)
+    like = {"device": layer.weight.device, "dtype": layer.weight.dtype}
+    sizes = weight.shape[1], weight.shape[0], weight.shape[2:]
+    conv = skip_init(nn.Conv2d, *sizes, bias=bias, **more, **like)  # draws no random numbers
+    if not layer.weight.is_contiguous():
+        conv.to(memory_format=torch.channels_last)
     with torch.no_grad():
-        conv.weight.copy_(weight)
+        conv.weight.copy_(weight).requires_grad_(layer.weight.requires_grad)
         if bias:
-            conv.bias.copy_(layer.bias)
+            conv.bias.copy_(layer.bias).requires_grad_(layer.bias.requires_grad)
     return conv
 
 
@@ -164,16 +171,25 @@ def reconstruction(model: nn.Module, smaller: nn.Module, images: Tensor) -> pd.D
     of the difference of the filters over that of the filters; the same of its outputs on `images`
     (N, C, H, W): `output_error_before`, both given the inputs of the original net;
     `output_error_after_relu`, these outputs behind the original net's normalisation and ReLU that
-    follow the layer (NaN where a ReLU does not follow at once); `network_error`, where `smaller`
-    runs as a whole, so that errors of all layers before add up. All of them are shares.
+    follow the layer, or its ReLU alone (NaN where neither follows at once); `network_error`, where
+    `smaller` runs as a whole, so that errors of all layers before add up. All of them are shares.
 
     Both models run in evaluation mode and are left as found. Refused with `BadInputError`: nets of
     which the second has no factorised layer of the first.
+
+    >>> conv = nn.Conv2d(1, 2, 1, bias=False)
+    >>> conv.weight.data = torch.tensor([4.0, -3.0]).view(2, 1, 1, 1)  # of rank 1: nothing is lost
+    >>> net = nn.Sequential(conv, nn.ReLU())
+    >>> smaller = factorised(net, "svd", 1, ["0"])
+    >>> table = reconstruction(net, smaller, torch.ones(1, 1, 1, 1))
+    >>> table.round(6)[["layer", "weight_error", "output_error_after_relu"]].values.tolist()
+    [['0', 0.0, 0.0]]
     """
+    theirs = dict(smaller.named_modules())
     pairs = {
-        path: (layer, smaller.get_submodule(path))
-        for path, layer in _candidates(model)
-        if isinstance(smaller.get_submodule(path), nn.Sequential)
+        path: (layer, theirs[path])
+        for path, layer in model.named_modules()
+        if type(layer) is nn.Conv2d and _are_factors(theirs.get(path), layer)
     }
     if not pairs:
         raise BadInputError("none of the layers is factorised: give factorised(model, …) second")
@@ -196,6 +212,16 @@ def reconstruction(model: nn.Module, smaller: nn.Module, images: Tensor) -> pd.D
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _are_factors(module: nn.Module | None, layer: nn.Conv2d) -> bool:
+    return (
+        isinstance(module, nn.Sequential)
+        and len(module) in (2, 3)
+        and all(type(part) is nn.Conv2d for part in module)
+        and (module[0].in_channels, module[-1].out_channels)
+        == (layer.in_channels, layer.out_channels)
+    )
 
 
 def _error(wanted: Tensor, got: Tensor) -> float:
@@ -232,13 +258,14 @@ def _seen(
 
 
 def _behind(model: nn.Module, path: str):
-    """The normalisation and ReLU that stand right behind a layer of a Sequential; None without."""
+    """The normalisation, if any, and ReLU right behind a layer of a Sequential; None without."""
     parent, _, name = path.rpartition(".")
     holder = model.get_submodule(parent)
     if not isinstance(holder, nn.Sequential):
         return None
     names = list(holder._modules)
     following = [holder._modules[n] for n in names[names.index(name) + 1 :]][:2]
-    if [type(module) for module in following] != [nn.BatchNorm2d, nn.ReLU]:
-        return None
-    return lambda x: F.relu(following[0](x))
+    kinds = [type(module) for module in following]
+    if kinds[:1] == [nn.ReLU]:
+        return F.relu  # not the module: it may work in place
+    return (lambda x: F.relu(following[0](x))) if kinds == [nn.BatchNorm2d, nn.ReLU] else None
