@@ -157,6 +157,7 @@ def reconstruction(*, relu=1.5):
     return pd.DataFrame(
         [{"seed": seed, "factors": factors, "share": share, "layer": layer,
           "weight_error": 0.4, "output_error_before": 0.2 + 0.001 * seed,
+          "output_error_normalised": None if layer == "b" else 0.2 + 0.001 * seed,
           "output_error_after_relu": None if layer == "b" else relu * (0.2 + 0.001 * seed),
           "network_error": 0.5}
          for seed in range(3) for factors in ("svd", "tucker") for share in (0.25, 0.5)

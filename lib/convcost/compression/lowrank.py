@@ -5,6 +5,7 @@
 """
 
 import copy
+import math
 from collections.abc import Iterable
 
 import pandas as pd
@@ -170,9 +171,12 @@ def reconstruction(model: nn.Module, smaller: nn.Module, images: Tensor) -> pd.D
     One row a factorised layer, in the order of the net: `layer`; `weight_error`, the Frobenius norm
     of the difference of the filters over that of the filters; the same of its outputs on `images`
     (N, C, H, W): `output_error_before`, both given the inputs of the original net;
-    `output_error_after_relu`, these outputs behind the original net's normalisation and ReLU that
-    follow the layer, or its ReLU alone (NaN where neither follows at once); `network_error`, where
-    `smaller` runs as a whole, so that errors of all layers before add up. All of them are shares.
+    `output_error_normalised`, these outputs behind the original net's normalisation that follows
+    the layer, where one does, and `output_error_after_relu` behind the ReLU after it, too (both NaN
+    where no ReLU follows at once): what ReLU adds is the latter against the former, since
+    normalisation takes a channel's mean away and so makes every error a larger share;
+    `network_error`, where `smaller` runs as a whole, so that errors of all layers before add up.
+    All of them are shares.
 
     Both models run in evaluation mode and are left as found. Refused with `BadInputError`: nets of
     which the second has no factorised layer of the first.
@@ -199,15 +203,15 @@ def reconstruction(model: nn.Module, smaller: nn.Module, images: Tensor) -> pd.D
         _, in_all = _seen(smaller, {path: both[1] for path, both in pairs.items()}, images)
         for path, (layer, factors) in pairs.items():
             wanted, got = expected[path], factors(given[path])
-            after = _behind(model, path)
+            normalise = _behind(model, path)
+            behind = [normalise(wanted), normalise(got)] if normalise else None
             rows.append(
                 {
                     "layer": path,
                     "weight_error": _error(layer.weight, _product(factors)),
                     "output_error_before": _error(wanted, got),
-                    "output_error_after_relu": _error(after(wanted), after(got))
-                    if after
-                    else float("nan"),
+                    "output_error_normalised": _error(*behind) if behind else math.nan,
+                    "output_error_after_relu": _error(*map(F.relu, behind)) if behind else math.nan,
                     "network_error": _error(wanted, in_all[path]),
                 }
             )
@@ -258,7 +262,8 @@ def _seen(
 
 
 def _behind(model: nn.Module, path: str):
-    """The normalisation, if any, and ReLU right behind a layer of a Sequential; None without."""
+    """What stands between a layer of a Sequential and the ReLU behind it: its normalisation, or
+    nothing. None where no ReLU follows."""
     parent, _, name = path.rpartition(".")
     holder = model.get_submodule(parent)
     if not isinstance(holder, nn.Sequential):
@@ -267,5 +272,5 @@ def _behind(model: nn.Module, path: str):
     following = [holder._modules[n] for n in names[names.index(name) + 1 :]][:2]
     kinds = [type(module) for module in following]
     if kinds[:1] == [nn.ReLU]:
-        return F.relu  # not the module: it may work in place
-    return (lambda x: F.relu(following[0](x))) if kinds == [nn.BatchNorm2d, nn.ReLU] else None
+        return nn.Identity()
+    return following[0] if kinds == [nn.BatchNorm2d, nn.ReLU] else None

@@ -104,6 +104,9 @@ TABLES: dict[str, Table] = {
             "output_error_before": Column(
                 "float", "the same of the layer's outputs, both with the base's inputs", 0
             ),
+            "output_error_normalised": Column(
+                "float", "the same behind the normalisation", 0, optional=True
+            ),
             "output_error_after_relu": Column(
                 "float", "the same behind normalisation and ReLU", 0, optional=True
             ),

@@ -86,7 +86,7 @@ def _fewer_parameters(results: Results, published: Published, name: str) -> Find
 
 
 def _relu(results: Results, published: Published, name: str) -> Finding:
-    """Errors before and behind ReLU, and where all layers are factorised."""
+    """Errors behind ReLU against those right before it, and where all layers are factorised."""
     table = made(results, found.reconstruction, "reconstruction_errors")
     if table["seeds"].min() < SEEDS:
         raise lacking(f"{SEEDS} seeds of factors ({table['seeds'].min()} were measured)")
@@ -95,13 +95,14 @@ def _relu(results: Results, published: Published, name: str) -> Finding:
     after = losses(results, kinds.FACTORISED, "train")
     return Finding(
         f"errors behind ReLU are {table['relu_ratio'].min():.2f} to "
-        f"{table['relu_ratio'].max():.2f} times those before it",
+        f"{table['relu_ratio'].max():.2f} times those right before it",
         agrees=agrees,
         protocol=f"not trained on, {setting(results)}" if agrees else None,
         reason="; ".join(
             f"{row['factors']}, {row['share']:.0%} kept: {row['weight_error']:.0%} of the filters, "
-            f"{row['output_error_before']:.0%} of outputs, {row['output_error_after_relu']:.0%} "
-            f"behind ReLU, {row['network_error']:.0%} in the whole net"
+            f"{row['output_error_before']:.0%} of outputs, {row['output_error_normalised']:.0%} "
+            f"behind the normalisation, {row['output_error_after_relu']:.0%} behind ReLU, too, "
+            f"{row['network_error']:.0%} in the whole net"
             for _, row in table.iterrows()
         )
         + f"; an epoch of training repairs most: {listed(after)}",

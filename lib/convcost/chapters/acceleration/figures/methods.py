@@ -228,7 +228,7 @@ def low_rank(accelerated_nets: pd.DataFrame, reconstruction_errors: pd.DataFrame
     zero(axis)
     lost_axis(axis, table["lost"].max())
     axis.invert_xaxis()
-    axis.set(xlabel="multiply-adds kept, % of a layer", title="Factors need training")
+    axis.set(xlabel="weights kept, % of a layer", title="Factors need training")
     handles = [
         *(Line2D([], [], color=c, label=m.upper() if m == "svd" else "Tucker")
           for m, c in colours.items()),
@@ -250,13 +250,13 @@ def _errors(axis: plt.Axes, reconstruction_errors: pd.DataFrame) -> None:
     for column, label, look in (
         ("weight_error", "of the filters", BEFORE),
         ("output_error_before", "of a layer's outputs", CONTROL),
-        ("output_error_after_relu", "… behind ReLU", AFTER),
+        ("output_error_after_relu", "… behind norm. and ReLU", AFTER),
         ("network_error", "… in the whole net", OTHER),
     ):
         axis.plot(100 * table["share"], 100 * table[column], label=label, markersize=7, **look)
     axis.invert_xaxis()
     axis.set_ylim(0, None)
-    axis.set(xlabel="multiply-adds kept, % of a layer", ylabel="relative error, %",
+    axis.set(xlabel="weights kept, % of a layer", ylabel="relative error, %",
              title="Errors of SVD factors")  # fmt: skip
     axis.legend(fontsize=8.5, loc="upper left")
     axis.set_ylim(0, 1.45 * axis.get_ylim()[1])

@@ -200,9 +200,13 @@ def reconstruction(reconstruction_errors: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (factors, share), group in reconstruction_errors.groupby(["factors", "share"]):
         both = group.dropna(subset=["output_error_after_relu"])
-        ratios = both["output_error_after_relu"] / both["output_error_before"]
+        # normalisation takes a channel's mean away: against what is before it, any error grows
+        ratios = both["output_error_after_relu"] / both["output_error_normalised"]
         ratio, low, high = mean_interval(ratios.groupby(both["seed"]).mean())
-        errors = ["weight_error", "output_error_before", "output_error_after_relu", "network_error"]
+        errors = [
+            *("weight_error", "output_error_before", "output_error_normalised"),
+            *("output_error_after_relu", "network_error"),
+        ]
         rows.append(
             {"factors": factors, "share": share, "seeds": group["seed"].nunique(),
              "layers": group["layer"].nunique()}
