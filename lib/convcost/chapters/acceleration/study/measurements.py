@@ -77,7 +77,9 @@ def reconstruction_of(plan: Sequence[tuple[str, float]], **told) -> Iterator[dic
     work.model.cpu()
     for method, share in plan:
         smaller = lowrank.factorised(work.model, method, share)
-        for row in lowrank.reconstruction(work.model, smaller, images).to_dict("records"):
+        table = lowrank.reconstruction(work.model, smaller, images)
+        # of a layer without ReLU there is no such error, which is no divergence
+        for row in table.astype(object).where(table.notna(), None).to_dict("records"):
             yield {"factors": method, "share": share} | row
 
 

@@ -77,7 +77,7 @@ class Scale:
     search_trials: int = 20
     search_repeats: int = 100
     timed_cases: tuple[tuple[int, int | None], ...] = ((1, 1), (1, None), (64, None))
-    timed_sessions: int = 2
+    timed_sessions: int = 1
     repetitions: int = 15
     input_px: int = 28
     runtimes: tuple[str, ...] = ("torch", "onnx")
