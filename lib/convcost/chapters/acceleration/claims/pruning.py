@@ -30,7 +30,7 @@ LATE = 0.9  # of the weights zero: what is not faster up to there is not "easily
 def _overparameterised(results: Results, published: Published, name: str) -> Finding:
     table = losses(results, kinds.MASKED)
     after = table[table["word"].eq("train")]
-    kept = table[table["high"] <= POINTS]
+    kept = table[table["word"].isin(["mask", "train"]) & (table["high"] <= POINTS)]
     most = kept["number"].max() if len(kept) else 0
     agrees = bool(most >= HALF)
     return Finding(
@@ -78,7 +78,7 @@ def _no_speed(results: Results, published: Published, name: str) -> Finding:
     early = table[table["from_sparsity"] <= LATE]
     agrees = early.empty
     cases = "; ".join(
-        f"{row['channels']} channels at {row['map_px']} px, batch {row['batch']}: "
+        f"{row['channels']:.0f} channels at {row['map_px']:.0f} px, batch {row['batch']:.0f}: "
         + (
             f"from {row['from_sparsity']:.0%} on"
             if pd.notna(row["from_sparsity"])
