@@ -174,7 +174,7 @@ def sensitivities():
 
 
 def format_accuracies():
-    sizes = {"float64": 8, "float32": 4, "bfloat16": 2}
+    sizes = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
     return pd.DataFrame(
         [{"seed": seed, "format": name, "file_bytes": size * PARAMS, "test_images": 1_000,
           "test_correct": right - (name == "bfloat16"), "same": 1_000 - 3 * (name == "bfloat16")}

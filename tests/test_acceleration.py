@@ -465,7 +465,7 @@ def test_every_setting_is_there_once_and_shapes_are_timed_once():
             method for method, _ in names
         }
         assert (kinds.DISTILLED, kinds.ALONE) in names
-        shapes = [m.setting for m in Study("cpu", scale).shapes.values()]
+        shapes = [(m.method, m.setting) for m in Study("cpu", scale).shapes.values()]
         assert len(set(shapes)) == len(shapes)
 
 

@@ -108,8 +108,10 @@ def convcost(tmp_path_factory):
         (package / f"{name}.py").write_text(text)
     listed = package.parent / "__init__.py"
     listed.write_text(listed.read_text().rstrip().removesuffix(")") + LINE + ")\n")
-    rows = root / "data" / "published" / "geifman.csv"  # as many as before: a row gives way
-    first, *others, _ = rows.read_text().splitlines(keepends=True)
+    rows = root / "data" / "published" / "geifman.csv"
+    first, *others = rows.read_text().splitlines(keepends=True)
+    # as many as before: a row gives way that no check asks for
+    others = [line for line in others if not line.startswith("nas_gpu_hours,")]
     mine = 'the_largest_square,number,9,1,,Table 9,printed,,"It is 9.",09-squares,yes\n'
     rows.write_text("".join([first, *others, mine]))
     small_notebooks.write(

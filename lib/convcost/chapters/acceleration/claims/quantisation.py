@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pandas as pd
 
 from convcost.chapters.acceleration import findings as found
@@ -21,7 +20,7 @@ from convcost.chapters.acceleration.claims.evidence import (
     setting,
 )
 from convcost.chapters.acceleration.findings import accuracy as kinds
-from convcost.claims.lookup import lacking, made
+from convcost.claims.lookup import lacking, made, one
 from convcost.claims.verdicts import LOGICAL, Check, Finding, Published, Tolerance
 from convcost.fits.comparison import mean_interval
 from convcost.records import MissingTableError, Results
@@ -30,16 +29,27 @@ MUCH = 3.0  # points, that is "much"
 
 
 def _formula(results: Results, published: Published, name: str) -> Finding:
-    """Bits of the formats that nets of ours were run in, from their levels."""
-    levels = {8: 2**8, 4: 2**4, 1: 2}
-    agrees = all(math.log2(number) == bits for bits, number in levels.items())
-    told = ", ".join(f"log2({number}) = {bits}" for bits, number in levels.items())
+    """Bits of the weights that nets were rounded to here, from the levels that they leave."""
+    nets = results.table(NETS)
+    bits = nets.loc[nets["method"].eq(kinds.QUANTISED), "setting"].map(kinds.number)
+    levels = {int(number): 2 ** int(number) for number in sorted(bits.unique(), reverse=True)}
+    if not levels:
+        raise lacking("nets of few bits")
+    agrees = all(math.log2(number) == width for width, number in levels.items())
+    told = ", ".join(f"log2({number}) = {width}" for width, number in levels.items())
     return Finding(told, agrees=agrees, reason="with base 2, which the text does not print")
 
 
 def _width(format_name: str):
+    """Bits of a weight in a format, from the bytes that all of them take."""
+
     def check(results: Results, published: Published, name: str) -> Finding:
-        return Finding(8 * np.dtype(format_name).itemsize, reason=f"numpy's {format_name}")
+        row = one(results.table("format_accuracies"), format=format_name)
+        base = one(results.table(NETS), method=kinds.NONE, word="base")
+        return Finding(
+            8 * row["file_bytes"] / base["params"],
+            reason=f"{row['file_bytes']:,} bytes of {base['params']:,} weights in {format_name}",
+        )
 
     return check
 

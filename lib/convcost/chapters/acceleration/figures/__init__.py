@@ -21,8 +21,8 @@ MEASURED: dict[str, FigureSpec] = {
         _BOTH,
         _NOTEBOOK,
         "How many times as fast a net is against how many times fewer multiply-adds it has, on "
-        "logarithmic axes, left for one image, right for a batch: most lie below the diagonal, nets "
-        "with depthwise or grouped convolutions furthest.",
+        "logarithmic axes, left for one image, right for a batch: most lie below the diagonal, "
+        "nets with depthwise or grouped convolutions furthest.",
     ),
     "06-quantisation": FigureSpec(
         methods.quantisation,
