@@ -9,7 +9,7 @@ from convcost.training import Recipe
 BASE, TRAIN, EXPORT = ("base", {}), ("train", {}), ("export", {})
 CONTROL = "trained on"
 STUDENT = {"widths": [16, 32, 64], "blocks": 1}
-BRIEFLY_EXPORTED = ("none", "structured pruning", "combined")
+BRIEFLY_EXPORTED = ("none", "structured pruning")
 COMPARED = "temperature 4, weight 0.9"
 COMBINED = {"teacher": "base", "temperature": 4, "weight": 0.9}
 
@@ -241,6 +241,7 @@ _QUICK = Scale(
     search_seeds=1,
     search_recipe=_BRIEF,
     search_images=500,
+    search_limits=(0.5, 1.0),
     search_trials=6,
     search_repeats=4,
     timed_cases=((1, 1), (64, None)),

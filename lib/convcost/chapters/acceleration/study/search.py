@@ -24,7 +24,7 @@ def simulated(
     A search wants the net of the highest accuracy on held-out images among those that take at most
     a share of the slowest one's time. It sees what one seed gave; what it found is judged by the
     test images and the other seeds, so that a lucky seed is no merit. A net over the limit costs no
-    trial: its time is known without training.
+    trial: its time is known without training. A limit within which there is no net has no rows.
 
     `gap` is the test accuracy of the best net within the limit, by the judging seeds, less that of
     the net that was found.
@@ -33,6 +33,8 @@ def simulated(
     seeds = sorted(nets["seed"].unique())
     for limit in limits:
         inside = space[space["image_s"] <= limit * space["image_s"].max()]
+        if inside.empty:  # no net is so fast: there is nothing to search for
+            continue
         for repeat in range(repeats):
             seen = seeds[repeat % len(seeds)]
             judging = [seed for seed in seeds if seed != seen] or [seen]
