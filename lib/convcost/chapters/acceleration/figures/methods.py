@@ -208,7 +208,7 @@ def distillation(accelerated_nets: pd.DataFrame) -> plt.Figure:
     sure = best["low"] > 0
     axis.set_title(
         f"With a teacher at best {best['points']:+.1f} points"
-        + ("" if sure else ", and 0 is not excluded")
+        + ("" if sure else ",\nand 0 is not excluded")
     )
     return figure
 
@@ -285,7 +285,9 @@ def blocks(removed_blocks: pd.DataFrame) -> plt.Figure:
     axis.minorticks_off()
     axis.set_xlim(min(-0.5, 1.2 * table["low"].min()) if table["low"].notna().all() else -0.5, 90)
     axis.set_xlabel("accuracy lost without the block, points; not trained on")
-    axis.set_title("Within a stage the later block is missed less; nets differ much")
+    worth = table.groupby(table["removed"].str.split(".").str[0])["lost"]
+    falls = all(stage.is_monotonic_decreasing for _, stage in worth)
+    axis.set_title("Later in a stage, less is lost" if falls else "What each block is worth")
     return figure
 
 
