@@ -77,7 +77,7 @@ class Scale:
     search_trials: int = 20
     search_repeats: int = 100
     timed_cases: tuple[tuple[int, int | None], ...] = ((1, 1), (1, None), (64, None))
-    timed_sessions: int = 1
+    timed_sessions: int = 3
     repetitions: int = 15
     input_px: int = 28
     runtimes: tuple[str, ...] = ("torch", "onnx")
@@ -222,8 +222,8 @@ def _controls(scale: Scale, anew: tuple[str, dict]) -> tuple[Method, ...]:
 _BRIEF = Recipe(epochs=1, batch_size=32)
 _QUICK = Scale(
     brief=True,
-    train_images=1_000,
-    test_images=500,
+    train_images=400,
+    test_images=200,
     seeds=2,
     recipe=replace(_BRIEF, epochs=2),
     tuning=replace(_BRIEF, lr=1e-3),
@@ -240,7 +240,7 @@ _QUICK = Scale(
     searched=(("plain", 8, 1), ("plain", 16, 1), ("separable", 8, 1), ("shuffle", 8, 1)),
     search_seeds=1,
     search_recipe=_BRIEF,
-    search_images=500,
+    search_images=200,
     search_limits=(0.5, 1.0),
     search_trials=6,
     search_repeats=4,
