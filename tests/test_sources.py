@@ -13,7 +13,7 @@ from convcost.core import paths
 from convcost.core.errors import BadInputError, DamagedFileError
 from convcost.sources import SOURCES, entry, printed_text, published, value
 
-ROWS = {"cheng2025": 108, "cheng2025-abstract": 3, "atsumi2020": 59, "geifman": 56, "ke": 111}
+ROWS = {"cheng2025": 124, "cheng2025-abstract": 3, "atsumi2020": 64, "geifman": 59, "ke": 115}
 
 
 def decimals(key, *names):
@@ -53,33 +53,19 @@ def test_every_allowed_unit_is_used():
 def test_row_counts_by_kind():
     counts = {key: published(key)["kind"].value_counts().to_dict() for key in ROWS}
     assert counts == {
-        "cheng2025": {
-            "number": 42,
-            "qualitative": 40,
-            "cited": 16,
-            "equation": 5,
-            "ordering": 4,
-            "figure": 1,
-        },
-        "cheng2025-abstract": {"qualitative": 3},
-        "atsumi2020": {
-            "number": 40,
-            "qualitative": 8,
-            "ordering": 4,
-            "figure": 3,
-            "cited": 2,
-            "equation": 2,
-        },
-        "geifman": {
-            "qualitative": 21,
-            "number": 15,
-            "cited": 11,
-            "figure": 4,
-            "equation": 3,
-            "ordering": 2,
-        },
-        "ke": {"number": 90, "qualitative": 10, "equation": 8, "figure": 2, "cited": 1},
+        "cheng2025": {"claim": 63, "setting": 19, "definition": 17, "cited": 13, "history": 12},
+        "cheng2025-abstract": {"claim": 2, "setting": 1},
+        "atsumi2020": {"claim": 39, "setting": 15, "definition": 8, "history": 1, "cited": 1},
+        "geifman": {"claim": 30, "setting": 10, "history": 7, "definition": 6, "cited": 6},
+        "ke": {"claim": 69, "setting": 41, "cited": 2, "definition": 2, "history": 1},
     }
+
+
+def test_a_setting_or_history_has_no_test():
+    for key in ROWS:
+        rows = published(key)
+        idle = rows[rows["kind"].isin(["setting", "history"])]
+        assert (idle["testable"] != "yes").all(), key
 
 
 @pytest.mark.parametrize("key", ROWS)
@@ -95,7 +81,7 @@ def test_texts_are_plain_and_single_spaced(key):
 def test_restored_and_missing_values_say_why(key):
     frame = published(key)
     assert (frame.loc[frame["obtained"] == "restored", "note"] != "").all()
-    assert (frame.loc[frame["kind"] == "figure", "note"].str.startswith("numbers not in")).all()
+    assert (frame.loc[frame["form"] == "figure", "note"].str.startswith("numbers not in")).all()
 
 
 def test_every_notebook_that_tests_claims_has_rows():
@@ -327,18 +313,18 @@ def line_of(path, start):
 
 def test_text_for_a_number(ke):
     number = line_of(ke, "alpha_0,")
-    replace(ke, b"alpha_0,number,0.014,", b"alpha_0,number,O.014,")
+    replace(ke, b"alpha_0,claim,number,0.014,", b"alpha_0,claim,number,O.014,")
     assert f"line {number}, column 'value': 'O.014' must be a number" in damage(ke)
 
 
 @pytest.mark.parametrize("text", ["", "1,000", " 0.014", "nan", "1e-3", "0.014 ", "014", "inf"])
 def test_numbers_have_one_form(ke, text):
-    replace(ke, b"alpha_0,number,0.014,", f'alpha_0,number,"{text}",'.encode())
+    replace(ke, b"alpha_0,claim,number,0.014,", f'alpha_0,claim,number,"{text}",'.encode())
     assert f"column 'value': '{text}' must be a number" in damage(ke)
 
 
 def test_value_where_none_belongs(ke):
-    replace(ke, b"figure2,figure,,", b"figure2,figure,7,")
+    replace(ke, b"figure2,setting,figure,,", b"figure2,setting,figure,7,")
     assert "column 'value': '7' must be empty" in damage(ke)
 
 
@@ -349,25 +335,32 @@ def test_duplicate_name(ke):
 
 
 def test_unknown_unit(ke):
-    replace(ke, b"omega_f_1,number,64,filters,", b"omega_f_1,number,64,filter,")
+    replace(ke, b"omega_f_1,setting,number,64,filters,", b"omega_f_1,setting,number,64,filter,")
     assert "column 'unit': 'filter' must be one of 1, FLOPs" in damage(ke)
 
 
 def test_unit_that_does_not_fit_the_kind(ke):
-    replace(ke, b"omega_f_1,number,64,filters,", b"omega_f_1,number,64,name,")
+    replace(ke, b"omega_f_1,setting,number,64,filters,", b"omega_f_1,setting,number,64,name,")
     assert "column 'unit': 'name' must be one of 1, FLOPs" in damage(ke)
 
 
-def test_unknown_kind_and_notebook(ke):
-    replace(ke, b"alpha_0,number,", b"alpha_0,numbr,")
-    assert "column 'kind': 'numbr' must be one of cited" in damage(ke)
+def test_unknown_kind_and_form(ke):
+    replace(ke, b"alpha_0,claim,number,", b"alpha_0,clam,number,")
+    assert "column 'kind': 'clam' must be one of cited" in damage(ke)
+    replace(ke, b"alpha_0,clam,number,", b"alpha_0,claim,numbr,")
+    assert "column 'form': 'numbr' must be one of equation" in damage(ke)
+
+
+def test_a_twin_is_named_by_its_key(ke):
+    replace(ke, b",ke/one_d_models_fit,", b",one_d_models_fit,")
+    assert "column 'same_as': 'one_d_models_fit' must be empty or" in damage(ke)
 
 
 def test_cut_inside_a_row(ke):
     content = ke.read_bytes()
-    ke.write_bytes(content[: content.index(b"\nlambda_3,") + len(b"\nlambda_3,number,-0.02")])
+    ke.write_bytes(content[: content.index(b"\nlambda_3,") + len(b"\nlambda_3,claim,number,-0.02")])
     number = line_of(ke, "lambda_3,")
-    assert f"line {number}, column 'value': has 3 fields where 11 belong" in damage(ke)
+    assert f"line {number}, column 'value': has 4 fields where 13 belong" in damage(ke)
 
 
 def test_cut_inside_the_last_field(ke):
@@ -384,7 +377,7 @@ def test_cut_inside_a_quoted_field(ke):
 def test_cut_at_the_end_of_a_line(ke):
     lines = ke.read_bytes().splitlines(keepends=True)
     ke.write_bytes(b"".join(lines[:-1]))
-    assert "whole file: has 110 rows where 111 belong" in damage(ke)
+    assert "whole file: has 114 rows where 115 belong" in damage(ke)
 
 
 def test_every_cut_is_noticed(ke):
@@ -404,8 +397,8 @@ def test_quotation_mark_lost(ke):
 
 
 def test_wrong_header(ke):
-    replace(ke, b"name,kind,value,unit,", b"name,kind,unit,value,")
-    assert "line 1: the columns must be name, kind, value, unit" in damage(ke)
+    replace(ke, b"name,kind,form,value,unit,", b"name,kind,form,unit,value,")
+    assert "line 1: the columns must be name, kind, form, value, unit" in damage(ke)
 
 
 def test_empty_and_missing_and_binary_file(ke):

@@ -16,13 +16,14 @@ def notebook_map() -> pd.DataFrame:
     for chapter in registry.chapters():
         name = chapter.notebook
         mine = [entry for entry in entries if entry.notebook == name]
-        waiting = sum(entry.verdict_reference == claims.NOT_YET for entry in mine)
+        waiting = sum(entry.verdict == claims.NOT_YET for entry in mine)
         rows.append(
             {
                 "notebook": name,
                 "question": chapter.question,
                 "state": "built" if name in cards else "not built yet",
-                "claims": len(mine),
+                "statements": len(mine),
+                "claims": len(claims.counted(mine)),
                 "with a verdict": len(mine) - waiting,
             }
         )
@@ -75,14 +76,32 @@ def _where(entry: dict) -> str:
 
 
 def verdict_counts() -> pd.DataFrame:
-    """Claims per source (rows) and verdict of the reference (columns), with totals."""
-    table = claims.table(claims.ledger())
-    table["verdict"] = table["verdict_reference"].map(claims.family)
+    """Claims per source (rows) and verdict (columns), with totals.
+
+    What cannot be right or wrong is not counted: settings, definitions, history, and what a source
+    cites from elsewhere; of two rows that say the same one counts.
+    """
+    table = claims.table(claims.counted(claims.ledger()))
+    table["verdict"] = table["verdict"].map(claims.family)
     counts = table.pivot_table(
         index="source", columns="verdict", values="key", aggfunc="count", fill_value=0
     )
     counts = counts.reindex(columns=[v for v in claims.VERDICTS if v in counts])
     counts["all"] = counts.sum(axis=1)
+    counts.loc["all sources"] = counts.sum()
+    return counts.reset_index()
+
+
+def kind_counts() -> pd.DataFrame:
+    """Every row of the sources by its kind: one row a source, a column a kind, and the twins."""
+    table = claims.table(claims.ledger())
+    counts = table.pivot_table(
+        index="source", columns="kind", values="key", aggfunc="count", fill_value=0, sort=False
+    )
+    counts = counts.reindex(columns=list(sources.KINDS), fill_value=0)
+    counts["say the same as another"] = table.groupby("source")["same_as"].agg(
+        lambda t: (t != "").sum()
+    )
     counts.loc["all sources"] = counts.sum()
     return counts.reset_index()
 
@@ -131,6 +150,6 @@ def front_table() -> str:
         lines.append(
             f"| {name} | {sources.printed_text('cheng2025', row)} G | "
             f"{plain.loc[net, 'gflops']:.3f} G | {text.item()} G | "
-            f"{claims.family(entries[f'cheng2025/{row}'].verdict_reference)} |"
+            f"{claims.family(entries[f'cheng2025/{row}'].verdict)} |"
         )
     return "\n".join(lines)

@@ -128,6 +128,24 @@ def cross_validated(
     return predicted
 
 
+def welch(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """Welch's interval of the difference of two means, one less other, 95 %; both need two values.
+
+    Missing without. Source: Welch 1947, "The generalization of Student's problem".
+    """
+    if min(len(one), len(other)) < 2:
+        return math.nan, math.nan
+    return of_test(stats.ttest_ind, one, other, equal_var=False)
+
+
+def of_test(test: Callable, *samples: np.ndarray, **options) -> tuple[float, float]:
+    """The 95 % interval that a t-test of scipy gives; of values that are all equal, a point."""
+    with warnings.catch_warnings():  # of values that agree to the last digit there is no spread
+        warnings.simplefilter("ignore", RuntimeWarning)
+        low, high = test(*samples, **options).confidence_interval(LEVEL)
+    return float(low), float(high)
+
+
 def compare(
     fits: Mapping[str, Fit],
     fit_rows: pd.DataFrame,

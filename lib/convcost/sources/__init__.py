@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 COLUMNS = (
     "name",
     "kind",
+    "form",
     "value",
     "unit",
     "convention",
     "locator",
     "obtained",
     "note",
+    "same_as",
     "statement",
     "notebook",
     "testable",
@@ -78,13 +80,21 @@ TEXT_UNITS = frozenset({"formula", "name", "version"})  # the value is a text
 EMPTY_UNITS = frozenset({"statement", "figure"})  # there is no value
 UNITS = NUMBER_UNITS | TEXT_UNITS | EMPTY_UNITS
 
-# Which units a row of each kind may have.
-KINDS = {
+# What a row is to the source, and so whether it can be right or wrong at all.
+KINDS = (
+    "claim",  # the source says it of its own: can be right or wrong
+    "setting",  # of the authors' experiment
+    "definition",  # words, formulas and what follows from them: cannot fail
+    "history",  # who did what and when
+    "cited",  # taken from elsewhere
+)
+
+# Which units a row of each form may have.
+FORMS = {
     "number": NUMBER_UNITS,
     "equation": frozenset({"formula"}),
     "ordering": frozenset({"statement"}),
-    "qualitative": frozenset({"statement", "name", "version"}),
-    "cited": NUMBER_UNITS | {"statement"},
+    "statement": frozenset({"statement", "name", "version"}),
     "figure": frozenset({"figure"}),
 }
 OBTAINED = ("printed", "derived", "restored")
@@ -92,6 +102,7 @@ OBTAINED = ("printed", "derived", "restored")
 _NUMBER = r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:E[+-][0-9]{2})?$"
 _NAME = r"^[a-z][a-z0-9]*(?:_[a-z0-9]+)*$"
 _TEXT = r"\S"
+_TWIN = r"^(?:[a-z0-9-]+/[a-z0-9_]+)?$"
 
 
 def notebooks() -> tuple[str, ...]:
@@ -129,7 +140,7 @@ SOURCES = {
             citation="Cheng, Y. and Liu, B., Journal of Big Data and Computing 3(1), 2025",
             url="https://doi.org/10.62517/jbdc.202501119",
             file="cheng2025.csv",
-            rows=108,
+            rows=124,
         ),
         Source(
             key="cheng2025-abstract",
@@ -151,7 +162,7 @@ SOURCES = {
             citation="Atsumi, M., Inuma, M., Meng, L. and Wang, W., 2020",
             url="",
             file="atsumi2020.csv",
-            rows=59,
+            rows=64,
         ),
         Source(
             key="geifman",
@@ -161,7 +172,7 @@ SOURCES = {
             citation="Geifman, A., blog of Deci AI",
             url="https://deci.ai/blog/problem-efficient-inference-deep-learning/",
             file="geifman.csv",
-            rows=56,
+            rows=59,
         ),
         Source(
             key="ke",
@@ -171,7 +182,7 @@ SOURCES = {
             citation="Ke, X., Cao, W. and Lv, F., Shenzhen University (refers to a page of 2015)",
             url="",
             file="ke.csv",
-            rows=111,
+            rows=115,
         ),
     )
 }
@@ -370,14 +381,16 @@ def _validate(path: Path, frame: "pd.DataFrame") -> None:
                 report_duplicates="exclude_first",
             ),
             "kind": one_of(KINDS),
+            "form": one_of(FORMS),
+            "same_as": like(_TWIN, "must be empty or <source>/<name of a row>"),
             "unit": one_of(UNITS),
             "obtained": one_of(OBTAINED),
             "notebook": one_of(notebooks()),
             **{column: like(_TEXT, filled) for column in ("locator", "statement", "testable")},
         },
     )
-    for kind, rows in frame.groupby("kind"):
-        check(rows, {"unit": one_of(KINDS[kind])})
+    for form, rows in frame.groupby("form"):
+        check(rows, {"unit": one_of(FORMS[form])})
     for units, pattern, error in (
         (NUMBER_UNITS, _NUMBER, "must be a number such as 15.7 or 1.08167E-03"),
         (TEXT_UNITS, _TEXT, filled),

@@ -7,7 +7,7 @@ the numbers).
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -70,6 +70,7 @@ def fit(
     *,
     execution: Execution | None = None,
     tests: bool = True,
+    on_epoch: Callable[[int], None] | None = None,
 ) -> History:
     """Train any module that is there, in place: (N, C, H, W) to (N, classes).
 
@@ -85,7 +86,7 @@ def fit(
     with guest(execution, seeds["dropout"]):
         data = tuple(Stored(part, scaling, execution) for part in sets)
         trainer = Trainer(placed(model, execution), recipe, execution)
-        (history,) = run_epochs(trainer, data, recipe, [order], tests=tests)
+        (history,) = run_epochs(trainer, data, recipe, [order], tests=tests, on_epoch=on_epoch)
     model.train(was_training)
     return history
 

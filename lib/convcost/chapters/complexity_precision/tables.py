@@ -3,6 +3,7 @@
 from convcost.records.schema import MACS, PARAMS, Column, Table, count, text
 
 TRAININGS, TIMES, CHOSEN = "configuration_trainings", "forward_times", "chosen_optima"
+REPEATED = "repeated_trainings"
 CONFIGURATION = ("filters", "input_px", "kernel_px", "layers")
 _CONFIGURATION = {
     "filters": count("filters of each convolution: f"),
@@ -86,6 +87,16 @@ TABLES: dict[str, Table] = {
         | {
             "seed": _SEED,
             "role": text("1-D, 2-D, held out (in no fit) or optimum (chosen by a model)"),
+            **_TRAINING,
+        },
+    ),
+    REPEATED: Table(
+        "one configuration trained once more, from a seed that no fit has seen",
+        (*CONFIGURATION, "seed"),
+        _CONFIGURATION
+        | {
+            "seed": _SEED,
+            "role": text("baseline, held out or optimum (chosen by a model)"),
             **_TRAINING,
         },
     ),

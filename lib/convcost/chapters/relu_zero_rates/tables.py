@@ -66,6 +66,56 @@ TABLES: dict[str, Table] = {
             **_OUTPUTS,
         },
     ),
+    "zero_rates_by_epoch": Table(
+        "one LeNet behind one of its epochs, over the images that the paper's rates are of",
+        ("training", "initialisation", "normalisation", "seed"),
+        {
+            **_RECIPE,
+            "seed": _SEED,
+            "epoch": count("epochs that it had had"),
+            "status": _STATUS,
+            "train_images": count("images of the training split"),
+            **{
+                f"{layer}_{what}": count(f"{meaning} of {layer}")
+                for layer in ("conv1", "conv2", "fc120", "fc84")
+                for what, meaning in (("zeros", "zeros after ReLU"), ("total", "outputs"))
+            },
+            "conv1_filters": text("zero rate of each filter of conv1, as JSON, rounded to 1e-6"),
+            **_TRIED,
+            "without_high_zeros_correct": count(
+                "test images named rightly without conv1's two filters of the most zeros",
+                optional=True,
+            ),
+            "without_random_correct": count(
+                "the same without two filters of conv1 drawn at random", optional=True
+            ),
+        },
+    ),
+    "original_trainings": Table(
+        "one LeNet-5 of 1998 trained from one seed on MNIST",
+        ("seed",),
+        {
+            "seed": _SEED,
+            "status": _STATUS,
+            "epochs": count("epochs that were finished"),
+            "train_images": count("images of the training split"),
+            "input_px": count("side of the images"),
+            **_TRIED,
+            "seconds": _seconds("of the training"),
+        },
+    ),
+    "saving_times": Table(
+        "one LeNet whole and without two filters of conv1, in turns",
+        ("session", "batch", "threads", "repetition"),
+        {
+            "session": count("number of the session, from 0; batches take turns"),
+            "batch": _BATCH,
+            "threads": _THREADS,
+            "repetition": _REPETITION,
+            "whole_s": _seconds("of one image in the whole net"),
+            "smaller_s": _seconds("of one image in the smaller one"),
+        },
+    ),
     "filter_zero_rates": Table(
         "one filter of one LeNet of the first recipe, over the chosen images of one digit",
         ("seed", "layer", "filter", "digit"),

@@ -5,9 +5,9 @@ import pandas as pd
 from convcost.chapters.acceleration import findings as found
 from convcost.chapters.acceleration.findings import accuracy as kinds
 from convcost.claims.lookup import lacking, made
-from convcost.records import MissingTableError, Results
+from convcost.claims.verdicts import SEEDS, Evidence, above
+from convcost.records import Results
 
-SEEDS = 3  # pairs of nets that an interval needs to say something
 POINTS = 1.0  # of accuracy: less is "kept", more is "lost"
 NETS, TIMES = "accelerated_nets", "accelerated_times"
 DATA = ((NETS, "fashionmnist"),)
@@ -46,17 +46,28 @@ def _paired_of(one, other, **words):
     return of
 
 
-def decided(pair: pd.Series, threshold: float = 0.0) -> bool:
-    """Whether a difference is above a threshold by its whole interval.
+def decided(pair: pd.Series, threshold: float = 0.0) -> dict[str, object]:
+    """Whether a difference is above a threshold by its whole interval; for `Finding(**…)`."""
+    return above(pair["low"], pair["high"], threshold) | {"evidence": pairs(pair)}
 
-    MissingTableError where the threshold lies inside: the seeds are too few to tell.
-    """
-    if pair["low"] <= threshold <= pair["high"]:
-        raise MissingTableError(
-            f"{pair['seeds']:.0f} seeds are too few to tell: {points(pair)} reaches over "
-            f"{threshold:g}"
-        )
-    return bool(pair["low"] > threshold)
+
+def pairs(pair: pd.Series) -> Evidence:
+    low, high = float(pair["low"]), float(pair["high"])
+    return Evidence(int(pair["seeds"]), "seeds in pairs", low, high, "points, 95 % by Student's t")
+
+
+def of_seeds(table: pd.DataFrame) -> Evidence:
+    """How many seeds each setting had; their intervals stand in the reason."""
+    return Evidence(int(table["seeds"].min()), "seeds in pairs or more, each setting")
+
+
+def of_times(table: pd.DataFrame) -> Evidence:
+    """Ratios in turns, and whether the machine was quiet in all sessions."""
+    return Evidence(
+        int(table["repetitions"].min()), "repetitions in turns", float(table["low"].min()),
+        float(table["high"].max()), "times as fast, 95 % over all cases",
+        stable=bool(table["stable"].all()),
+    )  # fmt: skip
 
 
 def points(row: pd.Series, name: str = "points") -> str:

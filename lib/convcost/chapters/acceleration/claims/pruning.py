@@ -6,12 +6,13 @@ from convcost.chapters.acceleration import findings as found
 from convcost.chapters.acceleration.claims.evidence import (
     DATA,
     POINTS,
-    SEEDS,
     TIMES,
     decided,
     faster,
     listed,
     losses,
+    of_seeds,
+    of_times,
     paired,
     points,
     seeds_of,
@@ -19,7 +20,7 @@ from convcost.chapters.acceleration.claims.evidence import (
 )
 from convcost.chapters.acceleration.findings import accuracy as kinds
 from convcost.claims.lookup import lacking, made, one
-from convcost.claims.verdicts import Check, Finding, Published, Tolerance
+from convcost.claims.verdicts import SEEDS, Check, Evidence, Finding, Published, Tolerance
 from convcost.records import Results
 
 HALF = 50.0  # percent of the weights, that is "many"
@@ -39,6 +40,7 @@ def _overparameterised(results: Results, published: Published, name: str) -> Fin
         protocol=setting(results) if agrees else None,
         reason=f"zero at no more than {POINTS:g} point lost; trained on for an epoch, "
         f"{listed(after)}, {seeds_of(after)}",
+        evidence=of_seeds(after),
     )
 
 
@@ -48,10 +50,15 @@ def _needs_tuning(results: Results, published: Published, name: str) -> Finding:
     weights = losses(results, kinds.MASKED, "mask")
     free = weights[weights["high"] <= POINTS]
     agrees = bool((filters["low"] > POINTS).all())
+    open_ = not agrees and not (filters["high"] <= POINTS).any()
     upto = f"; single weights need none up to {free['number'].max():g} %" if len(free) else ""
     return Finding(
         f"without, {filters['lost'].min():.1f} points are lost at the least",
         agrees=agrees,
+        undecided=f"some intervals hold {POINTS:g} point; more seeds would narrow them"
+        if open_
+        else None,
+        evidence=of_seeds(filters),
         protocol=f"of filters{upto}" if agrees else None,
         reason=f"not trained on, filters: {listed(filters)}; single weights: {listed(weights)}, "
         f"{seeds_of(filters)}",
@@ -67,6 +74,7 @@ def _can_preserve(results: Results, published: Published, name: str) -> Finding:
         f"{len(kept)} of {len(table)} settings lose at most {POINTS:g} point",
         agrees=agrees,
         protocol=setting(results) if agrees else None,
+        evidence=of_seeds(table),
         reason=f"{listed(table)}, {seeds_of(table)}",
     )
 
@@ -91,6 +99,7 @@ def _no_speed(results: Results, published: Published, name: str) -> Finding:
         f"not faster up to {table['most'].max():.0%} zeros in {never} of {len(table)} cases",
         agrees=agrees,
         protocol="two sparse formats on this CPU, layers of a small net" if agrees else None,
+        evidence=Evidence(len(table), "layers and batches timed"),
         reason=f"faster than dense {cases}",
     )
 
@@ -111,7 +120,11 @@ def _degrades(results: Results, published: Published, name: str) -> Finding:
     return Finding(
         f"{len(worse)} of {len(after)} settings lose accuracy even after training on",
         agrees=agrees,
+        undecided=None
+        if agrees or (after["high"] <= 0).any()
+        else "the intervals of some settings hold 0; more seeds would narrow them",
         protocol=setting(results) if agrees else None,
+        evidence=of_seeds(after),
         reason=f"not trained on: {listed(before)}; trained on: {listed(after)}, {seeds_of(after)}",
     )
 
@@ -133,6 +146,7 @@ def _abrupt(results: Results, published: Published, name: str) -> Finding:
                   for method, (jump, where, _) in steps.items()),
         agrees=agrees,
         protocol="not trained on" if agrees else None,
+        evidence=of_seeds(pd.concat([table for *_, table in steps.values()])),
         reason="; ".join(f"{method}, {listed(table)}" for method, (*_, table) in steps.items())
         + f"; trained on for an epoch single weights are lost gradually: {listed(tuned)}",
     )  # fmt: skip
@@ -158,14 +172,14 @@ def _filters_or_layers(results: Results, published: Published, name: str) -> Fin
         raise lacking("net without filters that saves as much as one without blocks")
     nearest = cheaper.iloc[0]
     pair = paired(results, (kinds.NARROWED, nearest["setting"]), (kinds.DROPPED, most["setting"]))
-    agrees = decided(pair)
+    told = decided(pair)
     return Finding(
         points(pair),
-        agrees=agrees,
-        protocol=f"residual blocks of two layers, {setting(results)}" if agrees else None,
+        **told,
+        protocol=f"residual blocks of two layers, {setting(results)}" if told["agrees"] else None,
         reason=f"{nearest['setting']} gone ({nearest['macs'] / 1e6:.1f} million multiply-adds) "
         f"less {most['setting']} blocks gone ({most['macs'] / 1e6:.1f}), both trained on for an "
-        f"epoch, {pair['seeds']:.0f} seeds in pairs",
+        "epoch",
     )
 
 
@@ -185,6 +199,7 @@ def _branches(results: Results, published: Published, name: str) -> Finding:
     return Finding(
         round(saved[row["setting"]], 1),
         protocol=f"{row['setting']} blocks of our residual net, one image on one core",
+        evidence=of_times(mine),
         reason="saved: "
         + ", ".join(f"{share:.0f} % without {setting_}" for setting_, share in saved.items())
         + f"; trained on for an epoch, {listed(after)}, {seeds_of(after)}; which branches of "

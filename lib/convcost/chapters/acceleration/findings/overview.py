@@ -186,7 +186,7 @@ def for_practice(table: pd.DataFrame, points: tuple[float, ...] = (0.5, 1.5)) ->
 
 def _told(row: pd.Series) -> str:
     """How fast and what is lost, in words."""
-    lost = f"{row['lost']:.2f} points"
+    lost = f"{round(row['lost'], 2) + 0:.2f} points"  # no minus before 0.00
     if np.isfinite(row["low"]):
         lost += f" ({row['low']:.2f} to {row['high']:.2f})"
     return (

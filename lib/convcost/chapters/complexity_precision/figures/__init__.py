@@ -5,7 +5,8 @@ from convcost.figures.spec import FigureSpec
 
 _NOTEBOOK = "04-complexity-precision"
 _TRAININGS = ("configuration_trainings",)
-_ALL = ("chosen_optima", "configuration_trainings", "forward_times")
+_REPEATED = ("configuration_trainings", "repeated_trainings")
+_ALL = ("chosen_optima", "configuration_trainings", "forward_times", "repeated_trainings")
 
 SPECS: dict[str, FigureSpec] = {
     "04-complexity": FigureSpec(
@@ -44,7 +45,7 @@ SPECS: dict[str, FigureSpec] = {
     ),
     "04-precision": FigureSpec(
         held_out.predicted_precision,
-        _TRAININGS,
+        _REPEATED,
         _NOTEBOOK,
         "The paper's Figure 1, right, redrawn: predicted against measured accuracy of the held-out "
         "nets with binomial error bars, the line of equality and a band of 3.1 %, for eq. (6) and "
@@ -53,7 +54,7 @@ SPECS: dict[str, FigureSpec] = {
     ),
     "04-models": FigureSpec(
         held_out.models,
-        _TRAININGS,
+        _REPEATED,
         _NOTEBOOK,
         "A row a model of precision: mean relative error on the held-out nets with its bootstrap "
         "interval, beside that on the fitted nets, with lines for the constant's error, half of "

@@ -31,6 +31,7 @@ def frontier(
     chosen_optima: pd.DataFrame,
     configuration_trainings: pd.DataFrame,
     forward_times: pd.DataFrame,
+    repeated_trainings: pd.DataFrame,
 ) -> plt.Figure:
     """Fig. 2: precision against run time of the paper's grid, and the least time at a precision.
 
@@ -40,6 +41,7 @@ def frontier(
     standard deviation of the seeds. Dotted: the targets. Cross: what the paper states.
     """
     style.apply()
+    configuration_trainings = findings.together(configuration_trainings, repeated_trainings)
     cloud = findings.cloud(configuration_trainings, forward_times)
     lower = findings.frontiers(configuration_trainings, forward_times, SHOWN, [cheapest.INTEGERS])
     measured = findings.measured(configuration_trainings, forward_times)
@@ -159,6 +161,7 @@ def savings(
     chosen_optima: pd.DataFrame,
     configuration_trainings: pd.DataFrame,
     forward_times: pd.DataFrame,
+    repeated_trainings: pd.DataFrame,
 ) -> plt.Figure:
     """How many times cheaper at each number of points given up: predicted, measured, and bounds.
 
@@ -168,6 +171,7 @@ def savings(
     out (a random search), and of all that were measured.
     """
     style.apply()
+    configuration_trainings = findings.together(configuration_trainings, repeated_trainings)
     table = findings.savings(chosen_optima, configuration_trainings, forward_times)
     ahead = findings.optima(chosen_optima, configuration_trainings, forward_times)
     drops = sorted(chosen_optima["drop_points"].unique())

@@ -88,7 +88,9 @@ def predicted_complexity(
     return figure
 
 
-def predicted_precision(configuration_trainings: pd.DataFrame) -> plt.Figure:
+def predicted_precision(
+    configuration_trainings: pd.DataFrame, repeated_trainings: pd.DataFrame
+) -> plt.Figure:
     """Fig. 1 (right): predicted against measured accuracy of held-out nets, a column a model.
 
     Bars are what the draw of the test images leaves open (binomial, 95 %); faint the nets that
@@ -96,6 +98,7 @@ def predicted_precision(configuration_trainings: pd.DataFrame) -> plt.Figure:
     over measured less 1. The grey band is the error that the paper states.
     """
     style.apply()
+    configuration_trainings = findings.together(configuration_trainings, repeated_trainings)
     table = findings.predictions(configuration_trainings, (*SHOWN, precision.CONSTANT))
     stated = paper.value("precision_error_percent")
     held = table[table["set"] == rows.HELD_OUT]
@@ -236,7 +239,7 @@ _WORDS = {
 }
 
 
-def models(configuration_trainings: pd.DataFrame) -> plt.Figure:
+def models(configuration_trainings: pd.DataFrame, repeated_trainings: pd.DataFrame) -> plt.Figure:
     """Models of precision side by side: error on held-out nets, and rank correlation.
 
     Left: mean relative error with its 95 % bootstrap interval over held-out nets, hollow the same
@@ -244,6 +247,7 @@ def models(configuration_trainings: pd.DataFrame) -> plt.Figure:
     seeds alone, and seeds with the draw of the test images, would give a model that is right.
     """
     style.apply()
+    configuration_trainings = findings.together(configuration_trainings, repeated_trainings)
     table = findings.models(configuration_trainings, folds=0)
     table = table.sort_values("held_out_percent", ascending=False, ignore_index=True)
     floor = findings.noise(configuration_trainings)

@@ -30,8 +30,10 @@ from convcost.chapters.complexity_precision.findings.costs import (
 from convcost.chapters.complexity_precision.findings.equations import (
     coefficients,
     curves,
+    effects,
     equation_fits,
     lines,
+    simpler_lines,
     surfaces,
 )
 from convcost.chapters.complexity_precision.findings.faces import (
@@ -47,11 +49,13 @@ from convcost.chapters.complexity_precision.findings.held_out import (
     targets,
 )
 from convcost.chapters.complexity_precision.findings.printed import (
+    lost_zeros,
     printed_curves,
     printed_frontier,
     printed_on_held_out,
     readings,
 )
+from convcost.chapters.complexity_precision.findings.rows import together
 
 __all__ = [
     "alphas",
@@ -66,9 +70,11 @@ __all__ = [
     "conv_shares",
     "cost_noise",
     "curves",
+    "effects",
     "equation_fits",
     "frontiers",
     "lines",
+    "lost_zeros",
     "measured",
     "models",
     "noise",
@@ -82,8 +88,10 @@ __all__ = [
     "recipes",
     "savings",
     "search",
+    "simpler_lines",
     "steps_down",
     "steps_summary",
     "surfaces",
     "targets",
+    "together",
 ]

@@ -1,7 +1,6 @@
 """Equation (7): the cheapest net that is precise enough, by models, and what training it gave."""
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -22,6 +21,7 @@ from convcost.chapters.complexity_precision.findings.configurations import (
 from convcost.chapters.complexity_precision.findings.costs import BETTER
 from convcost.chapters.complexity_precision.findings.held_out import SHOWN
 from convcost.chapters.complexity_precision.findings.rows import (
+    BASELINE_ROLES,
     FIT,
     FIT_ROLES,
     HELD_OUT,
@@ -36,7 +36,8 @@ from convcost.chapters.complexity_precision.findings.rows import (
     training_rows,
 )
 from convcost.core.errors import BadInputError, ConvcostError
-from convcost.fits.comparison import LEVEL, bootstrap, interval
+from convcost.fits import comparison
+from convcost.fits.comparison import bootstrap, interval
 from convcost.fits.fitted import Fitted
 
 INTEGERS, SHARES = "integers", "shares"
@@ -261,27 +262,30 @@ def optima(
     accuracy_sd, accuracy_low, accuracy_high (mean over its seeds, Student's interval of the mean;
     of one seed the interval is missing), lost_points, lost_low, lost_high (the baseline's mean
     minus its own, in points, Welch's interval), reaches (mean at least the target; missing where
-    it was not trained), seconds (per image), complexity, saving_s, saving_s_low, saving_s_high
-    (the baseline's time over its own; bootstrap of the rounds), saving_macs (exact).
+    it was not trained), fresh_lost, fresh_low, fresh_high (the same as lost_points, on the
+    validation people, whom no fit and no choice saw), fresh_risk (the chance, by Welch's t over the
+    seeds, that more than the points given up are lost there), seconds (per image), complexity,
+    saving_s, saving_s_low, saving_s_high (the baseline's time over its own; bootstrap of the
+    rounds), saving_macs (exact). `configuration_trainings` may hold repeated ones (`together`).
     """
-    own = training_rows(configuration_trainings, roles=None)
-    seeds = {key: group["precision"].to_numpy() for key, group in own.groupby(KEY)}
-    planned = training_rows(configuration_trainings)
-    base = planned.loc[is_baseline(planned), "precision"].to_numpy()
+    seeds, base = _by_seed(configuration_trainings, "test")
+    fresh, fresh_base = _by_seed(configuration_trainings, "validation")
     times, each = timed(forward_times), rounds(forward_times)
     found = []
     for row in chosen_optima.to_dict("records"):
         key = tuple(row[name] for name in KEY)
         built = row["status"] == "found"
         key = tuple(int(part) for part in key) if built else None
-        row |= _trained(seeds.get(key, np.array([])), base, row["target_accuracy"])
+        none = np.array([])
+        row |= _trained(seeds.get(key, none), base, row["target_accuracy"])
+        row |= _fresh(fresh.get(key, none), fresh_base, row.get("drop_points", np.nan))
         row |= (_saved(key, times, each) if built else {}) | {"saving_macs": np.nan}
         if built:
             row["saving_macs"] = BASELINE.macs / Configuration(*key).macs
         found.append(row)
     columns = [name for name in chosen_optima if name != "run_id"]
     columns += ["seeds", "accuracy", "accuracy_sd", "accuracy_low", "accuracy_high"]
-    columns += ["lost_points", "lost_low", "lost_high", "reaches", "seconds", "complexity"]
+    columns += ["lost_points", "lost_low", "lost_high", "reaches", *FRESH, "seconds", "complexity"]
     columns += ["saving_s", "saving_s_low", "saving_s_high", "saving_macs"]
     table = pd.DataFrame(found, columns=columns)
     whole = dict.fromkeys([*KEY, "seeds"], "Int64") | {"reaches": "boolean"}
@@ -290,7 +294,7 @@ def optima(
 
 def _trained(p: np.ndarray, base: np.ndarray, target: float) -> dict:
     low, high = _student(p)
-    lost_low, lost_high = _welch(base, p)
+    lost_low, lost_high = comparison.welch(base, p)
     mean = p.mean() if len(p) else np.nan
     return {
         "seeds": len(p), "accuracy": mean, "accuracy_low": low, "accuracy_high": high,
@@ -301,23 +305,33 @@ def _trained(p: np.ndarray, base: np.ndarray, target: float) -> dict:
     }  # fmt: skip
 
 
+FRESH = ["fresh_lost", "fresh_low", "fresh_high", "fresh_risk"]
+
+
+def _by_seed(trainings: pd.DataFrame, split: str) -> tuple[dict, np.ndarray]:
+    """(configuration -> precision of each of its seeds, that of the baseline's) on a split."""
+    own = training_rows(trainings, roles=None, split=split)
+    seeds = {key: group["precision"].to_numpy() for key, group in own.groupby(KEY)}
+    planned = training_rows(trainings, roles=BASELINE_ROLES, split=split)
+    return seeds, planned.loc[is_baseline(planned), "precision"].to_numpy()
+
+
+def _fresh(p: np.ndarray, base: np.ndarray, drop: float) -> dict:
+    if not len(p) or not len(base):
+        return dict.fromkeys(FRESH, np.nan)
+    low, high = comparison.welch(base, p)
+    risk = np.nan
+    if min(len(base), len(p)) > 1:
+        # the chance that the loss is above `drop` is that of a t below the test's statistic
+        test = stats.ttest_ind(base - drop / 100, p, equal_var=False, alternative="less")
+        risk = float(test.pvalue)
+    lost = 100 * (base.mean() - p.mean())
+    return dict(zip(FRESH, (lost, 100 * low, 100 * high, risk), strict=True))
+
+
 def _student(p: np.ndarray) -> tuple[float, float]:
     """Student's interval of the mean; needs two seeds."""
-    return _of_test(stats.ttest_1samp, p, 0.0) if len(p) > 1 else (np.nan, np.nan)
-
-
-def _welch(base: np.ndarray, p: np.ndarray) -> tuple[float, float]:
-    """Welch's interval of the difference of the means; both need two seeds."""
-    if min(len(base), len(p)) < 2:
-        return np.nan, np.nan
-    return _of_test(stats.ttest_ind, base, p, equal_var=False)
-
-
-def _of_test(test, *samples, **options) -> tuple[float, float]:
-    with warnings.catch_warnings():  # of seeds that agree to the last digit there is no spread
-        warnings.simplefilter("ignore", RuntimeWarning)
-        low, high = test(*samples, **options).confidence_interval(LEVEL)
-    return float(low), float(high)
+    return comparison.of_test(stats.ttest_1samp, p, 0.0) if len(p) > 1 else (np.nan, np.nan)
 
 
 def _saved(key: tuple[int, ...], times: pd.DataFrame, each: pd.DataFrame) -> dict:
@@ -355,8 +369,9 @@ def savings(
     One row a way and number of points: drop_points, target_accuracy, way ("eq. (6), integers", ...;
     then the cheapest of the held-out nets, which is what a random search of that many finds, and
     the cheapest of all measured nets), the four parameters, seeds, accuracy, lost_points, lost_low,
-    lost_high, reaches, saving_s, saving_s_low, saving_s_high, saving_macs, tenfold (the paper's
-    factor is reached in seconds and in multiply-adds). Only optima that were trained have a row.
+    lost_high, reaches, those of fresh people (as in `optima`), saving_s, saving_s_low,
+    saving_s_high, saving_macs, tenfold (the paper's factor is reached in seconds and in
+    multiply-adds). Only optima that were trained have a row.
     The bounds are chosen by what they measured on the test images, so their own accuracy flatters
     them; a bound that no net reaches has no row.
     """
@@ -375,7 +390,8 @@ def savings(
             own = optima(pd.DataFrame(chosen), configuration_trainings, forward_times)
             tables.append(own.assign(way=way))
     columns = ["drop_points", "target_accuracy", "way", *KEY, "seeds", "accuracy", "lost_points"]
-    columns += ["lost_low", "lost_high", "reaches", "saving_s", "saving_s_low", "saving_s_high"]
+    columns += ["lost_low", "lost_high", "reaches", *FRESH, "saving_s", "saving_s_low"]
+    columns += ["saving_s_high"]
     table = pd.concat([t[[*columns, "saving_macs"]] for t in tables], ignore_index=True)
     factor = paper.value("complexity_reduction")
     tenfold = (table["saving_s"] >= factor) & (table["saving_macs"] >= factor)

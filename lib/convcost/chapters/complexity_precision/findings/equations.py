@@ -52,6 +52,50 @@ def equation_fits(configuration_trainings: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
+def simpler_lines(configuration_trainings: pd.DataFrame) -> pd.DataFrame:
+    """Over one parameter, a quadratic in its inverse: three coefficients, where eq. (2) has four.
+
+    One row a parameter with more values than that: model (as P(f)), configurations,
+    quadratic_percent (mean relative error on the same rows that eq. (2) is fitted to).
+    """
+    precise, table = precision_rows(configuration_trainings), []
+    for names in printed.TABLE_I:
+        own = precise[rows.varies_only(precise, names)]
+        inverse = 1 / own[names[0]].to_numpy(dtype=float)
+        if len(np.unique(inverse)) <= 3:
+            continue
+        measured = own["precision"].to_numpy(dtype=float)
+        fitted = np.polyval(np.polyfit(inverse, measured, 2), inverse)
+        errors = comparison.relative_errors(measured, fitted)
+        table.append(
+            {"model": printed.label(names), "configurations": len(own),
+             "quadratic_percent": errors.mean()}
+        )  # fmt: skip
+    return pd.DataFrame(table, columns=["model", "configurations", "quadratic_percent"])
+
+
+def effects(trainings: pd.DataFrame) -> pd.DataFrame:
+    """What each parameter alone does to precision, from its largest to its smallest value.
+
+    One row a parameter: parameter, largest, smallest (values; the others as in T0), seeds (of the
+    end with fewer), lost (points of precision, of the means over the seeds), low, high (95 % by
+    Welch; missing of one seed).
+    """
+    each, table = rows.training_rows(trainings, roles=rows.BASELINE_ROLES), []
+    for name in NAMES:
+        own = each[rows.varies_only(each, (name,))]
+        ends = [
+            own.loc[own[name] == end, "precision"] for end in (own[name].max(), own[name].min())
+        ]
+        low, high = comparison.welch(*ends)
+        table.append(
+            {"parameter": name, "largest": int(own[name].max()), "smallest": int(own[name].min()),
+             "seeds": min(map(len, ends)), "lost": 100 * (ends[0].mean() - ends[1].mean()),
+             "low": 100 * low, "high": 100 * high}
+        )  # fmt: skip
+    return pd.DataFrame(table)
+
+
 def _errors(own: pd.DataFrame, residuals: np.ndarray) -> np.ndarray:
     measured = own["precision"].to_numpy(dtype=float)
     return comparison.relative_errors(measured, measured - residuals)

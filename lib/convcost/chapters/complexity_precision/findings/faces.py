@@ -74,13 +74,14 @@ def recipes(recipe_trials: pd.DataFrame) -> pd.DataFrame:
 def baseline(configuration_trainings: pd.DataFrame) -> pd.DataFrame:
     """The baseline T0 on the test split: each seed, their mean, and what to hold them against.
 
-    One row a seed of the plan, then "mean", "standard deviation" (missing of one seed), "constant
+    One row a seed, then "mean", "standard deviation" (missing of one seed), "constant
     predictor" (that names the commonest class of the same images) and the paper. Columns: what,
     accuracy (the paper's "precision"), balanced_accuracy, male_precision, images (tested). The
     paper prints one number, and what it calls precision is read as accuracy.
     """
     by_measure = {
-        name: rows.training_rows(configuration_trainings, measure=name) for name in MEASURES
+        name: rows.training_rows(configuration_trainings, measure=name, roles=rows.BASELINE_ROLES)
+        for name in MEASURES
     }
     table = by_measure[MEASURES[0]].assign(**{n: t["precision"] for n, t in by_measure.items()})
     table = table[rows.is_baseline(table)].sort_values("seed")

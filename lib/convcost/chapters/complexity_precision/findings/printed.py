@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -95,7 +96,12 @@ def evaluate(
     >>> float(evaluate(NAMES, np.ones((1, 4))).round(3)[0])
     0.773
     """
-    m, c = len(names), as_shares(names, reading)
+    return _value(as_shares(names, reading), shares)
+
+
+def _value(c: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """The model with these coefficients, over shares of the baseline throughout."""
+    m = shares.shape[1]
     with np.errstate(over="ignore"):
         return c[0] * np.exp((1 / shares) @ c[1 : m + 1]) + shares @ c[m + 1 : -1] + c[-1]
 
@@ -171,6 +177,48 @@ def _sum_between(values: np.ndarray) -> np.ndarray:
         maps = configurations.IN_CHANNELS if i == 0 else f
         total += part * maps * k * k * f * (s / 2**i) ** 2
     return total
+
+
+@cache
+def lost_zeros() -> pd.DataFrame:
+    """A hypothesis: a zero behind the point was lost in one or two coefficients of a printed model.
+
+    One row a model of Table II and eq. (6), and one or two of its coefficients, each a tenth of
+    what is printed: model, changed (their numbers, as "6" or "2 and 5"), at_baseline (gamma as
+    the share of the baseline's), off_percent, usable (as in `readings`). The nearest to the paper's
+    own precision at T0 first, by model. Nothing says that this happened; of so many tries some come
+    near by chance.
+    """
+    printed = float(sources.value("ke", "baseline_precision"))
+    near, table = paper.value("precision_error_percent"), []
+    for names in (*TABLE_II, *EQ_6):
+        shares = np.array([getattr(BASELINE, name) for name in names], dtype=float)
+        sets = configurations.candidates()
+        over = configurations.product(
+            *(np.array(sets[n]) / b for n, b in zip(names, shares, strict=True))
+        )
+        own = coefficients(names)
+        places = range(len(own))
+        for changed in [(i,) for i in places] + list(combinations(places, 2)):
+            tenth = own.copy()
+            tenth[list(changed)] /= 10
+            at_baseline = float(_value(tenth, np.ones((1, len(names))))[0])
+            values = _value(tenth, over)
+            off = 100 * (at_baseline / printed - 1)
+            table.append(
+                {
+                    "model": label(names),
+                    "changed": " and ".join(str(i + 1) for i in changed),
+                    "at_baseline": at_baseline,
+                    "off_percent": off,
+                    "usable": bool(
+                        abs(off) <= near and (values >= 0).all() and (values <= 1).all()
+                    ),
+                }
+            )
+    frame = pd.DataFrame(table)
+    frame = frame.assign(off=frame["off_percent"].abs()).sort_values("off", kind="stable")
+    return frame.drop(columns="off").reset_index(drop=True)
 
 
 @cache

@@ -12,6 +12,8 @@ from convcost.core.errors import BadInputError
 KEY = list(NAMES)
 FIT_ROLES = ("1-D", "2-D")
 HELD_OUT_ROLES = ("held out",)
+BASELINE_ROLES = (*FIT_ROLES, "baseline")
+"""Of every training of the baseline that may judge others: the last one's seeds no fit has seen."""
 PLAN, OPTIMA = "plan", "optima"
 """Sessions of `forward_times`."""
 FIT, HELD_OUT, OPTIMUM = "fit", "held out", "optimum"
@@ -39,6 +41,11 @@ MEASURES = {
 }
 
 
+def together(trainings: pd.DataFrame, repeated: pd.DataFrame) -> pd.DataFrame:
+    """The trainings of the plan and those repeated later; fits see those of the plan alone."""
+    return pd.concat([trainings, repeated], ignore_index=True) if len(repeated) else trainings
+
+
 # --- precision -------------------------------------------------------------------------------
 
 
@@ -47,25 +54,27 @@ def training_rows(
     *,
     measure: str = "accuracy",
     roles: Sequence[str] | None = FIT_ROLES,
+    split: str = "test",
 ) -> pd.DataFrame:
     """One row a finished training: the four parameters, seed, role, images, precision (0 to 1).
 
     `trainings` is the table `configuration_trainings`; precision is that on its test split, by
-    `measure`, a key of `MEASURES`; `roles` None takes all. A training with another status than
-    "done" has no row. Raises BadInputError for an unknown measure, and for a finished training
-    without its counts.
+    `measure`, a key of `MEASURES`; `roles` None takes all. `split` "validation" takes the people
+    on which the recipe was chosen, and whom no fit and no choice of a net has seen. A training with
+    another status than "done" has no row. Raises BadInputError for an unknown measure, and
+    for a finished training without its counts.
     """
     if measure not in MEASURES:
         raise BadInputError(f"measure {measure!r} is unknown: choose one of {', '.join(MEASURES)}")
     rows = trainings[trainings["status"] == "done"]
     if roles is not None:
         rows = rows[rows["role"].isin(list(roles))]
-    names = [f"test_class{number}_{w}" for number in (0, 1) for w in ("images", "correct")]
+    names = [f"{split}_class{number}_{w}" for number in (0, 1) for w in ("images", "correct")]
     counts = rows[names].astype(float)
     broken = counts.isna().any(axis=1) | (counts.filter(like="images") <= 0).any(axis=1)
     if broken.any():
         where = rows.loc[broken, KEY].iloc[0].to_dict()
-        raise BadInputError(f"the finished training of {where} has no counts of the test split")
+        raise BadInputError(f"the finished training of {where} has no counts of the {split} split")
     with np.errstate(invalid="ignore", divide="ignore"):
         precision = MEASURES[measure](*(counts[name] for name in names))
     return rows[[*KEY, "seed", "role"]].assign(

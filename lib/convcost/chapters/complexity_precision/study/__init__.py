@@ -271,6 +271,53 @@ class Study(study.Study):
         return both.drop_duplicates([*NAMES, "seed"], ignore_index=True)
 
     @property
+    def _repeats(self) -> dict[str, list[dict]]:
+        """Units by role: further seeds of nets that are judged, none of which a fit may see."""
+        scale = self.scale
+        again = {
+            "baseline": ([BASELINE], scale.line_seeds, scale.baseline_repeats),
+            "held out": (
+                [one for one, role in self.roles.items() if role == "held out"],
+                scale.held_out_seeds,
+                scale.held_out_repeats,
+            ),
+            "optimum": (
+                [one for one in self._repeated_optima if one not in self.roles],
+                scale.optimum_seeds,
+                scale.optimum_repeats,
+            ),
+        }
+        return {
+            role: [
+                self._unit(one, seed, scale.recipe) | {"bf16": self.bf16}
+                for one in nets
+                for seed in range(first, last)
+            ]
+            for role, (nets, first, last) in again.items()
+        }
+
+    @property
+    def _repeated_optima(self) -> list[Configuration]:
+        """Of the optima that were built, those for enough points given up."""
+        drops = [
+            cheapest.configuration_of(choice)
+            for choice in self._choices
+            if choice["status"] == "found"
+            and choice["grid"] == "integers"
+            and choice["drop_points"] >= self.scale.repeated_drop
+        ]
+        return list(dict.fromkeys(drops))
+
+    def repeated_trainings(self) -> pd.DataFrame:
+        """One row a training: more seeds of the baseline, of held-out nets and of optima."""
+        tables = [
+            _with_failures(self.done(self._planned_sweep(plan))).assign(role=role)
+            for role, plan in self._repeats.items()
+            if plan
+        ]
+        return study.typed(pd.concat(tables) if tables else pd.DataFrame(), "repeated_trainings")
+
+    @property
     def _optimum_units(self) -> list[dict]:
         """The chosen optima with each of their seeds."""
         return [

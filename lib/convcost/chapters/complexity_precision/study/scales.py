@@ -20,7 +20,10 @@ class Scale:
     The candidate values of `filters`, `input_px`, `kernel_px` and `layers`, the baseline's first.
     Each configuration in which one of them leaves the baseline is trained from `line_seeds` seeds,
     each of the grids of `filters` with another one from `grid_seeds`, `held_out` random ones from
-    `held_out_seeds`, and each chosen optimum from `optimum_seeds`. `recipes` are tried on the
+    `held_out_seeds`, and each chosen optimum from `optimum_seeds`. To judge the choices, no fit
+    having a say, there are `baseline_repeats` seeds of the baseline in all, `held_out_repeats` of
+    each held-out configuration and `optimum_repeats` of each optimum for at least `repeated_drop`
+    points. `recipes` are tried on the
     baseline with `trial_seeds`; all else is trained by `recipe`, on `images` of each split
     (None: all). `timed_batch` images are timed `repetitions` times. `drops`: percentage points
     given up, for each of which the cheapest configuration is sought.
@@ -35,6 +38,10 @@ class Scale:
     held_out: int
     held_out_seeds: int
     optimum_seeds: int
+    baseline_repeats: int
+    held_out_repeats: int
+    optimum_repeats: int
+    repeated_drop: float
     recipes: tuple[str, ...]
     trial_seeds: int
     recipe: Recipe
@@ -57,6 +64,10 @@ _CPU = Scale(
     held_out=50,
     held_out_seeds=1,
     optimum_seeds=5,
+    baseline_repeats=10,
+    held_out_repeats=3,
+    optimum_repeats=15,
+    repeated_drop=1,
     recipes=tuple(RECIPES),
     trial_seeds=1,
     recipe=RECIPES[CHOSEN],
@@ -75,6 +86,10 @@ SCALES = {
         line_seeds=1,
         held_out=8,
         optimum_seeds=1,
+        baseline_repeats=2,
+        held_out_repeats=1,
+        optimum_repeats=2,
+        repeated_drop=2,
         recipes=(),
         recipe=replace(RECIPES[CHOSEN], epochs=2),
         images=700,
@@ -107,6 +122,9 @@ SMOKE = replace(
     held_out=0,
     held_out_seeds=1,
     optimum_seeds=1,
+    baseline_repeats=1,
+    held_out_repeats=1,
+    optimum_repeats=1,
     trial_seeds=0,
     recipe=replace(RECIPES[CHOSEN], epochs=1),
     images=64,

@@ -98,13 +98,8 @@ def agreement_of_one_protocol(protocol_totals: pd.DataFrame) -> pd.DataFrame:
     with the net variant that prints the digits ("" where none does), and `worst_percent`, the
     largest distance of the closest variant from the printed value over the five rows.
     """
-    table = with_printed(protocol_totals)
+    table = _of_joint_protocols(protocol_totals)
     table["off_percent"] = 100 * (table["gflops"] / table["published"].astype(float) - 1).abs()
-    # GoogLeNet alone has auxiliary heads: elsewhere the two readings are the same net
-    single = table[~table["aux_heads"]]
-    with_heads = table[table["aux_heads"]]
-    others = single[~single["row"].isin(with_heads["row"])].assign(aux_heads=True)
-    table = pd.concat([single, with_heads, others], ignore_index=True)
     matched = table[table["matches"]]
     variants = matched.pivot_table(
         index=PROTOCOL, columns="row", values="net", aggfunc=lambda nets: ", ".join(sorted(nets))
@@ -116,6 +111,27 @@ def agreement_of_one_protocol(protocol_totals: pd.DataFrame) -> pd.DataFrame:
         .assign(rows=variants.notna().sum(axis=1), worst_percent=worst.reindex(variants.index))
     )
     return result.sort_values(["rows", "worst_percent"], ascending=[False, True]).reset_index()
+
+
+def _of_joint_protocols(protocol_totals: pd.DataFrame) -> pd.DataFrame:
+    """`with_printed`, so that every row has every protocol: GoogLeNet alone has auxiliary heads,
+    elsewhere the two readings are the same net."""
+    table = with_printed(protocol_totals)
+    single = table[~table["aux_heads"]]
+    with_heads = table[table["aux_heads"]]
+    others = single[~single["row"].isin(with_heads["row"])].assign(aux_heads=True)
+    return pd.concat([single, with_heads, others], ignore_index=True)
+
+
+def joint_protocols(protocol_totals: pd.DataFrame) -> tuple[int, float]:
+    """How many protocols were tried on all five rows at once, and how many would fit by chance.
+
+    By chance: were the rows independent of each other, each printed by as many of the protocols as
+    print it here, in any variant of the net.
+    """
+    table = _of_joint_protocols(protocol_totals)
+    prints = table.groupby([*PROTOCOL, "row"])["matches"].any().unstack("row")
+    return len(prints), float(len(prints) * prints.mean().prod())
 
 
 _PLAIN = {"num_classes": 1000, "in_channels": 3, "input_px": 224}

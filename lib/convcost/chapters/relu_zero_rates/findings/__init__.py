@@ -8,15 +8,18 @@ interpolated. Published numbers come from `convcost.sources`.
 from convcost.chapters.relu_zero_rates.findings.arithmetic import arithmetic
 from convcost.chapters.relu_zero_rates.findings.digits import (
     alike,
+    dark_ranks,
     dark_shares,
     digit_deviation,
     digits_that_stand_out,
     filters_differ,
 )
+from convcost.chapters.relu_zero_rates.findings.epochs import jointly, of_recipe, rates
 from convcost.chapters.relu_zero_rates.findings.pruning import (
     accuracy_curves,
     paired_differences,
     savings,
+    savings_by_session,
 )
 from convcost.chapters.relu_zero_rates.findings.seeds import (
     against_seeds,
@@ -47,17 +50,22 @@ __all__ = [
     "break_even",
     "by_recipe",
     "cold_start",
+    "dark_ranks",
     "dark_shares",
     "digit_deviation",
     "digits_that_stand_out",
     "explained_by",
     "filters_differ",
+    "jointly",
     "layer_shares",
     "multiplications",
     "of_first_recipe",
+    "of_recipe",
     "paired_differences",
     "quantities",
+    "rates",
     "savings",
+    "savings_by_session",
     "sparse_speed_ups",
     "spread_shares",
     "stable_or_seed",

@@ -113,3 +113,35 @@ def dark_shares(dark_pixels: pd.DataFrame) -> pd.DataFrame:
             | {"agrees": all(agrees.values())}
         )
     return pd.DataFrame(rows)
+
+
+def dark_ranks(layer_zero_rates: pd.DataFrame, dark_pixels: pd.DataFrame) -> pd.DataFrame:
+    """Whether the ten digits' zero rates go with their dark pixels, net by net.
+
+    Of `dark_pixels` the images as they are, of those that the zero rates were counted on. One row a
+    seed and layer of the first recipe: seed, layer, spearman (of the digits' dark share with their
+    zero rate), residual (the digit 1's rate less what a straight line through the nine others says
+    at its dark share, in points), scatter (root mean square of the nine about that line, points).
+    """
+    first = layer_zero_rates.iloc[0]
+    recipe = ["training", "initialisation", "normalisation"]
+    own = layer_zero_rates[(layer_zero_rates[recipe] == first[recipe].to_list()).all(axis=1)]
+    plain = dark_pixels[dark_pixels["preparation"].eq("as it is") & dark_pixels["chosen"].ne("all")]
+    dark = (plain["dark"] / plain["total"]).set_axis(plain["digit"])
+    digit, rows = paper.value("deviating_digit"), []
+    for (seed, layer), net in own.groupby(["seed", "layer"], sort=False):
+        rate = (net["zeros"] / net["total"]).set_axis(net["digit"])
+        both = pd.DataFrame({"dark": dark, "rate": rate}).dropna()
+        others = both.drop(index=digit)
+        line = np.polyfit(others["dark"], others["rate"], 1)
+        off = others["rate"] - np.polyval(line, others["dark"])
+        rows.append(
+            {
+                "seed": seed,
+                "layer": layer,
+                "spearman": both["dark"].rank().corr(both["rate"].rank()),
+                "residual": 100 * (both.loc[digit, "rate"] - np.polyval(line, dark[digit])),
+                "scatter": 100 * float(np.sqrt((off**2).mean())),
+            }
+        )
+    return pd.DataFrame(rows)

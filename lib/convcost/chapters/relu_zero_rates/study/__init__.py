@@ -11,13 +11,14 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from convcost import datasets
+from convcost import datasets, records
 from convcost.chapters.relu_zero_rates.study import measurements as relu_measurements
 from convcost.chapters.relu_zero_rates.study.scales import (
     BATCHES,
     IMAGES_PER_DIGIT,
     LEVEL,
     NET,
+    REMOVED,
     SCALES,
     SMOKE,
     SPARSE_CASES,
@@ -64,12 +65,12 @@ class Study(study.Study):
         return {
             "lenets": Part(
                 "LeNets of all recipes and seeds, trained, and their zeros counted",
-                (self._lenets, self._zeros, self._maps),
+                (self._lenets, self._zeros, self._maps, self._watched, self._originals),
                 essential=True,
             ),
             "times": Part(
                 "every layer of LeNet on the clock, warm and cold; whole nets with fewer filters",
-                (self._layers, self._cold, self._smaller),
+                (self._layers, self._cold, self._smaller, self._savings),
                 essential=True,
             ),
             "pruning": Part(
@@ -210,6 +211,37 @@ class Study(study.Study):
         return study.typed(rows[rows["filter"].notna()], "filter_zero_rates")
 
     @property
+    def _originals(self) -> Planned:
+        plan = [
+            {"recipe": asdict(self.scale.original_recipe), "seed": seed,
+             "train_images": self.scale.train_images}
+            for seed in range(self.scale.original_seeds)
+        ]  # fmt: skip
+        return self._training("original_lenet", plan)
+
+    def original_trainings(self) -> pd.DataFrame:
+        """One row a LeNet-5 of 1998."""
+        rows = self.done(self._originals).rows
+        return study.typed(_by_their_names(rows), "original_trainings")
+
+    @property
+    def _watched(self) -> Planned:
+        plan = [
+            {"recipe": asdict(recipe), "epochs": list(self.scale.watched_epochs), "seed": seed,
+             "removed": REMOVED, "train_images": self.scale.train_images}
+            for recipe in self.scale.watched
+            for seed in range(self.scale.watched_seeds)
+        ]  # fmt: skip
+        return self._training("zeros_by_epoch", plan)
+
+    def zero_rates_by_epoch(self) -> pd.DataFrame:
+        """One row a recipe, seed and epoch: its zero rates, all four layers of one net together."""
+        rows = self.done(self._watched).rows.reindex(columns=_WATCHED)
+        both = zip(rows["recipe"], rows["epoch"], strict=True)
+        told = _with_recipe(rows.assign(recipe=[recipe | {"epochs": n} for recipe, n in both]))
+        return study.typed(_by_their_names(told), "zero_rates_by_epoch")
+
+    @property
     def _maps(self) -> Planned:
         return self._sweep("maps_of_lenet", [self._of_lenet()], timed=False, **self._short)
 
@@ -278,6 +310,22 @@ class Study(study.Study):
     def pruned_times(self) -> pd.DataFrame:
         """The whole net and each smaller one, in turns; which filters went does not matter."""
         return study.typed(self._after_training(self._smaller), "pruned_times")
+
+    @property
+    def _savings(self) -> Planned:
+        """Batches take turns, so that a slow minute hits both."""
+        scale = self.scale
+        plan = [
+            {"session": session, "batch": batch, "removed": REMOVED,
+             "repetitions": scale.saving_repetitions}
+            for session in range(scale.saving_sessions)
+            for batch in BATCHES
+        ]  # fmt: skip
+        return self._clocked("filter_savings", plan)
+
+    def saving_times(self) -> pd.DataFrame:
+        """One row a repetition: LeNet whole, and without two filters of conv1."""
+        return study.typed(self.done(self._savings).rows, "saving_times")
 
     # --- fewer filters -------------------------------------------------------------------------
 
@@ -381,6 +429,9 @@ class Study(study.Study):
 
 
 _ZEROS = ["recipe", "seed", "layer", "digit", "filter", "zeros", "total"]
+
+
+_WATCHED = ["recipe", "trained_on", *records.TABLES["zero_rates_by_epoch"].columns]
 
 
 def _by_their_names(trainings: pd.DataFrame) -> pd.DataFrame:

@@ -4,6 +4,7 @@
 """
 
 import base64
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
@@ -22,6 +23,7 @@ from convcost.chapters.relu_zero_rates.study.scales import (
     FROM_SCRATCH,
     IMAGES_PER_DIGIT,
     NET,
+    ORIGINAL,
     TIMED_IMAGES,
     WHOLE,
 )
@@ -33,6 +35,7 @@ from convcost.datasets import Dataset
 from convcost.measuring import sparse, timing, zeros
 from convcost.measuring.timing.blocks import on_threads
 from convcost.training import Execution, Recipe
+from convcost.training.inputs import arguments, drawn_seeds, new_net
 
 NEW_INPUTS = 8
 """Inputs that take turns in a timing: of one that comes again and again, the few weights that are
@@ -177,6 +180,56 @@ def zeros_of_lenets(seeds: list[int], filters: bool, **told) -> Iterator[dict]:
 
 
 @_one_thread
+def zeros_by_epoch(
+    seed: int, recipe: dict, epochs: list[int], removed: int, train_images: int | None, device: str
+) -> list[dict]:
+    """Rows of `zero_rates_by_epoch`: one LeNet, looked at behind several of its epochs.
+
+    At a constant rate the net behind epoch n is what a training of n epochs would have given.
+    Behind the last one it is also tried without `removed` filters of conv1, of the most zeros and
+    at random.
+    """
+    sets, chosen = both_splits("mnist", train_images), counted_images()
+    recipe, execution = Recipe(**recipe), Execution(device=device)
+    scaling = recipe.scaling(sets[0])
+    images, test = scaling(chosen.images), scaling(sets[1].images)
+    labels = torch.tensor(sets[1].labels)
+    model = new_net(NET, arguments(NET, sets), recipe, drawn_seeds(seed), execution)
+    rows = []
+
+    def look(epoch: int) -> None:
+        if epoch not in epochs:
+            return
+        net = deepcopy(model).cpu().eval()
+        table = zeros.zero_rates(net, (images, torch.tensor(chosen.labels)))
+        layer = table["layer"].map(table.attrs["after"])
+        rates = table.groupby([layer, "channel"])[["zeros", "total"]].sum()
+        of_layer = rates.groupby(level=0).sum()
+        of_filter = (rates["zeros"] / rates["total"])["conv1"]
+        row = {
+            "epoch": epoch,
+            "conv1_filters": json.dumps(of_filter.round(6).tolist()),
+            **{
+                f"{name}_{what}": int(of_layer.loc[name, what])
+                for name in ("conv1", "conv2", "fc120", "fc84") for what in ("zeros", "total")
+            },
+            "test_images": len(test),
+            "test_correct": _correct(net, test, labels, device),
+        }  # fmt: skip
+        if epoch == max(epochs):
+            for column, criterion in (("high_zeros", CRITERIA[0]), ("random", CRITERIA[2])):
+                order = ranking(net, "conv1", criterion, images=images, seed=seed)
+                small = without_filters(net.cpu(), "conv1", order[:removed])
+                row[f"without_{column}_correct"] = _correct(small, test, labels, device)
+        rows.append(row)
+
+    told = {"execution": execution, "tests": False, "on_epoch": look}
+    history = training.fit(model, sets, replace(recipe, epochs=max(epochs)), seed, **told)
+    status = "diverged" if history.diverged else "trained"
+    return [row | {"status": status, "trained_on": len(sets[0])} for row in rows]
+
+
+@_one_thread
 def maps_of_lenet(**told) -> Iterator[dict]:
     """The first image of each digit, and its maps in the net of seed 0."""
     (trained,) = kept_lenets(seeds=[0], **told)
@@ -248,6 +301,44 @@ def smaller_lenets(
     table["macs"] = table["case"].map(macs)
     table = table.assign(threads=1, images=batch * table["calls"])
     return table.drop(columns="case").to_dict("records")
+
+
+def filter_savings(
+    session: int, batch: int, removed: int, repetitions: int, device: str
+) -> list[dict]:
+    """Rows of `saving_times`: LeNet whole and without filters of conv1, in turns.
+
+    New weights are as good: which filters went, and what is in the others, does not matter for the
+    time of a dense net.
+    """
+    net = nets.build(NET, in_channels=1).eval()
+    cases = {"whole": net, "smaller": without_filters(net, "conv1", range(removed))}
+    images = torch.randn(
+        batch, *nets.get(NET).input_shape, generator=torch.Generator().manual_seed(session)
+    ).to(device)
+    with torch.inference_mode():
+        table = timing.interleaved(
+            {case: _call(one.to(device), [images]) for case, one in cases.items()},
+            repetitions=repetitions, threads=1, device=device,
+        )  # fmt: skip
+    table = table.assign(image_s=table["seconds"] / table["calls"] / batch)
+    wide = table.pivot(index="repetition", columns="case", values="image_s")
+    return [
+        {"threads": 1, "repetition": int(repetition), "whole_s": row["whole"],
+         "smaller_s": row["smaller"]}
+        for repetition, row in wide.iterrows()
+    ]  # fmt: skip
+
+
+@_one_thread
+def original_lenet(seed: int, recipe: dict, train_images: int | None, device: str) -> list[dict]:
+    """One row of `original_trainings`: the LeNet-5 of 1998, on MNIST brought to its 32 pixels."""
+    side = nets.get(ORIGINAL).input_shape[-1]
+    sets = both_splits("mnist", train_images, None, side)
+    trained = training.train(
+        ORIGINAL, sets, Recipe(**recipe), seed, execution=Execution(device=device)
+    )
+    return [_row(trained, sets)]
 
 
 # --- in a worker: zeros of all nets, and skipping them ---------------------------------------
@@ -365,10 +456,15 @@ def _products_s(unit: dict) -> float:
 COSTS: dict[str, Callable[[dict], float]] = {
     "trained_lenets": _lenets_s,
     "zeros_of_lenets": lambda unit: 1.0 + 0.15 * len(unit["seeds"]),
+    "zeros_by_epoch": lambda unit: _lenets_s(
+        unit | {"recipe": unit["recipe"] | {"epochs": max(unit["epochs"])}}
+    ),
     "maps_of_lenet": lambda unit: 1.0,
     "layers_of_lenet": lambda unit: unit["repetitions"] * TIMED_IMAGES / unit["batch"] * 1.5e-3,
     "cold_layers": lambda unit: 6.0 * unit["processes"],
     "smaller_lenets": lambda unit: 2.0 + 0.5 * unit["repetitions"],
+    "filter_savings": lambda unit: 2.0 + 0.03 * unit["repetitions"],
+    "original_lenet": lambda unit: 4 * _lenets_s(unit),
     "pruned_nets_of_seed": _pruned_s,
     "trained_net": _net_s,
     "zeros_of_net": _tried_s,

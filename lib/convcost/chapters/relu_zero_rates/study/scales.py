@@ -6,9 +6,11 @@ from convcost import sources
 from convcost.training import Recipe
 
 NET = "lenet_atsumi"
+ORIGINAL = "lenet5_1998"
 IMAGES_PER_DIGIT = int(sources.value("atsumi2020", "images_per_digit"))
 TIMED_IMAGES = int(sources.value("atsumi2020", "timing_images"))
 LEVEL = float(sources.value("atsumi2020", "background_level"))
+REMOVED = 2  # filters of conv1, as the paper's 0 and 3
 WHOLE = "none"  # the layer and criterion of a net that lost nothing
 FROM_SCRATCH = "from scratch"
 
@@ -42,6 +44,13 @@ class Scale:
     recipe: Recipe
     other: tuple[tuple[Recipe, int], ...]
     train_images: int | None
+    watched: tuple[Recipe, ...]
+    watched_epochs: tuple[int, ...]
+    watched_seeds: int
+    original_recipe: Recipe
+    original_seeds: int
+    saving_sessions: int
+    saving_repetitions: int
     pruned_seeds: int
     removed: dict[str, tuple[int, ...]]
     tuned: dict[str, tuple[int, ...]]
@@ -86,6 +95,14 @@ _CPU = Scale(
         (Recipe(), 100),
     ),
     train_images=None,
+    # images of -1 to 1, in which alone the paper's level of -0.9 has a meaning
+    watched=(TEXTBOOK, replace(TEXTBOOK, optimiser="sgd", lr=0.01)),
+    watched_epochs=(1, 2, 3, 5),
+    watched_seeds=100,
+    original_recipe=Recipe(epochs=12),
+    original_seeds=3,
+    saving_sessions=10,
+    saving_repetitions=100,
     pruned_seeds=20,
     removed={"conv1": (1, 2, 3, 4, 5), "conv2": (3, 6, 9, 12)},
     tuned={"conv1": (1, 2, 3, 4), "conv2": (6,)},
@@ -112,6 +129,13 @@ SCALES = {
         recipe=replace(TEXTBOOK, epochs=2, batch_size=32),
         other=((replace(TEXTBOOK, epochs=1, batch_size=32), 1),),
         train_images=6_000,
+        watched=(replace(TEXTBOOK, batch_size=32),),
+        watched_epochs=(1, 2),
+        watched_seeds=5,
+        original_recipe=Recipe(epochs=1),
+        original_seeds=1,
+        saving_sessions=3,
+        saving_repetitions=10,
         pruned_seeds=2,
         removed={"conv1": (1, 2), "conv2": (6,)},
         tuned={"conv1": (2,)},
@@ -148,6 +172,12 @@ SMOKE = replace(
     recipe=replace(TEXTBOOK, epochs=1),
     other=(),
     train_images=512,
+    watched_epochs=(1,),
+    watched_seeds=1,
+    original_recipe=Recipe(epochs=1),
+    original_seeds=1,
+    saving_sessions=1,
+    saving_repetitions=2,
     pruned_seeds=1,
     removed={"conv1": (1,)},
     tuned={"conv1": (1,)},

@@ -240,18 +240,20 @@ def _utilisation(
 def most_epochs(net_costs: pd.DataFrame, peak_flops_per_s: float) -> pd.DataFrame:
     """How many epochs fit into the paper's seconds if its GPU always ran at its peak.
 
-    One row for each line-up, net, input_px and in_channels of `net_costs`. Columns: family,
-    densenet, role, net, input_px, in_channels, epoch_flops (60,000 training and 10,000 test
-    images), seconds (printed), utilisation_per_epoch (of the peak, were it one epoch), epochs (1
+    One row for each split of the images, line-up, net, input_px and in_channels of `net_costs`.
+    Columns: train_images, test_images, family, densenet, role, net, input_px, in_channels,
+    epoch_flops (of so many training and test images), seconds (printed), utilisation_per_epoch (of the peak, were it one epoch), epochs (1
     over it: no whole number above it can be), epochs_of_five (the lowest of the five nets, which
     were all trained for the same number; missing where one is not counted).
     """
-    counted = per_epoch.costs(net_costs, *SPLITS[0])
     published = paper.table_two().set_index("role")["seconds"]
+    counts = {split: per_epoch.costs(net_costs, *split) for split in SPLITS}
     frames = [
         counted[counted["net"] == net].assign(
-            family=family, densenet=densenet, role=role, seconds=published[role]
+            family=family, densenet=densenet, role=role, seconds=published[role],
+            train_images=train, test_images=test,
         )
+        for (train, test), counted in counts.items()
         for (family, densenet), nets in paper.LINEUPS.items()
         for role, net in zip(paper.ROLES, nets, strict=True)
     ]
@@ -260,11 +262,12 @@ def most_epochs(net_costs: pd.DataFrame, peak_flops_per_s: float) -> pd.DataFram
         table["epoch_flops"].astype(float) / table["seconds"] / peak_flops_per_s
     )
     table["epochs"] = 1 / table["utilisation_per_epoch"]
-    groups = table.groupby(["family", "densenet", "input_px", "in_channels"])["epochs"]
+    alike = ["train_images", "family", "densenet", "input_px", "in_channels"]
+    groups = table.groupby(alike)["epochs"]
     whole = groups.transform("size") == len(paper.ROLES)
     table["epochs_of_five"] = groups.transform("min").where(whole)
-    columns = ["family", "densenet", "role", "net", "input_px", "in_channels", "epoch_flops"]
-    columns += ["seconds", "utilisation_per_epoch", "epochs", "epochs_of_five"]
+    columns = ["train_images", "test_images", "family", "densenet", "role", "net", "input_px"]
+    columns += ["in_channels", "epoch_flops", "seconds", "utilisation_per_epoch", "epochs", "epochs_of_five"]
     return table[columns]
 
 
