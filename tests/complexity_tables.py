@@ -113,11 +113,22 @@ def tables(
     for turn, one in enumerate(dict.fromkeys([BASELINE, *built])):
         times += _times("optima", one, turn, c, rng, jitter, 1.3, False)
     every = frame(dict.fromkeys([*plan, *built]))
+    again = [(BASELINE, "baseline", range(line_seeds, line_seeds + 3))]
+    again += [(one, "held out", range(1, 3)) for one, role in plan.items() if role == "held out"]
+    again += [(one, "optimum", range(optimum_seeds, optimum_seeds + 5)) for one in built]
+    repeated = [
+        _training(one, seed, role, float(p(frame([one]))[0]) - less + rng.normal(0, noise))
+        for one, role, seeds in again
+        for seed in seeds
+        for less in [lost if role == "optimum" else 0.0]
+        if (one.filters, one.input_px, one.kernel_px, one.layers, seed) not in done
+    ]
     found = {
         "face_splits": _faces(),
         "recipe_trials": _recipes(),
         "configuration_costs": every.join(configurations.costs(every)),
         "configuration_trainings": trainings,
+        "repeated_trainings": repeated,
         "forward_times": times,
         "chosen_optima": chosen,
     }

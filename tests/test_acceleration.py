@@ -289,7 +289,7 @@ def verdict(key, **changes):
     (claim,) = (c for c in claims.claims(checks.all_checks()) if c.key == key)
     assert claim.key in chapter.CHECKS
     KEEP.append(made.tables(**changes))
-    return claims.evaluate(claim, Tables(KEEP[-1]))
+    return claims.evaluate(claim, Tables(KEEP[-1]))[:3]
 
 
 UNDER = {
@@ -321,6 +321,9 @@ UNDER = {
     "cheng2025/low_rank_reduces_parameters": "reproduced",
     "cheng2025/low_rank_poor_with_relu": "under protocol",
     "geifman/all_methods_have_costs": "under protocol",
+    "cheng2025/quantisation_saves_memory_and_time": "under protocol",
+    "cheng2025/low_rank_combined_compensates": "under protocol",
+    "geifman/student_runs_faster": "under protocol",
 }
 
 
@@ -366,7 +369,7 @@ def test_an_interval_over_zero_is_too_few_seeds():
     student = nets["setting"].eq("temperature 4, weight 0.9")
     nets.loc[student & nets["seed"].eq(0), "test_correct"] -= 30
     _, said, reason = verdict("geifman/distilled_student_better", accelerated_nets=nets)
-    assert said == claims.NOT_YET and "too few to tell" in reason
+    assert said == verdicts.UNDECIDED and "0 lies inside the interval" in reason
 
 
 def test_thin_runs_and_stand_ins_say_nothing():

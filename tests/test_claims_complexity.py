@@ -18,6 +18,7 @@ from convcost.core import paths
 
 NOTEBOOK = "04-complexity-precision"
 NO_DATA, NOT_TESTABLE = "not tested: data set not available", "not testable here"
+UNDECIDED = "undecided"
 SECTIONS = {
     "The baseline", "What it costs", "One parameter at a time", "Two parameters at a time",
     "All four parameters", "The cheapest net that is precise enough",
@@ -125,12 +126,12 @@ def places(tmp_path, monkeypatch):
 def evaluated(tables, **options):
     """Key of each claim of the notebook -> (ours, verdict, reason)."""
     results = Tables(tables, **options)
-    return {key: claims.evaluate(claim, results) for key, claim in CLAIMS.items()}
+    return {key: claims.evaluate(claim, results)[:3] for key, claim in CLAIMS.items()}
 
 
 def of(name, tables):
     """(ours, verdict, reason) of one claim."""
-    return claims.evaluate(CLAIMS[f"ke/{name}"], Tables(tables))
+    return claims.evaluate(CLAIMS[f"ke/{name}"], Tables(tables))[:3]
 
 
 # --- the ledger of the notebook --------------------------------------------------------------
@@ -143,7 +144,7 @@ def test_every_testable_row_of_the_notebook_has_a_check_and_no_other():
         if claim.notebook == NOTEBOOK and claim.testable == "yes"
     }
     assert testable == set(CLAIMS) == set(complexity_precision.CHECKS)
-    assert len(testable) == 4 * 4 + 3 * 6 + 10 + 21
+    assert len(testable) == 4 * 4 + 3 * 6 + 10 + 25
 
 
 def test_every_check_stands_under_a_heading_of_the_notebook():
@@ -152,12 +153,18 @@ def test_every_check_stands_under_a_heading_of_the_notebook():
 
 def expected(key):
     name = key.partition("/")[2]
-    if name == "alpha_1" or name.startswith(("table_i_", "table_ii_f_l_")):
+    as_printed = ("alpha_1", "grid_first", "precision_drop_below_percent")
+    if name in as_printed or name.startswith(("table_i_", "table_ii_f_l_", "table_ii_f_s_")):
+        return "inconsistent in the source"
+    if name.startswith("lambda_"):
         return "inconsistent in the source"
     if name == "run_time_proportional_to_eq1":  # eq. (1) itself has an offset
         return "differs"
-    under = ("table_ii_", "lambda_", "eq2", "eq4", "eq5", "one_d", "two_d", "baseline")
-    under += ("precision_before", "precision_error", "convolution")
+    if name == "exponential_linear_model_fits":  # of twelve nets no rank is known well enough
+        return UNDECIDED
+    under = ("eq2", "eq3", "eq4", "eq5", "one_d", "two_d", "baseline", "precision_before")
+    under += ("precision_error", "convolution", "complexity_reduction", "precision_after")
+    under += ("precision_drop",)
     return "reproduced under protocol" if name.startswith(under) else "reproduced"
 
 
@@ -173,7 +180,7 @@ def test_through_files_it_is_the_same():
     for name, rows in made.items():
         run.write(name, rows)
     entries = {e.key: e for e in claims.ledger(notebook="04") if e.key in CLAIMS}
-    assert {k: (e.reference, e.verdict_reference) for k, e in entries.items()} == {
+    assert {k: (e.reference, e.verdict) for k, e in entries.items()} == {
         key: (ours, verdict) for key, (ours, verdict, _) in evaluated(made).items()
     }
 
@@ -220,7 +227,7 @@ def alpha_0(monkeypatch, **intervals):
         ((-0.1, 0.1), (0.01, 0.02), "reproduced under protocol of eq. (1), least relative error"),
         ((-0.1, 0.1), (0.03, 0.04), "differs"),
         ((-0.1, 0.1), (-0.01, 0.01), "differs"),
-        ((-0.1, 0.1), (-0.02, 0.02), NOT_TESTABLE),
+        ((-0.1, 0.1), (-0.02, 0.02), UNDECIDED),
     ],
 )
 def test_an_interval_that_holds_0_too_does_not_decide_on_alpha_0(
@@ -259,7 +266,7 @@ def test_an_error_no_larger_than_the_noise_of_the_times_is_not_decided(monkeypat
         return real(times, trained).assign(held_out_mean_percent=3.0)
 
     monkeypatch.setattr(findings, "complexity_models", three_percent)
-    for floor, verdict in ((2.9, "differs"), (3.1, NOT_TESTABLE)):
+    for floor, verdict in ((2.9, "differs"), (3.1, UNDECIDED)):
         noise = pd.Series({"mean_percent": floor, "unstable": 2})
         monkeypatch.setattr(findings, "cost_noise", lambda *tables, noise=noise: noise)
         ours, found, reason = of("complexity_error_percent", world())
@@ -306,7 +313,9 @@ def test_the_convolutions_share_is_counted_and_timed_where_it_was():
 
 def test_equations_of_one_parameter_are_judged_where_they_can_miss():
     _, verdict, reason = of("eq2_precision_1d", world())
-    assert verdict == "reproduced under protocol over P(f) and P(s) alone"
+    assert verdict == (
+        "reproduced under protocol on the nets that it was fitted to, over P(f) and P(s) alone"
+    )
     assert "P(k) passes through 3 values with 4 coefficients" in reason
 
     def zigzag(nets):
@@ -332,29 +341,38 @@ def test_errors_that_a_constant_has_too_prove_nothing():
 def test_a_printed_row_that_gives_no_baseline_contradicts_itself_whatever_we_measure():
     _, verdict, reason = of("table_i_s_beta_1", world())
     assert verdict == "inconsistent in the source"
-    assert "none of 12 readings" in reason and "whose precision is 0.95" in reason
+    assert "gives 0.347 at T0 with shares" in reason and "-31.1 with the values" in reason
+    remark = claims.evaluate(CLAIMS["ke/table_i_s_beta_1"], Tables(world())).remark
+    assert remark == "of 12 readings of the formula none gives it"
 
 
-COEFFICIENT = "lambda_3"
+def test_a_printed_row_is_judged_as_printed_whatever_would_rescue_it():
+    for name in ("lambda_2", "table_ii_f_s_n_1"):
+        outcome = claims.evaluate(CLAIMS[f"ke/{name}"], Tables(world()))
+        assert outcome.verdict == "inconsistent in the source"
+        assert GIVEN_UP.text in outcome.remark and GIVEN_UP.text not in outcome.reason
+
+
+COEFFICIENT = "table_ii_f_k_n_3"  # the one model that gives 0.95 at T0 as it is printed
 
 
 def judged(monkeypatch, **changes):
     def other(trainings):
         table = coefficients(trainings)
-        mine = (table["model"] == "P(f, s, k, l)") & (table["coefficient"] == "3")
+        mine = (table["model"] == "P(f, k)") & (table["coefficient"] == "3")
         for column, value in changes.items():
             table.loc[mine, column] = value
         inside = table["as_shares"].between(table["low"], table["high"]).astype("boolean")
         return table.assign(inside=inside.where(table["identified"] & table["low"].notna()))
 
     monkeypatch.setattr(findings, "coefficients", other)
-    assert of("lambda_2", world())[1] == f"reproduced under protocol {GIVEN_UP.text}"
+    assert of("table_ii_f_k_n_2", world())[1] == "reproduced"
     return of(COEFFICIENT, world())
 
 
-def test_a_coefficient_in_our_interval_is_reproduced_in_its_reading(monkeypatch):
-    ours, verdict, _ = judged(monkeypatch, estimate=-0.02)
-    assert (ours, verdict) == (-0.02, f"reproduced under protocol {GIVEN_UP.text}")
+def test_a_coefficient_in_our_interval_is_reproduced(monkeypatch):
+    ours, verdict, _ = judged(monkeypatch, estimate=-0.03)
+    assert (ours, verdict) == (-0.03, "reproduced")
 
 
 def test_a_coefficient_outside_of_our_interval_differs(monkeypatch):
@@ -368,7 +386,7 @@ def test_a_coefficient_that_is_not_identified_is_not_testable(monkeypatch):
 
 def test_an_interval_that_holds_0_as_well_shows_nothing(monkeypatch):
     _, verdict, reason = judged(monkeypatch, low=-0.1, high=0.1)
-    assert verdict == NOT_TESTABLE and "both it and 0" in reason
+    assert verdict == UNDECIDED and "both the printed one and 0" in reason
 
 
 def test_an_interval_that_holds_0_but_not_the_printed_one_still_differs(monkeypatch):
@@ -397,20 +415,32 @@ def test_optima_that_lose_more_than_their_model_says_overturn_the_saving():
         )
     }  # fmt: skip
     assert {verdict for _, verdict, _ in found.values()} == {"differs"}
-    assert "no optimum reaches its target" in found["complexity_reduction"][2]
+    assert "points lost on fresh faces" in found["complexity_reduction"][2]
     assert found["precision_drop_percent"][0] == pytest.approx(2.9, abs=0.2)
 
 
-def test_a_saving_in_multiply_adds_alone_says_so():
+def test_a_loss_that_reaches_over_the_drop_is_undecided():
+    """The optimum loses two points, more or less: no whole interval is on either side."""
+    made = world(lost=0.001, noise=0.004)
+    assert of("complexity_reduction", made)[1] == UNDECIDED
+    outcome = claims.evaluate(CLAIMS["ke/complexity_reduction"], Tables(made))
+    assert "lies inside the interval" in outcome.reason and "points lost" in outcome.evidence
+
+
+def test_the_papers_own_model_comes_first():
+    assert "by eq. (6), as at least ten times" in of("complexity_reduction", world())[1]
+    chosen = world()["chosen_optima"]
+    others = world() | {"chosen_optima": chosen[chosen["model"] != "eq. (6)"]}
+    assert "by another model of precision" in of("complexity_reduction", others)[1]
+
+
+def test_a_saving_that_the_clock_does_not_show_differs():
     def slow(nets):  # a floor that no net goes below
         return 0.3 + 0.7 * eq1(nets)
 
     ours, verdict, _reason = of("complexity_reduction", world(c=slow))
-    assert verdict == "reproduced under protocol in multiply-adds alone" and ours < 4
-    assert of("precision_after_percent", world(c=slow))[:2] == ("none", "differs")
-    assert (
-        "no trained optimum is 9.5 times cheaper" in of("precision_drop_percent", world(c=slow))[2]
-    )
+    assert verdict == "differs" and ours < 4
+    assert of("precision_drop_percent", world(c=slow))[1] == claims.NOT_YET
 
 
 def test_a_saving_below_ten_differs():
@@ -428,8 +458,11 @@ def test_a_saving_below_ten_differs():
 def test_thin_tables_give_a_verdict_or_say_what_is_missing():
     found = evaluated(thin())
     untested = {key: reason for key, (_, v, reason) in found.items() if v == claims.NOT_YET}
-    assert set(untested) == {"ke/one_d_models_fit", "ke/eq2_precision_1d"}
-    assert all("no more configurations than" in reason for reason in untested.values())
+    assert set(untested) == {
+        "ke/one_d_models_fit", "ke/eq2_precision_1d", "ke/four_affect_precision",
+    }  # fmt: skip
+    few = ("no more configurations than", "two seeds of each end")
+    assert all(any(word in reason for word in few) for reason in untested.values())
 
 
 @pytest.mark.parametrize(
@@ -448,7 +481,9 @@ def test_a_run_whose_baseline_diverged_has_no_verdict_on_precision():
     trained = thin()["configuration_trainings"].copy()
     own = (trained[list(NAMES)] == [64, 64, 5, 3]).all(axis=1)
     trained.loc[own, "status"] = "diverged"
-    found = evaluated(thin() | {"configuration_trainings": trained})
+    again = thin()["repeated_trainings"]
+    again = again[again["role"] != "baseline"]
+    found = evaluated(thin() | {"configuration_trainings": trained, "repeated_trainings": again})
     assert found["ke/baseline_precision"][1] == claims.NOT_YET
     assert found["ke/alpha_0"][1] == "reproduced"
 
@@ -469,10 +504,11 @@ def test_faces_that_are_not_lfw_leave_precision_untested_and_times_tested():
         f"ke/{name}"
         for name in (
             "convolution_dominates_cost", "run_time_proportional_to_eq1", "alpha_0", "alpha_1",
-            "complexity_error_percent", "smaller_parameters_cost_less",
+            "complexity_error_percent", "smaller_parameters_cost_less", "cost_depends_on_four",
+            "grid_first",
         )
     }  # fmt: skip
-    assert len([key for key, (_, v, _) in found.items() if v == NO_DATA]) == len(CLAIMS) - 6
+    assert len([key for key, (_, v, _) in found.items() if v == NO_DATA]) == len(CLAIMS) - 8
 
 
 def test_the_printed_alpha_1_is_read_as_it_stands():

@@ -102,12 +102,12 @@ def places(tmp_path, monkeypatch):
 def evaluated(tables):
     """Key of each claim of the notebook -> (ours, verdict, reason)."""
     results = Tables(tables)
-    return {key: claims.evaluate(claim, results) for key, claim in CLAIMS.items()}
+    return {key: claims.evaluate(claim, results)[:3] for key, claim in CLAIMS.items()}
 
 
 def of(name, tables):
     """(ours, verdict, reason) of one claim."""
-    return claims.evaluate(CLAIMS[f"cheng2025/{name}"], Tables(tables))
+    return claims.evaluate(CLAIMS[f"cheng2025/{name}"], Tables(tables))[:3]
 
 
 # --- the ledger of the notebook --------------------------------------------------------------
@@ -128,8 +128,9 @@ def expected(key):
         return claims.NOT_YET
     if name == "conclusion_more_computation_longer":
         return "inconsistent in the source"
-    by_protocol = name.startswith("table2_") or name == "depth_reduces_efficiency"
-    return "reproduced under protocol" if by_protocol else "reproduced"
+    if name in ("abstract_deeper_costs_more", "depth_reduces_efficiency"):  # five nets are few
+        return "undecided"
+    return "reproduced under protocol" if name.startswith("table2_") else "reproduced"
 
 
 def test_tables_on_which_the_source_is_right_reproduce_all_but_what_contradicts_itself():
@@ -168,21 +169,24 @@ def test_another_ratio_differs_and_only_for_its_net(name, factors):
     seconds = {net: s * factors.get(net, 1) for net, s in SECONDS.items()}
     found = evaluated(world(training_steps=steps(seconds)))
     differ = {
-        key for key, (_, verdict, _) in found.items() if verdict == "differs" and "table2" in key
+        key for key, (_, verdict, _) in found.items() if verdict == "undecided" and "table2" in key
     }
     if name == "table2_alexnet_seconds":  # all ratios are to it
         assert f"cheng2025/{name}" in differ and len(differ) == 5
     else:
         assert differ == {f"cheng2025/{name}"}
     assert "distance" in of(name, world(training_steps=steps(seconds)))[2]
+    claim = CLAIMS[f"cheng2025/{name}"]  # ratios of a processor refute none of a graphics card
+    on_gpu = Tables(world(training_steps=steps(seconds)), "gpu")
+    assert claims.evaluate(claim, on_gpu).verdict == "differs"
 
 
 def test_a_protocol_worse_than_five_equal_times_reproduces_no_row():
     """DenseNet's own ratio is right; VGG16's is eight times too high, and the table is missed."""
     seconds = SECONDS | {"vgg16": 8 * SECONDS["vgg16"]}
     ours, verdict, reason = of("table2_densenet_seconds", world(training_steps=steps(seconds)))
-    assert ours == pytest.approx(571.19, rel=0.01) and verdict == "differs"
-    assert "five equal times: 0.35" in reason
+    assert ours == pytest.approx(571.19, rel=0.01) and verdict == "undecided"
+    assert "five equal times: 0.35" in reason and "a graphics card would decide" in reason
 
 
 @pytest.mark.parametrize("name", ["abstract_time_not_linear", "time_not_linear_in_flops"])
@@ -198,12 +202,6 @@ def test_a_straight_line_that_does_not_pass_through_zero_is_linear_too():
     assert verdict == "differs" and not ours.startswith("1.0-fold")
 
 
-def test_a_drawing_in_which_time_follows_flops_is_another():
-    ours, verdict, _ = of("figure1", world(training_steps=steps(proportional())))
-    assert (ours, verdict) == ("10 of 10 pairs in order", "differs")
-    assert of("figure1", world())[0] == "5 of 10 pairs in order"
-
-
 def test_the_conclusion_contradicts_its_own_tables_whatever_we_measure():
     ours, verdict, reason = of(
         "conclusion_more_computation_longer", world(training_steps=steps(proportional()))
@@ -213,20 +211,33 @@ def test_the_conclusion_contradicts_its_own_tables_whatever_we_measure():
     assert "vgg16 30.94 GFLOPs and 454.72 s" in reason and "Kendall's tau 1.0" in reason
 
 
-def test_deeper_nets_that_cost_no_more_time_overturn_that_they_do():
-    seconds = SECONDS | {"resnet18": 1.4 * SECONDS["alexnet"]}
-    ours, verdict, reason = of("abstract_deeper_costs_more", world(training_steps=steps(seconds)))
-    assert verdict == "differs" and ours.endswith("1.4 to 2.5 times the time")
+def ranked(order, downwards=False):
+    """Seconds of the five nets, by depth (operator calls): one more for each place in `order`."""
+    calls = world()["net_costs"].groupby("net")["calls"].max().sort_values().index
+    nets = [net for net in calls if net in paper.NETS]
+    return {net: 100.0 + 10 * place for net, place in zip(nets, order, strict=True)}
+
+
+def test_depth_has_to_rank_with_flops_and_with_time_beyond_chance():
+    """Of five nets only a perfect order has a chance below 5 %: 1 of 5! = 120 orders."""
+    made = world(training_steps=steps(ranked(range(5))))
+    ours, verdict, reason = of("abstract_deeper_costs_more", made)
+    assert "time +1.0 (p 0.01)" in ours and verdict == "undecided"  # the FLOPs are what they are
+    assert "nets of one design at many depths would decide" in reason
     assert "alexnet, which has the fewest operators" in reason
 
 
-def test_equal_rates_overturn_that_depth_is_inefficient_and_the_pipeline_is_left_out():
+def test_efficiency_that_falls_with_depth_in_every_net_is_reproduced():
+    flops = proportional()
+    slower = {net: flops[net] * factor for net, factor in
+              zip(ranked(range(5)), (1, 2, 3, 4, 5), strict=True)}  # fmt: skip
+    falls = of("depth_reduces_efficiency", world(training_steps=steps(slower)))
+    assert falls[1].startswith("reproduced under protocol") and "-1.0 (p 0.01)" in falls[0]
     alike = of("depth_reduces_efficiency", world(training_steps=steps(proportional())))
-    assert alike[1] == "differs"
+    assert alike[1] == "undecided"
     # four fifths of every step spent on loading change the rates of all nets alike
     loading = of("depth_reduces_efficiency", world(training_steps=steps(SECONDS, pipeline=0.8)))
     assert loading[:2] == of("depth_reduces_efficiency", world())[:2]
-    assert loading[1].startswith("reproduced under protocol")
 
 
 # --- runs that were not stable ---------------------------------------------------------------
@@ -247,9 +258,9 @@ def test_what_was_timed_in_an_unstable_run_has_no_say():
     assert (ours, verdict) == ("1.0-fold spread of seconds per FLOP", "differs")
     assert "batch 32, vgg16 left out: not stable" in reason
     assert of("time_not_linear_in_flops", unstable(made))[1] == "reproduced"
-    assert of("figure1", made)[0] == "6 of 6 pairs in order"
-    assert "the three other nets against alexnet" in of("abstract_deeper_costs_more", made)[2]
-    assert "four nets (Spearman)" in of("depth_reduces_efficiency", made)[2]
+    assert of("conclusion_more_computation_longer", made)[0] == "6 of 6 pairs in order"
+    assert "the three other nets need" in of("abstract_deeper_costs_more", made)[2]
+    assert of("depth_reduces_efficiency", made)[2].startswith("four nets of different designs")
 
 
 def test_two_stable_runs_are_too_few():
@@ -286,7 +297,7 @@ def test_a_protocol_that_only_predictions_fit_reproduces_nothing():
         for part in ("training", "validation")
     ]
     _, verdict, reason = of("table2_vgg16_seconds", made | {"predicted_steps": pd.DataFrame(rows)})
-    assert verdict == "differs"
+    assert verdict == "undecided"
     assert "predicted for a GPU" in reason and "is at 0.00 and fits 5 of five" in reason
 
 
@@ -365,7 +376,7 @@ def rowless(tables, *names):
     ("parts", "tested"),
     [
         ((), set()),
-        (("table-2",), {"figure1", "abstract_time_not_linear", "time_not_linear_in_flops",
+        (("table-2",), {"abstract_time_not_linear", "time_not_linear_in_flops",
                         "conclusion_more_computation_longer", "abstract_deeper_costs_more"}),
         (("table-2", "step"), {key.partition("/")[2] for key in CLAIMS if key != GPU}),
     ],
@@ -376,7 +387,7 @@ def test_each_part_tests_its_claims_and_the_others_say_what_is_missing(parts, te
     made = training_time_tables.only(_whole() | {"full_epochs": epochs}, *parts)
     results = Tables(made, "gpu")
     for key, claim in CLAIMS.items():
-        ours, verdict, reason = claims.evaluate(claim, results)
+        ours, verdict, reason = claims.evaluate(claim, results)[:3]
         if key.partition("/")[2] in tested:
             assert verdict != claims.NOT_YET and "nan" not in str(ours).lower(), key
             continue
@@ -412,7 +423,7 @@ def test_no_verdict_mixes_two_machines(monkeypatch, gone, lost):
     for key, claim in CLAIMS.items():
         alone = {one.machine: claims.evaluate(claim, one) for one in (gpu, cpu)}
         together = claims.evaluate(claim, records.Results())
-        able = [name for name, (_, verdict, _) in alone.items() if verdict != claims.NOT_YET]
+        able = [name for name, one in alone.items() if one.verdict != claims.NOT_YET]
         if able:
             assert together == alone[able[0]], key
             assert f"on {able[0]}: " in together[2], key
@@ -475,7 +486,7 @@ def test_a_gpu_that_is_slower_differs_and_a_quick_run_compares_nothing(monkeypat
     cpu = written("cpu", 1, "some-cpu", monkeypatch)
     assert claims.evaluate(CLAIMS[GPU], cpu)[:2] == ("0.5 times", "differs")
     quick = written("quick", 1, "another", monkeypatch)
-    _, verdict, reason = claims.evaluate(CLAIMS[GPU], quick)
+    _, verdict, reason = claims.evaluate(CLAIMS[GPU], quick)[:3]
     assert verdict == claims.NOT_YET and "quick" in reason
 
 
@@ -485,12 +496,12 @@ def test_only_nets_that_both_machines_have_timed_are_compared(monkeypatch):
     rows = gpu.table("layer_costs").drop(columns="run_id")
     # VGG16 did not fit: it has most of the FLOPs, and the best rate
     on_a_gpu(monkeypatch, {"layer_costs": rows[rows["net"] != "vgg16"]}, machine="some-gpu")
-    ours, verdict, reason = claims.evaluate(CLAIMS[GPU], records.Results())
+    ours, verdict, reason = claims.evaluate(CLAIMS[GPU], records.Results())[:3]
     assert (ours, verdict) == ("40.0 times", "reproduced")
     assert "alexnet, googlenet, resnet18, densenet161: convolutions" in reason
     assert "(some-gpu) over" in reason and "(some-cpu)" in reason
     on_a_gpu(monkeypatch, {"layer_costs": rows.iloc[:0]}, machine="some-gpu")
-    _, verdict, reason = claims.evaluate(CLAIMS[GPU], records.Results())
+    _, verdict, reason = claims.evaluate(CLAIMS[GPU], records.Results())[:3]
     assert verdict == claims.NOT_YET and "layer_costs" in reason
 
 

@@ -36,12 +36,16 @@ def _as_text(value) -> str:
 
 
 def ledger_now() -> dict[str, str]:
-    """Key of a claim -> the reference's value, its verdict and its reason."""
+    """Key of a claim -> our value, its kind, verdict and rule, and what the verdict rests on."""
     return {
         entry.key: {
             "reference": _as_text(entry.reference),
-            "verdict_reference": entry.verdict_reference,
+            "kind": entry.kind,
+            "verdict": entry.verdict,
+            "rule": entry.tolerance,
             "reason": entry.reason,
+            "remark": entry.remark,
+            "evidence": entry.evidence,
         }
         for entry in claims.ledger()
     }
@@ -79,7 +83,8 @@ def api_now() -> dict[str, list[str]]:
 def _csv_text(rows: dict[str, dict]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["key", "reference", "verdict_reference", "reason"])
+    columns = ["reference", "kind", "verdict", "rule", "reason", "remark", "evidence"]
+    writer.writerow(["key", *columns])
     writer.writerows([key, *row.values()] for key, row in rows.items())
     return out.getvalue()
 
@@ -148,7 +153,7 @@ def test_nothing_has_changed_unnoticed(name, request):
 
 
 def test_a_difference_is_named_line_by_line():
-    row = {"reference": "1", "verdict_reference": "reproduced"}
+    row = {"reference": "1", "verdict": "reproduced"}
     before = {"a/x": row, "a/y": row, "a/z": row, "names": ["p", "q"]}
     now = {"a/x": row, "a/y": row | {"reference": "2"}, "a/new": row, "names": ["q", "r"]}
     assert differences(before, now) == [

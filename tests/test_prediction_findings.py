@@ -101,6 +101,13 @@ def own_rows():
     return pd.DataFrame(rows)
 
 
+def test_a_loud_machine_gives_tables_without_rows():
+    """Every net was timed while others kept the cores busy: it was a KeyError."""
+    loud = own_rows().assign(stable=False)
+    assert found.on_this_machine(loud).empty and found.here_in_short(loud).empty
+    assert "what" in found.here_in_short(loud) and found.misses_here(loud).empty
+
+
 def test_errors_here_leave_unstable_nets_out():
     table = found.on_this_machine(own_rows()).set_index(["model", "fitted_to"])
     ours = table.loc[("ours", "made nets")]

@@ -1,7 +1,8 @@
 """The ledger: every statement of the sources with its verdict, and what the verdict rests on."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -94,8 +95,7 @@ class Entry:
     section: str
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a check gives over one set of results."""
 
     value: object
@@ -161,8 +161,8 @@ def evaluate(claim: Claim, results: Results) -> Outcome:
     for name in [results.machine] if results.machine else names:
         made = _of_one_machine(claim, Results(results.where, name))
         if name not in made.reason:
-            made = replace(
-                made, reason=f"on {name}: {made.reason}" if made.reason else f"on {name}"
+            made = made._replace(
+                reason=f"on {name}: {made.reason}" if made.reason else f"on {name}"
             )
         if made.verdict not in (NO_DATA, NOT_YET):
             return made

@@ -24,6 +24,7 @@ from convcost.fits.comparison import mean_interval
 from convcost.records import Results
 
 BY_EPOCH = "zero_rates_by_epoch"
+HIGH_RATE = "zero_rate_conv1_high_filters"
 FEWEST = 3  # nets that a mean needs
 _MASK = 1 / 32  # a bit for each float32: what it costs to leave the zeros out of memory
 
@@ -198,7 +199,7 @@ def _two_high_filters(results: Results, published: Published, name: str) -> Find
         f"two in {int(two.sum())} of {len(two)} nets",
         **share_of(two, "nets"),
         protocol=_recipe(best),
-        reason=f"filters of conv1 above {published.text(name)} %: "
+        reason=f"filters of conv1 above {paper.value(HIGH_RATE)} %: "
         + ", ".join(f"{count} in {nets_} nets" for count, nets_ in counts.items())
         + f"; by the other {len(table) - 1} recipes two in "
         + ", ".join(f"{row.two_over} of {row.nets}" for row in table.iloc[1:].itertuples()),
@@ -477,8 +478,8 @@ def _faster_with_less(results: Results, published: Published, name: str) -> Find
 def _high_zeros_first(results: Results, published: Published, name: str) -> Finding:
     """Accuracy without the two filters of the most zeros, less that without two at random."""
     nets = made(results, found.rates, BY_EPOCH, needed=(BY_EPOCH,))
-    nets = nets[nets["training"] == nets["training"][nets["without_random"].notna()].iloc[0]]
     nets = nets.dropna(subset=["without_high_zeros", "without_random"])
+    nets = nets[nets["training"].eq(nets["training"].iloc[0])] if len(nets) else nets
     points = 100 * (nets["without_high_zeros"] - nets["without_random"])
     if len(points) < FEWEST:
         raise lacking(f"{FEWEST} nets without two filters")

@@ -167,7 +167,7 @@ def _ratio(role: str) -> Compute:
             reason=reason if agrees else f"{_in_words(best)}; {reason}",
             evidence=Evidence(
                 how="seconds that our ratios to AlexNet give, on "
-                f"{results.record(STEPS)['machine']}",
+                f"{results.record(STEPS).get('machine', 'this machine')}",
                 stable=not _unstable(results, best),
                 tried=len(timed),
             ),

@@ -135,7 +135,8 @@ def on_this_machine(own_predictions: pd.DataFrame) -> pd.DataFrame:
                "within_10": (off <= WITHIN).mean(), "coverage_90": inside.mean(),
                "spearman": rank}
         )  # fmt: skip
-    return pd.DataFrame(rows)
+    told = ["nets", "designs", "unstable", "mape", "median", "p90", "within_10", "coverage_90"]
+    return pd.DataFrame(rows, columns=[*keys, *told, "spearman"])  # of a loud machine, without rows
 
 
 def here_in_short(own_predictions: pd.DataFrame) -> pd.DataFrame:
@@ -157,7 +158,8 @@ def here_in_short(own_predictions: pd.DataFrame) -> pd.DataFrame:
              "calibrated": ours["mape"], "more": errors.get((OURS, BOTH)),
              "within_10": ours["within_10"], "coverage_90": ours["coverage_90"]}
         )  # fmt: skip
-    return pd.DataFrame(rows)
+    columns = ["what", "batch", "nets", "flops", "linear", "calibrated", "more", "within_10"]
+    return pd.DataFrame(rows, columns=[*columns, "coverage_90"])
 
 
 def misses_here(own_predictions: pd.DataFrame, what: str = "inference") -> pd.DataFrame:

@@ -242,16 +242,21 @@ def most_epochs(net_costs: pd.DataFrame, peak_flops_per_s: float) -> pd.DataFram
 
     One row for each split of the images, line-up, net, input_px and in_channels of `net_costs`.
     Columns: train_images, test_images, family, densenet, role, net, input_px, in_channels,
-    epoch_flops (of so many training and test images), seconds (printed), utilisation_per_epoch (of the peak, were it one epoch), epochs (1
-    over it: no whole number above it can be), epochs_of_five (the lowest of the five nets, which
-    were all trained for the same number; missing where one is not counted).
+    epoch_flops (of so many training and test images), seconds (printed), utilisation_per_epoch (of
+    the peak, were it one epoch), epochs (1 over it: no whole number above it can be),
+    epochs_of_five (the lowest of the five nets, which were all trained for the same number; missing
+    where one is not counted).
     """
     published = paper.table_two().set_index("role")["seconds"]
     counts = {split: per_epoch.costs(net_costs, *split) for split in SPLITS}
     frames = [
         counted[counted["net"] == net].assign(
-            family=family, densenet=densenet, role=role, seconds=published[role],
-            train_images=train, test_images=test,
+            family=family,
+            densenet=densenet,
+            role=role,
+            seconds=published[role],
+            train_images=train,
+            test_images=test,
         )
         for (train, test), counted in counts.items()
         for (family, densenet), nets in paper.LINEUPS.items()
@@ -267,7 +272,14 @@ def most_epochs(net_costs: pd.DataFrame, peak_flops_per_s: float) -> pd.DataFram
     whole = groups.transform("size") == len(paper.ROLES)
     table["epochs_of_five"] = groups.transform("min").where(whole)
     columns = ["train_images", "test_images", "family", "densenet", "role", "net", "input_px"]
-    columns += ["in_channels", "epoch_flops", "seconds", "utilisation_per_epoch", "epochs", "epochs_of_five"]
+    columns += [
+        "in_channels",
+        "epoch_flops",
+        "seconds",
+        "utilisation_per_epoch",
+        "epochs",
+        "epochs_of_five",
+    ]
     return table[columns]
 
 
