@@ -29,6 +29,11 @@ def whole():
     return complexity_tables.tables()
 
 
+def together(tables):
+    """All trainings, those of further seeds, too."""
+    return findings.together(tables["configuration_trainings"], tables["repeated_trainings"])
+
+
 def figure_of(name, tables):
     spec = complexity_precision.SPECS[name]
     return spec.draw(*(tables[table] for table in spec.tables))
@@ -86,7 +91,7 @@ def test_held_out_nets_stand_at_what_was_measured_and_predicted(whole):
 
 def test_precision_has_binomial_bars_and_the_constant(whole):
     figure = figure_of("04-precision", whole)
-    trainings = whole["configuration_trainings"]
+    trainings = together(whole)
     table = findings.predictions(trainings, (*SHOWN, precision.CONSTANT))
     table = table[table["set"] == rows.HELD_OUT]
     constant = table.loc[table["model"] == precision.CONSTANT, "predicted"].iloc[0]
@@ -106,7 +111,7 @@ def test_precision_has_binomial_bars_and_the_constant(whole):
 
 def test_models_have_a_row_each_worst_below(whole):
     left, right = figure_of("04-models", whole).axes
-    table = findings.models(whole["configuration_trainings"], folds=0)
+    table = findings.models(together(whole), folds=0)
     table = table.set_index("model")
     worst_first = table["held_out_percent"].sort_values(ascending=False)
     shown = points(left, style.PALETTE[0], "o")
@@ -182,9 +187,8 @@ def test_printed_coefficients_are_framed_where_they_are_near(whole):
 
 
 def test_chosen_nets_stand_where_predicted_and_where_trained(whole):
-    names = ("chosen_optima", "configuration_trainings", "forward_times")
     _, right = figure_of("04-frontier", whole).axes
-    table = findings.optima(*(whole[name] for name in names))
+    table = findings.optima(whole["chosen_optima"], together(whole), whole["forward_times"])
     table = table[(table["grid"] == cheapest.INTEGERS) & (table["status"] == "found")]
     for name in SHOWN:
         colour, marker, _ = held_out.LOOKS[name]
@@ -199,15 +203,14 @@ def test_chosen_nets_stand_where_predicted_and_where_trained(whole):
     dotted = [line.get_xdata()[0] for line in right.lines if line.get_linestyle() == ":"]
     assert sorted(dotted) == pytest.approx(sorted(targets))
     ((x, y),) = points(right, style.PAPER_COLOUR, "P")
-    base = findings.baseline(whole["configuration_trainings"]).set_index("what")
+    base = findings.baseline(together(whole)).set_index("what")
     assert (x, y) == pytest.approx((base.loc["mean", "accuracy"] - 0.02, 0.1))
 
 
 def test_savings_are_factors_and_who_misses_the_target_is_crossed():
     tables = complexity_tables.tables(lost=0.03, drops=(0.5, 2))
-    names = ("chosen_optima", "configuration_trainings", "forward_times")
     seconds, macs, lost = figure_of("04-savings", tables).axes
-    table = findings.savings(*(tables[name] for name in names))
+    table = findings.savings(tables["chosen_optima"], together(tables), tables["forward_times"])
     for axis, column in ((seconds, "saving_s"), (macs, "saving_macs"), (lost, "lost_points")):
         for model in SHOWN:
             colour, marker, _ = held_out.LOOKS[model]

@@ -20,8 +20,15 @@ class Measures(Study):
     notebook = NOTEBOOK
     scales = MappingProxyType({"quick": SimpleNamespace(device="cpu")})
 
+    seeds = (0,)
+    used = (SimpleNamespace(describe=lambda: DIGITS),)
+
     def parameter_counts(self):
         raise AssertionError("this measures")
+
+    def net_facts(self):
+        params = int(self.parameter_counts()["params"].iloc[0])  # of another table of the study
+        return [{"fact": "params", "value": params, "detail": "as stored"}]
 
 
 @pytest.fixture
@@ -78,3 +85,33 @@ def test_the_plan_takes_the_profile_of_the_run_and_refuses_what_never_ran(stored
 def test_redraw_goes_with_no_option_that_takes_results_in(stored, capsys):
     assert main(["reproduce", "--redraw", stored.machine, "--reference", "--plan"]) == 2
     assert "neither --host nor --reference" in capsys.readouterr().err
+
+
+@pytest.fixture
+def added(stored, monkeypatch):
+    """A reference that stands; nothing is drawn again, and the study is known by its notebook."""
+    monkeypatch.delenv(records.REDRAW)
+    monkeypatch.setenv("CONVCOST_COMMAND", "before")  # put back afterwards
+    chapter = SimpleNamespace(part=lambda name: SimpleNamespace(Study=Measures))
+    monkeypatch.setattr(reproduce.registry, "measurable", lambda: {NOTEBOOK: chapter})
+    return stored
+
+
+def test_a_table_alone_is_added_to_the_reference_and_what_it_needs_is_taken_from_there(added):
+    assert "net_facts: 1 rows" in reproduce.add_tables("quick", "01", ("net_facts",))
+    new = records.read("net_facts")
+    assert new["value"].tolist() == [61_100_840]
+    assert set(records.read("parameter_counts")["run_id"]) == {added.run_id}  # as it was
+    record = records.Results().record("net_facts")
+    assert record["run_id"] == new["run_id"].iloc[0] != added.run_id
+    assert record["command"].endswith("--notebook 01-flop-counting --reference --table net_facts")
+    assert record["data"] == [DIGITS]
+
+
+def test_what_is_no_table_of_the_notebook_is_refused_before_anything_is_measured(added, capsys):
+    with pytest.raises(BadInputError, match="layer_times: no table of 01-flop-counting; its own"):
+        reproduce.add_tables("quick", "01", ("layer_times",))
+    with pytest.raises(BadInputError, match="one notebook that measures, not '99'"):
+        reproduce.add_tables("quick", "99", ("net_facts",))
+    assert main(["reproduce", "--table", "net_facts", "--notebook", "01"]) == 2
+    assert "--table goes with --reference" in capsys.readouterr().err

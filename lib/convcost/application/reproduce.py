@@ -7,6 +7,7 @@ again from the committed tables of a machine: the code of figures or verdicts ha
 was measured has not.
 """
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -272,6 +273,34 @@ def main_job(
         made = plan(profile, notebook, force=force, reference=reference, redraw=redraw)
         print(made.text(), file=out, flush=True)
         return _run(made, out, EVERY_S)
+
+
+def add_tables(profile: str, notebook: str, names: tuple[str, ...]) -> str:
+    """Measure some tables of a notebook for the committed reference; what was done, in words.
+
+    They lie beside those of earlier runs of this machine, under a run of their own; what they need
+    of other tables is taken from the committed ones. Refused with BadInputError: a notebook that is
+    not one with a study, a name that is no table of it, and a profile without a reference.
+    """
+    (name,) = [one for one in registry.measurable() if registry.is_meant(notebook, one)] or [None]
+    if name is None:
+        known = ", ".join(registry.measurable())
+        raise BadInputError(f"--table needs one notebook that measures, not {notebook!r}: {known}")
+    kind = registry.measurable()[name].part("study").Study
+    own = [table for table in records.TABLES if callable(getattr(kind, table, None))]
+    if astray := sorted(set(names) - set(own)):
+        raise BadInputError(f"{', '.join(astray)}: no table of {name}; its own: {', '.join(own)}")
+    study = kind(profiles.resolve(profile), only=names)
+    os.environ["CONVCOST_COMMAND"] = (
+        f"python -m convcost reproduce --profile {study.profile} --notebook {name} --reference "
+        + " ".join(f"--table {table}" for table in names)
+    )
+    run = records.start_run(
+        name, study.profile, data=[part.describe() for part in study.used], seeds=study.seeds,
+        where=records.REFERENCE,
+    )  # fmt: skip
+    told = [f"{table}: {len(run.write(table, getattr(study, table)()))} rows" for table in names]
+    return f"{run.run_id}: {', '.join(told)}; draw the notebook: --redraw {run.machine}"
 
 
 def _alone(folder: Path):

@@ -355,7 +355,7 @@ def view(entries: Iterable[Entry]) -> tables.Shown:
     source), and, after a run of one's own, this run and what it says.
     """
     entries = list(entries)
-    own = any(entry.says for entry in entries)
+    own = any(entry.verdict_this_run != NOT_YET for entry in entries)
     return tables.show(pd.DataFrame([_row(entry, own) for entry in entries]))
 
 
@@ -371,8 +371,10 @@ def _row(entry: Entry, own: bool) -> dict[str, str]:
         "why": why(entry),
     }
     if own:
-        value = tables.cell(entry.this_run)
-        row["this run"] = f"{value}: {entry.says}" if entry.says else "–"
+        row["this run"] = "–"
+        if entry.section and entry.verdict_this_run != NOT_YET:
+            said = entry.says or family(entry.verdict_this_run)  # without a reference, its own
+            row["this run"] = f"{tables.cell(entry.this_run)}: {said}"
     return row
 
 

@@ -35,7 +35,7 @@ class Study:
     has not is missing. `smoke`: what is measured is kept apart, and no run takes it for a result.
 
     Where notebooks are drawn again (`records.redrawn`), a method that is called like a table
-    gives the stored one, and measures nothing.
+    gives the stored one, and measures nothing; so do all but those named in `only`, where some are.
 
     A subclass gives `notebook`, `parts`, the `scales` of the profiles and of a smoke run, and,
     where the functions that measure are not in its own module, the name of the one they are in as
@@ -47,8 +47,16 @@ class Study:
     smoke_scale: Any
     measurements: str | None = None
 
-    def __init__(self, profile: str, scale=None, *, host: Host | None = None, smoke: bool = False):
-        self.profile = profile
+    def __init__(
+        self,
+        profile: str,
+        scale=None,
+        *,
+        host: Host | None = None,
+        smoke: bool = False,
+        only: tuple[str, ...] = (),
+    ):
+        self.profile, self.only = profile, only
         self.scale = scale or (on_device(self.smoke_scale) if smoke else self.scales[profile])
         self.host = host or self._whose()
         self._units = paths.RAW / ("smoke" if smoke else "units")
@@ -61,7 +69,7 @@ class Study:
     def __init_subclass__(cls) -> None:
         for name, method in list(vars(cls).items()):
             if name in records.TABLES and callable(method):
-                setattr(cls, name, _stored_where_redrawn(method))
+                setattr(cls, name, _stored_where_wanted(method))
 
     @property
     def threads(self) -> int:
@@ -111,11 +119,13 @@ class Study:
         return planned.run(**{"only_stored": not self.host.here, **more})
 
 
-def _stored_where_redrawn(method: Callable) -> Callable:
+def _stored_where_wanted(method: Callable) -> Callable:
     @wraps(method)
     def table(self, *args, **options):
-        if again := records.redrawn():
-            return records.read(method.__name__, machine=again).drop(columns="run_id")
+        again = records.redrawn()
+        if again or (self.only and method.__name__ not in self.only):
+            stored = records.read(method.__name__, machine=again or self.host.name)
+            return stored.drop(columns="run_id")
         return method(self, *args, **options)
 
     return table

@@ -48,8 +48,9 @@ def _told(claims, entry) -> Iterator[str]:
         yield f"    {' · '.join(parts)}" + (f"  ({entry.unit})" if entry.unit else "")
     why = claims.why(entry)
     yield f"    {claims.family(entry.verdict)}" + (f": {why}" if why else "")
-    if entry.says:
-        yield f"    this run: {entry.this_run}, {entry.says}"
+    if entry.section and entry.verdict_this_run != claims.NOT_YET:
+        said = entry.says or entry.verdict_this_run
+        yield f"    this run: {entry.this_run}, {said}"
     if entry.tolerance:
         yield f"    rule: {entry.tolerance}"
 

@@ -24,6 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for maintainers: write the committed results and notebooks",
     )
     parser.add_argument(
+        "--table",
+        action="append",
+        metavar="NAME",
+        help="with --reference and one --notebook: measure this table only, and put it beside the "
+        "committed ones (again for several); --redraw then draws the notebook",
+    )
+    parser.add_argument(
         "--redraw",
         metavar="MACHINE",
         help="for maintainers: write the committed notebooks again from the committed tables of a "
@@ -52,6 +59,11 @@ def run(args: argparse.Namespace) -> int:
         raise BadInputError(
             "--redraw goes with neither --host nor --reference: it takes nothing in"
         )
+    if args.table:
+        if not args.reference or args.redraw:
+            raise BadInputError("--table goes with --reference, and without --redraw")
+        print(reproduce.add_tables(args.profile, args.notebook, tuple(args.table)), flush=True)
+        return 0
     options = {"force": args.force, "reference": args.reference, "redraw": args.redraw}
     if args.plan:
         print(reproduce.plan(args.profile, args.notebook, **options).text(), flush=True)

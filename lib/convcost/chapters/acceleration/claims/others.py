@@ -230,7 +230,7 @@ def _combined(results: Results, published: Published, name: str) -> Finding:
     return Finding(
         f"{sum(better)} of {len(better)} combinations are better than each alone",
         agrees=any(better),
-        protocol="for some factors: smaller and faster at the two losses together, one image on one core",
+        protocol="for some factors, one image on one core, at the losses of both together",
         reason="; ".join(told),
         evidence=of_times(pd.DataFrame(rows)),
     )

@@ -79,13 +79,22 @@ class Study(study.Study):
             "grids": Part("filters and one more leave the baseline", (by_role["2-D"],), True),
             "seeds": Part(
                 "all of these from more seeds, and the recipes tried",
-                (self._planned_sweep(self.plan()), self._planned_sweep(self._trial_units)),
+                tuple(
+                    self._planned_sweep(plan)
+                    for plan in (
+                        self.plan(),
+                        self._trial_units,
+                        self._again("baseline"),
+                        self._again("held out"),
+                    )
+                    if plan
+                ),
             ),
         }
         looks = [look.outlook() for part in parts.values() for look in part.sweeps]
         whole = all(look.done + look.failed == look.units for look in looks)
         if whole and importlib.util.find_spec("lmfit"):
-            optima = self._optimum_units
+            optima = self._optimum_units + self._again("optimum")
             parts["optima"] = Part(
                 "the nets that eq. (7) chooses, trained and timed",
                 (self._planned_sweep(optima), *([self._times("optima")] if optima else [])),
@@ -270,38 +279,29 @@ class Study(study.Study):
         both = pd.concat([self._planned, optima])
         return both.drop_duplicates([*NAMES, "seed"], ignore_index=True)
 
-    @property
-    def _repeats(self) -> dict[str, list[dict]]:
-        """Units by role: further seeds of nets that are judged, none of which a fit may see."""
+    def _again(self, role: str) -> list[dict]:
+        """Units of nets that are judged, of further seeds, which no fit may see."""
         scale = self.scale
-        again = {
-            "baseline": ([BASELINE], scale.line_seeds, scale.baseline_repeats),
-            "held out": (
-                [one for one, role in self.roles.items() if role == "held out"],
-                scale.held_out_seeds,
-                scale.held_out_repeats,
-            ),
-            "optimum": (
-                [one for one in self._repeated_optima if one not in self.roles],
-                scale.optimum_seeds,
-                scale.optimum_repeats,
-            ),
-        }
-        return {
-            role: [
-                self._unit(one, seed, scale.recipe) | {"bf16": self.bf16}
-                for one in nets
-                for seed in range(first, last)
-            ]
-            for role, (nets, first, last) in again.items()
-        }
+        if role == "baseline":
+            nets, first, last = [BASELINE], scale.line_seeds, scale.baseline_repeats
+        elif role == "held out":
+            nets = [one for one, of in self.roles.items() if of == role]
+            first, last = scale.held_out_seeds, scale.held_out_repeats
+        else:
+            nets = [one for one in self._repeated_optima if one not in self.roles]
+            first, last = scale.optimum_seeds, scale.optimum_repeats
+        return [
+            self._unit(one, seed, scale.recipe) | {"bf16": self.bf16}
+            for one in nets
+            for seed in range(first, last)
+        ]
 
     @property
     def _repeated_optima(self) -> list[Configuration]:
         """Of the optima that were built, those for enough points given up."""
         drops = [
             cheapest.configuration_of(choice)
-            for choice in self._choices
+            for choice in self.chosen_optima().to_dict("records")
             if choice["status"] == "found"
             and choice["grid"] == "integers"
             and choice["drop_points"] >= self.scale.repeated_drop
@@ -312,8 +312,8 @@ class Study(study.Study):
         """One row a training: more seeds of the baseline, of held-out nets and of optima."""
         tables = [
             _with_failures(self.done(self._planned_sweep(plan))).assign(role=role)
-            for role, plan in self._repeats.items()
-            if plan
+            for role in ("baseline", "held out", "optimum")
+            if (plan := self._again(role))
         ]
         return study.typed(pd.concat(tables) if tables else pd.DataFrame(), "repeated_trainings")
 
