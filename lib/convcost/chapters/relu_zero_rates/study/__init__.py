@@ -239,7 +239,8 @@ class Study(study.Study):
         rows = self.done(self._watched).rows.reindex(columns=_WATCHED)
         both = zip(rows["recipe"], rows["epoch"], strict=True)
         told = _with_recipe(rows.assign(recipe=[recipe | {"epochs": n} for recipe, n in both]))
-        return study.typed(_by_their_names(told), "zero_rates_by_epoch")
+        told = told.drop(columns="train_images").rename(columns={"trained_on": "train_images"})
+        return study.typed(told, "zero_rates_by_epoch")
 
     @property
     def _maps(self) -> Planned:
