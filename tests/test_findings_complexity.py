@@ -622,3 +622,82 @@ def test_the_printed_frontier_needs_no_measurement():
     usable = table.loc[printed.READINGS[8].text]
     assert usable["usable"] and usable["saving"] > 1
     assert usable["saving"] == 1 / usable["complexity"]
+
+
+# --- what is judged on faces and seeds that no fit has seen ------------------------------------
+
+
+def _one(filters, seed, right, role, fresh):
+    """A training of 1,000 test and 1,000 validation images, all of class 1 but one."""
+    row = {"filters": filters, "input_px": 64, "kernel_px": 5, "layers": 3, "seed": seed}
+    row |= {"role": role, "status": "done", "reason": None}
+    for split, correct in (("test", right), ("validation", fresh)):
+        row |= {f"{split}_class0_images": 1, f"{split}_class0_correct": 1}
+        row |= {f"{split}_class1_images": 999, f"{split}_class1_correct": correct - 1}
+    return row
+
+
+def test_fresh_faces_are_the_validation_people_and_the_risk_is_welchs():
+    base = [(0, 950, 960), (1, 952, 958), (2, 948, 962)]
+    mine = [(0, 940, 944), (1, 938, 940), (2, 942, 948)]
+    plan = pd.DataFrame([_one(64, seed, right, "1-D", fresh) for seed, right, fresh in base])
+    more = pd.DataFrame([_one(32, seed, right, "optimum", fresh) for seed, right, fresh in mine])
+    chosen = pd.DataFrame(
+        [{"drop_points": 2.0, "target_accuracy": 0.93, "model": "eq. (6)", "grid": "integers",
+          "status": "found", "filters": 32, "input_px": 64, "kernel_px": 5, "layers": 3}]
+    )  # fmt: skip
+    times = pd.DataFrame(
+        [{"session": "optima", "filters": f, "input_px": 64, "kernel_px": 5, "layers": 3,
+          "batch": 1, "threads": 1, "repetition": n, "seconds": s, "stable": True}
+         for f, s in ((64, 1.0), (32, 0.1)) for n in range(3)]
+    )  # fmt: skip
+    (row,) = found.optima(chosen, found.together(plan, more), times).to_dict("records")
+    assert row["lost_points"] == pytest.approx(1.0) and row["fresh_lost"] == pytest.approx(1.6)
+    # standard deviations 0.2 and 0.4 points of three seeds each
+    error = ((0.2**2 + 0.4**2) / 3) ** 0.5
+    free = (0.2**2 + 0.4**2) ** 2 / ((0.2**4 + 0.4**4) / 2)
+    half = stats.t.ppf(0.975, free) * error
+    assert (row["fresh_low"], row["fresh_high"]) == pytest.approx((1.6 - half, 1.6 + half))
+    assert row["fresh_risk"] == pytest.approx(stats.t.sf((2 - 1.6) / error, free))
+
+
+def test_repeated_seeds_judge_and_are_never_fitted():
+    made = complexity_tables.tables()
+    plan, again = made["configuration_trainings"], made["repeated_trainings"]
+    both = found.together(plan, again)
+    seeds = rows.precision_rows(both, roles=("held out",))["seeds"]
+    assert (rows.held_out_rows(plan)["seeds"] == 1).all() and (seeds == 3).all()
+    pd.testing.assert_frame_equal(rows.precision_rows(both), rows.precision_rows(plan))
+    told = found.baseline(both)["what"]
+    assert told.str.startswith("seed").sum() == 3 + 3
+    assert found.together(plan, again.head(0)) is plan
+
+
+def test_what_each_parameter_does_alone_with_welchs_interval():
+    made = complexity_tables.tables(noise=0.0)
+    table = found.effects(made["configuration_trainings"]).set_index("parameter")
+    assert table.loc["filters", ["largest", "smallest"]].tolist() == [64, 2]
+    ends = pd.DataFrame([T0, T0 | {"filters": 2}])
+    first, last = complexity_tables.eq6(ends)
+    assert table.loc["filters", "lost"] == pytest.approx(100 * (first - last), abs=0.01)
+    assert (table["seeds"] == 3).all()
+
+
+def test_a_quadratic_in_the_inverse_beside_eq_2():
+    made = complexity_tables.tables(
+        noise=0.0, p=lambda nets: (0.95 - 0.2 / nets["filters"] + 0.2 / 64).to_numpy()
+    )
+    table = found.simpler_lines(made["configuration_trainings"]).set_index("model")
+    assert set(table.index) == {"P(f)", "P(s)"}  # three values say nothing of three coefficients
+    assert table.loc["P(f)", "quadratic_percent"] < 1e-3
+
+
+def test_zeros_that_may_be_lost_are_tried_in_every_coefficient_and_pair():
+    table = found.lost_zeros()
+    sizes = table.groupby("model").size().to_dict()
+    assert sizes == {"P(f, s)": 6 + 15, "P(f, k)": 6 + 15, "P(f, l)": 6 + 15,
+                     "P(f, s, k, l)": 10 + 45}  # fmt: skip
+    known = table.set_index(["model", "changed"])["at_baseline"]
+    by_hand = 0.972 * np.exp(-0.001964 - 0.02158) + 0.007259 - 0.009404 + 0.0001
+    assert known["P(f, s)", "2 and 5"] == pytest.approx(by_hand) == pytest.approx(0.947, abs=5e-4)
+    assert known["P(f, s, k, l)", "6"] == pytest.approx(0.917, abs=5e-4)

@@ -1,6 +1,7 @@
 """The experiments of the notebooks, at the smallest scale, on the stand-in."""
 
 import base64
+import json
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
@@ -26,6 +27,13 @@ TINY = replace(
     recipe=replace(relu_scales.TEXTBOOK, epochs=1),
     other=((Recipe(epochs=1), 1),),
     train_images=500,
+    watched=(replace(relu_scales.TEXTBOOK, epochs=1),),
+    watched_epochs=(1, 2),
+    watched_seeds=1,
+    original_recipe=Recipe(epochs=1),
+    original_seeds=1,
+    saving_sessions=2,
+    saving_repetitions=2,
     pruned_seeds=1,
     removed={"conv1": (2,), "conv2": (6,)},
     tuned={"conv1": (2,)},
@@ -145,6 +153,36 @@ def test_the_lenets_and_their_zeros(study, checked):
         maps = trained.net()[:2](trained.scaling(study.chosen.images))
     mine = filters[(filters["seed"] == 1) & (filters["layer"] == "conv1")]
     assert mine["zeros"].sum() == int((maps == 0).sum())
+
+
+def test_a_net_behind_its_first_epoch_is_the_net_of_one_epoch(study, checked):
+    """At a constant rate; so one training gives the nets of several numbers of epochs."""
+    table = checked("zero_rates_by_epoch", study.zero_rates_by_epoch()).set_index("epoch")
+    assert table.index.tolist() == [1, 2]
+    assert table["training"].str.endswith(("1 epoch", "2 epochs")).all()
+    trained = lenet(0)  # of one epoch, by the trainings of the first recipe
+    test = study.mnist[1]
+    assert table.loc[1, "test_correct"] == round(trained.test_accuracy[-1] * len(test))
+    with torch.inference_mode():
+        maps = trained.net()[:2](trained.scaling(study.chosen.images))
+    assert table.loc[1, "conv1_zeros"] == int((maps == 0).sum())
+    assert table.loc[1, "conv1_total"] == maps.numel()
+    of_filters = (maps == 0).double().mean((0, 2, 3)).tolist()
+    assert json.loads(table.loc[1, "conv1_filters"]) == pytest.approx(of_filters, abs=1e-6)
+    # filters are left out behind the last epoch only
+    without = table[["without_high_zeros_correct", "without_random_correct"]]
+    assert without.loc[1].isna().all() and without.loc[2].notna().all()
+
+
+def test_the_net_of_1998_is_trained_on_images_of_its_size(study, checked):
+    (row,) = checked("original_trainings", study.original_trainings()).to_dict("records")
+    assert (row["input_px"], row["epochs"], row["train_images"]) == (32, 1, 500)
+
+
+def test_the_whole_net_and_the_smaller_one_take_turns_in_sessions(study, checked):
+    table = checked("saving_times", study.saving_times())
+    assert len(table) == 2 * 2 * 2  # sessions, batches, repetitions
+    assert (table[["whole_s", "smaller_s"]] > 0).all(axis=None) and set(table["batch"]) == {1, 64}
 
 
 def test_activation_maps_are_the_nets_own(study, checked):
