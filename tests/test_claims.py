@@ -564,3 +564,26 @@ def test_view_is_a_table_for_people(places):
     write_lenet()
     html = claims.view(claims.ledger(notebook="01"))._repr_html_()
     assert "86,400" in html and "inconsistent in the source" in html
+
+
+def test_a_card_tells_what_is_printed_ours_and_the_rule_and_escapes_it(places):
+    write_lenet()
+    found = replace(entry("atsumi2020/conv1_multiplications"), statement="More than <b> & less.")
+    card = claims.view([found])._repr_html_()
+    line, _, behind = card.partition("</summary>")
+    assert "✓ reproduced" in line and "More than &lt;b&gt; &amp; less." in line
+    assert "[published 86400 multiplications; ours 86,400]" in line
+    assert "equal: an exact count" in behind and "atsumi2020, Section III.B" in behind
+    assert "<style" not in card and "<script" not in card and "style=" not in card
+    text = repr(claims.view([found]))
+    assert text.startswith("✓ reproduced: More than <b> & less.") and "    rule: equal" in text
+    assert repr(claims.view([])) == "No rows: nothing of this has been measured yet."
+
+
+def test_what_nothing_can_test_is_folded_at_the_end():
+    html = claims.view(claims.ledger(notebook="02"))._repr_html_()
+    shown, _, folded = html.partition("settings, definitions and facts of history")
+    assert "The memory was DDR5." in folded and "The memory was DDR5." not in shown
+    assert "[published DDR5]" in folded  # a name has no unit
+    assert "AlexNet took 230.77 s" in shown
+    assert html.count("<details>") == html.count("</details>")

@@ -8,6 +8,7 @@ says what we get. The verdict follows from that, from the evidence and from one 
 Needs no torch.
 """
 
+from convcost.claims.cards import Cards, view
 from convcost.claims.ledger import (
     Claim,
     Entry,
@@ -18,7 +19,6 @@ from convcost.claims.ledger import (
     ledger,
     summary,
     table,
-    view,
     why,
 )
 from convcost.claims.verdicts import (
@@ -34,6 +34,7 @@ from convcost.claims.verdicts import (
 __all__ = [
     "NOT_YET",
     "VERDICTS",
+    "Cards",
     "Check",
     "Claim",
     "Entry",

@@ -20,7 +20,6 @@ from convcost.claims.verdicts import (
     family,
     verdict,
 )
-from convcost.core import tables
 from convcost.core.errors import BadInputError, ConvcostError, DamagedFileError
 from convcost.records import (
     LOCAL,
@@ -347,37 +346,6 @@ def summary(entries: Iterable[Entry]) -> pd.DataFrame:
     return grouped.agg(rows="size", kinds=lambda k: ", ".join(dict.fromkeys(k))).reset_index()
 
 
-def view(entries: Iterable[Entry]) -> tables.Shown:
-    """The entries as a verdict table for a notebook.
-
-    Columns: claim (with its kind, where it is none), where, published, ours (the committed
-    reference's), verdict, rule, why (with protocol, evidence, remarks, and what was noted of the
-    source), and, after a run of one's own, this run and what it says.
-    """
-    entries = list(entries)
-    own = any(entry.verdict_this_run != NOT_YET for entry in entries)
-    return tables.show(pd.DataFrame([_row(entry, own) for entry in entries]))
-
-
-def _row(entry: Entry, own: bool) -> dict[str, str]:
-    kind = "" if entry.kind == "claim" else f" ({entry.kind})"
-    row = {
-        "claim": entry.statement + kind,
-        "where": f"{entry.source}, {entry.locator}",
-        "published": _with_unit(entry.published_text, entry.unit),
-        "ours": tables.cell(entry.reference),
-        "verdict": family(entry.verdict),
-        "rule": entry.tolerance or "–",
-        "why": why(entry),
-    }
-    if own:
-        row["this run"] = "–"
-        if entry.section and entry.verdict_this_run != NOT_YET:
-            said = entry.says or family(entry.verdict_this_run)  # without a reference, its own
-            row["this run"] = f"{tables.cell(entry.this_run)}: {said}"
-    return row
-
-
 def why(entry: Entry) -> str:
     """Protocol, reason, evidence, remark and note of an entry, in one text."""
     protocol = entry.verdict.removeprefix(family(entry.verdict)).strip()
@@ -387,11 +355,3 @@ def why(entry: Entry) -> str:
     parts += [f"noted: {entry.note}"] if entry.note and entry.section else []
     parts += [f"says the same as {entry.same_as}, which counts"] if entry.same_as else []
     return "; ".join(part.rstrip(".") for part in parts if part)
-
-
-def _with_unit(published: str, unit: str) -> str:
-    if not published:
-        return "–"
-    if unit == "formula":  # with spaces, or the browser cannot break it
-        return published.replace("**2", "²").replace("*", " × ").replace("+", " + ")
-    return f"{published} {unit}" if unit not in ("", "1", "statement") else published
