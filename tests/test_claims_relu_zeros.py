@@ -475,6 +475,19 @@ def test_the_recipe_nearest_to_all_four_is_judged_and_the_search_is_told():
     assert f"{sum(width**4 for width in widths):.2g} fit by chance" in entry.evidence
 
 
+def test_alexnets_of_several_seeds_are_told_and_decide_nothing():
+    more = [
+        row | {"seed": seed}
+        for seed in (1, 2)
+        for row in net_rates((0.1 * seed, 0.8), ("alexnet",))
+    ]
+    name = "geifman/alexnet_sparsity_min_percent"
+    outcome = claims.evaluate(CLAIMS[name], Tables(world(alexnet_zero_rates=more)))
+    assert (outcome.value, outcome.verdict) == (20.0, "undecided")  # of 20, 10 and 20
+    assert "3 seeds, on another data set; 10 to 20" in outcome.evidence
+    assert "published weights on ImageNet's images would decide" in outcome.reason
+
+
 def test_contradictions_are_the_papers_own_sums_with_ours_beside():
     ours, _, reason = of("atsumi2020/run_time_saving_percent")
     assert "13.0 % of the run, not 9.7" in reason

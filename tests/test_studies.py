@@ -44,6 +44,7 @@ TINY = replace(
     fashion_images=64,
     fashion_px=32,
     fashion_recipe=replace(relu_scales.FASHION_RECIPE, epochs=1),
+    alexnet_seeds=1,
     tried_images=20,
     sparse_cases=("small",),
     zero_rates=(0.0, 0.9),
@@ -248,6 +249,16 @@ def test_smaller_nets_of_one_seed(study, checked):
     highest = rows[(rows["criterion"] == "highest zero rate") & (rows["layer"] == "conv1")]
     assert highest["removed_zero_fraction"].iloc[0] == pytest.approx(float(rates[:2].mean()), 1e-12)
     assert (highest["layer_macs"] == 24 * 24 * 5 * 5 * 4).all()
+
+
+def test_alexnet_of_a_further_seed(study, checked):
+    told = {"recipe": asdict(TINY.fashion_recipe), "train_images": 32, "test_images": 10}
+    told |= {"input_px": 64, "device": "cpu"}
+    rows = [row | {"seed": 3} for row in relu_measurements.zeros_of_alexnet(seed=3, **told)]
+    table = checked("alexnet_zero_rates", rows)
+    assert len(table) == 5 + 2  # ReLUs behind convolutions and linear layers
+    assert set(table["net"]) == {"alexnet"} and (table["images"] == 10).all()
+    assert study._alexnets.configurations == ()  # one seed in all: that of the other nets
 
 
 def test_other_nets_and_sparse_execution(study, checked, monkeypatch):

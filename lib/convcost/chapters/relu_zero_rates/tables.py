@@ -242,6 +242,19 @@ TABLES: dict[str, Table] = {
             **_OUTPUTS,
         },
     ),
+    "alexnet_zero_rates": Table(
+        "one ReLU of an AlexNet of a further seed; that of seed 0 is in `net_zero_rates`",
+        ("net", "seed", "layer"),
+        {
+            "net": NET,
+            "seed": _SEED,
+            "position": count("place among the net's ReLUs, from 0"),
+            "layer": text("dotted path of the ReLU's module, with the number of its call"),
+            "after": text("dotted path of the convolution or linear layer before it"),
+            "images": count("test images that went through"),
+            **_OUTPUTS,
+        },
+    ),
     "skippable_macs": Table(
         "one convolution or linear layer of one trained net",
         ("net", "seed", "layer"),

@@ -80,7 +80,7 @@ class Study(study.Study):
             ),
             "other-nets": Part(
                 "other nets on FashionMNIST, trained, and their zeros",
-                (self._fashion_nets, self._net_zeros),
+                (self._fashion_nets, self._net_zeros, self._alexnets),
                 essential=True,
             ),
             "sparse": Part(
@@ -387,6 +387,18 @@ class Study(study.Study):
         """One row a ReLU of each net trained on FashionMNIST."""
         rows = self._of_kind("zeros")
         return study.typed(rows[rows["net"] != NET], "net_zero_rates")
+
+    @property
+    def _alexnets(self) -> Planned:
+        """Further seeds of AlexNet; that of seed 0 is one of the nets above."""
+        unit = self._of_fashion("alexnet")
+        del unit["net"]
+        plan = [unit | {"seed": seed} for seed in range(1, self.scale.alexnet_seeds)]
+        return self._training("zeros_of_alexnet", plan)
+
+    def alexnet_zero_rates(self) -> pd.DataFrame:
+        """One row a ReLU of each further AlexNet."""
+        return study.typed(self.done(self._alexnets).rows, "alexnet_zero_rates")
 
     def skippable_macs(self) -> pd.DataFrame:
         """One row a convolution or linear layer of each trained net."""

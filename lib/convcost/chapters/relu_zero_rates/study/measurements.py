@@ -370,6 +370,19 @@ def zeros_of_net(net: str, **told) -> Iterator[dict]:
 
 
 @_one_thread
+def zeros_of_alexnet(seed: int, **told) -> Iterator[dict]:
+    """Rows of `alexnet_zero_rates`: an AlexNet of one seed, trained, and the zeros of its ReLUs."""
+    trained, sets = _fashion("alexnet", seed=seed, **told)
+    if trained.status != "trained":
+        return
+    inputs = trained.scaling(sets[1].images)
+    table = zeros.zero_rates(trained.net(), inputs, by="layer", batch_size=50)
+    after, images = table["layer"].map(table.attrs["after"]), table.attrs["images"]
+    table = table.assign(net="alexnet", after=after, images=images)
+    yield from table.rename_axis("position").reset_index().to_dict("records")
+
+
+@_one_thread
 def sparse_layers_of(net: str, batch: int, repetitions: int, **told) -> Iterator[dict]:
     """Each layer of a trained net on the inputs it really gets: dense, and skipping zeros."""
     trained, images = _any_net(net, **told)
@@ -468,6 +481,7 @@ COSTS: dict[str, Callable[[dict], float]] = {
     "pruned_nets_of_seed": _pruned_s,
     "trained_net": _net_s,
     "zeros_of_net": _tried_s,
+    "zeros_of_alexnet": lambda unit: _net_s(unit | {"net": "alexnet"}),
     "sparse_layers_of": lambda unit: _tried_s(unit) + 3.0 * unit["repetitions"],
     "sparse_products_of": _products_s,
 }

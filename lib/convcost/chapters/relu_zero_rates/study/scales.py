@@ -33,7 +33,8 @@ class Scale:
     fine-tuning, `tuned` with it, on `tuning_images`, and `from_scratch` which of the small nets are
     also trained from new weights. `repetitions` of each timing; `processes` for first calls.
     `fashion_nets` are trained on `fashion_images` of FashionMNIST at `fashion_px`, those in
-    `fashion_epochs` for so many epochs, and tried on `tried_images` of its test split.
+    `fashion_epochs` for so many epochs, AlexNet from `alexnet_seeds` in all, and tried on
+    `tried_images` of its test split.
     `zero_rates` of the made inputs of the products in `sparse_cases`; these and the layers of the
     trained nets are timed `sparse_repetitions` times. `together`: the LeNets of a recipe are
     trained all at once, which pays on a GPU.
@@ -63,6 +64,7 @@ class Scale:
     fashion_px: int
     fashion_recipe: Recipe
     fashion_epochs: dict[str, int]
+    alexnet_seeds: int
     tried_images: int
     sparse_cases: tuple[str, ...]
     zero_rates: tuple[float, ...]
@@ -115,6 +117,7 @@ _CPU = Scale(
     fashion_px=64,
     fashion_recipe=FASHION_RECIPE,
     fashion_epochs={"vgg16": 1},  # a third of an hour an epoch on one core
+    alexnet_seeds=5,
     tried_images=1000,
     sparse_cases=tuple(SPARSE_CASES),
     zero_rates=_RATES,
@@ -146,6 +149,7 @@ SCALES = {
         fashion_images=400,
         fashion_recipe=replace(FASHION_RECIPE, epochs=1),
         fashion_epochs={},
+        alexnet_seeds=1,
         tried_images=100,
         sparse_cases=("LeNet fc120, batch 1", "LeNet fc120, batch 64", "AlexNet conv3, batch 1"),
         zero_rates=(0.0, 0.6, 0.95),
