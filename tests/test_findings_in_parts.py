@@ -71,7 +71,7 @@ def executed(source, names):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("parts", "tested"),
-    [((), 0), (PARTS[:1], 7), (PARTS[:2], 13), (PARTS, 13)],
+    [((), 0), (PARTS[:1], 6), (PARTS[:2], 12), (PARTS, 12)],
     ids=["nothing", *PARTS],
 )
 def test_the_notebook_runs_over_the_parts_that_are_there(places, monkeypatch, parts, tested):

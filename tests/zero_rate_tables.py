@@ -1,4 +1,4 @@
-"""The tables of notebook 03, made up for tests: whole as after a reference run, or thin."""
+"""What figures of notebook 03 draw, made up for tests: whole as after a reference run, or thin."""
 
 import base64
 
@@ -48,7 +48,7 @@ def tables(
     pruned_seeds: int = 20,
     rates: tuple[float, ...] = RATES,
 ) -> dict[str, pd.DataFrame]:
-    """Every table of the notebook by name, without `run_id`, the same for the same arguments."""
+    """Each of these tables by name, without `run_id`, the same for the same arguments."""
     rng = np.random.default_rng(3)
     varied = {
         (FIRST[0], initialisation, normalisation): varied_seeds
