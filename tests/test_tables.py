@@ -32,6 +32,20 @@ def test_missing_values_and_numpy_types():
     assert tables.cell(0.5, "{:.3f}") == "0.500"
 
 
+def test_a_long_table_unfolds_and_loses_no_row():
+    for rows, outside in ((tables.LONG, tables.LONG), (tables.LONG + 1, tables.OPEN)):
+        shown = tables.show(pd.DataFrame({"net": [f"net {row};" for row in range(rows)]}))
+        html = shown._repr_html_()
+        seen, _, folded = html.partition("<details>")
+        assert [seen.count(f"net {row};") for row in range(rows)] == [1] * outside + [0] * (
+            rows - outside
+        )
+        assert all(html.count(f"net {row};") == 1 for row in range(rows))
+        assert (f"{rows - outside} more rows" in folded) == (rows > outside)
+        assert folded.count("<th ") == (rows > outside)  # the rest has its own heading
+        assert all(f"net {row};" in repr(shown) for row in range(rows))
+
+
 def test_a_frame_without_rows_says_so_in_words():
     nothing = tables.show(pd.DataFrame({"net": [], "epoch_s": []}), {"epoch_s": "{:.1f}"})
     assert "nothing of this has been measured yet" in repr(nothing)

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 NO_ROWS = "No rows: nothing of this has been measured yet."
+LONG, OPEN = 12, 8
+"""A table of more rows than `LONG` shows the first `OPEN`; the others unfold."""
 
 
 class Shown:
@@ -17,7 +19,8 @@ class Shown:
     Text wraps instead of being cut at 50 characters, integers get a comma every three digits,
     floats four significant digits (or the format that `formats` gives for a column, as in
     `{"ratio": "{:.3f}"}`), booleans read yes or no, and what is missing is a dash. A frame without
-    rows reads `NO_ROWS`.
+    rows reads `NO_ROWS`. As HTML, a table of more than `LONG` rows shows its first `OPEN`, and the
+    others behind a line to unfold; as text it is whole.
     """
 
     def __init__(self, frame: pd.DataFrame, formats: Mapping[str, str] | None = None):
@@ -40,25 +43,37 @@ class Shown:
             pd.api.types.is_numeric_dtype(self.frame[c]) and self.frame[c].dtype != bool
             for c in self.frame
         ]
-        with pd.option_context("display.max_colwidth", None):
-            html = self._text().to_html(index=False, border=0, justify="left", na_rep="–")
-        # GitHub keeps the align attribute and drops styles, Jupyter's own sheet overrules align
-        rows = []
-        column = 0
-        for line in html.splitlines():
-            if "<tr" in line:
-                column = 0
-            for tag in ("td", "th"):
-                if f"<{tag}>" in line:
-                    side = "right" if numeric[column] else "left"
-                    styled = f'<{tag} align="{side}" style="text-align: {side}">'
-                    line = line.replace(f"<{tag}>", styled, 1)
-                    column += 1
-            rows.append(line)
-        return "\n".join(rows)
+        text = self._text()
+        if len(text) <= LONG:
+            return _html(text, numeric)
+        rest = text.iloc[OPEN:]
+        return (
+            f"{_html(text.iloc[:OPEN], numeric)}\n<details><summary>{len(rest)} more rows</summary>"
+            f"\n{_html(rest, numeric)}\n</details>"
+        )
 
     def __repr__(self) -> str:
         return NO_ROWS if self.frame.empty else self._text().to_string(index=False)
+
+
+def _html(text: pd.DataFrame, numeric: Sequence[bool]) -> str:
+    """A frame of texts as a table; `numeric` columns stand to the right."""
+    with pd.option_context("display.max_colwidth", None):
+        html = text.to_html(index=False, border=0, justify="left", na_rep="–")
+    # GitHub keeps the align attribute and drops styles, Jupyter's own sheet overrules align
+    rows = []
+    column = 0
+    for line in html.splitlines():
+        if "<tr" in line:
+            column = 0
+        for tag in ("td", "th"):
+            if f"<{tag}>" in line:
+                side = "right" if numeric[column] else "left"
+                styled = f'<{tag} align="{side}" style="text-align: {side}">'
+                line = line.replace(f"<{tag}>", styled, 1)
+                column += 1
+        rows.append(line)
+    return "\n".join(rows)
 
 
 def show(frame: pd.DataFrame, formats: Mapping[str, str] | None = None) -> Shown:
