@@ -88,8 +88,7 @@ def mean_interval(values: Iterable[float]) -> tuple[float, float, float]:
     mean = float(values.mean())
     if len(values) == 1:
         return mean, np.nan, np.nan
-    half = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-    return mean, mean - float(half), mean + float(half)
+    return mean, *of_test(stats.ttest_1samp, values, popmean=0.0)
 
 
 def bootstrap(

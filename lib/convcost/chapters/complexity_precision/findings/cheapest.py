@@ -293,9 +293,8 @@ def optima(
 
 
 def _trained(p: np.ndarray, base: np.ndarray, target: float) -> dict:
-    low, high = _student(p)
+    mean, low, high = comparison.mean_interval(p) if len(p) else (np.nan,) * 3
     lost_low, lost_high = comparison.welch(base, p)
-    mean = p.mean() if len(p) else np.nan
     return {
         "seeds": len(p), "accuracy": mean, "accuracy_low": low, "accuracy_high": high,
         "accuracy_sd": p.std(ddof=1) if len(p) > 1 else np.nan,
@@ -327,11 +326,6 @@ def _fresh(p: np.ndarray, base: np.ndarray, drop: float) -> dict:
         risk = float(test.pvalue)
     lost = 100 * (base.mean() - p.mean())
     return dict(zip(FRESH, (lost, 100 * low, 100 * high, risk), strict=True))
-
-
-def _student(p: np.ndarray) -> tuple[float, float]:
-    """Student's interval of the mean; needs two seeds."""
-    return comparison.of_test(stats.ttest_1samp, p, 0.0) if len(p) > 1 else (np.nan, np.nan)
 
 
 def _saved(key: tuple[int, ...], times: pd.DataFrame, each: pd.DataFrame) -> dict:
